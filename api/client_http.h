@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client_http.h - the client over HTTPS, against any Kubernetes API server.
+ */
+#pragma once
+
+#include "api/client.h"
+
+/* PATH: a kubeconfig file; its current context is used. */
+struct client *client_http_open(const char *kubeconfig_path, struct error *err);

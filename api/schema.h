@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * schema.h - what types look like: constant tables made from api/schema/ (.api files) by the build's
+ * generator, or made at run time from a CustomResourceDefinition.
+ *
+ * Codecs, defaulting, pruning, strict checks, merging, OpenAPI, printing are each one interpreter over
+ * these tables; there is no code per kind.
+ *
+ * Threads: any; a table never changes once it is published.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/json.h"
+
+enum schema_scalar {
+    SCHEMA_OBJECT, /* a message: has fields */
+    SCHEMA_STRING,
+    SCHEMA_BOOL,
+    SCHEMA_INT32,
+    SCHEMA_INT64,
+    SCHEMA_UINT32,
+    SCHEMA_DOUBLE,
+    SCHEMA_BYTES,         /* base64 text in JSON */
+    SCHEMA_QUANTITY,
+    SCHEMA_INT_OR_STRING,
+    SCHEMA_TIME,
+    SCHEMA_MICRO_TIME,
+    SCHEMA_DURATION,
+    SCHEMA_RAW,           /* any JSON value: RawExtension, JSON, FieldsV1, ... */
+};
+
+enum schema_card { SCHEMA_SINGLE, SCHEMA_LIST, SCHEMA_MAP };
+enum schema_list_type { SCHEMA_LIST_ATOMIC, SCHEMA_LIST_SET, SCHEMA_LIST_MAP };
+
+enum schema_flag {
+    SCHEMA_REQUIRED = 1 << 0,       /* among OpenAPI's required properties */
+    SCHEMA_OMITEMPTY = 1 << 1,
+    SCHEMA_POINTER = 1 << 2,
+    SCHEMA_PATCH_MERGE = 1 << 3,    /* strategic merge: patchStrategy merge */
+    SCHEMA_PATCH_RETAIN_KEYS = 1 << 4,
+    SCHEMA_PATCH_REPLACE = 1 << 5,
+    SCHEMA_ATOMIC = 1 << 6,         /* a map or struct that server-side apply takes as one */
+    SCHEMA_DEPRECATED = 1 << 7,
+    SCHEMA_INLINE = 1 << 8,         /* JSON puts the fields into the parent */
+    SCHEMA_NO_JSON = 1 << 9,
+    SCHEMA_ENUM_OPEN = 1 << 10,     /* the enum lists known values, others are valid too */
+};
+
+struct schema_type;
+
+struct schema_field {
+    const char *name;       /* JSON name */
+    const char *doc;
+    const struct schema_type *type; /* never NULL: scalars have a table too */
+    uint16_t proto;         /* field number */
+    uint16_t flags;         /* enum schema_flag */
+    uint8_t card;           /* enum schema_card */
+    uint8_t list_type;      /* enum schema_list_type */
+    const char *const *list_map_keys; /* ends with NULL; NULL if none */
+    const char *patch_merge_key;      /* NULL if none */
+    const char *default_json;         /* unconditional default as JSON text; NULL if none */
+    const char *const *enum_values;   /* ends with NULL; NULL if none */
+};
+
+struct schema_type {
+    const char *name;    /* OpenAPI name: "io.k8s.api.core.v1.PodSpec" */
+    const char *go_name; /* as upstream's decode errors say it: "PodSpec" */
+    const char *doc;
+    enum schema_scalar scalar;
+    const struct schema_field *fields; /* in the order an encoder writes them */
+    size_t fields_n;
+    bool is_atomic;        /* server-side apply takes it as one */
+    bool preserve_unknown; /* custom resources: keep fields that are not declared */
+};
+
+/* The field of that JSON name, looking through inlined types; NULL if there is none. */
+const struct schema_field *schema_field_find(const struct schema_type *t, struct bytes name);
+
+/* ---- decoding ---- */
+
+/* What was wrong but not fatal, as upstream words it: `unknown field "spec.foo"`,
+ * `duplicate field "spec.replicas"`. */
+struct schema_warnings {
+    const char **items;
+    size_t n, capacity;
+};
+
+/* Shapes a parsed tree to TYPE in place: unknown fields are removed (and reported in WARNINGS if not
+ * NULL), `null` members and items are dropped as Go's decoder would, scalars are checked.
+ * ERR_BAD_REQUEST in upstream's words: `json: cannot unmarshal string into Go struct field
+ * DeploymentSpec.spec.replicas of type int32`. */
+must_check int schema_shape(const struct schema_type *type, struct json *tree, struct arena *arena,
+                            struct schema_warnings *warnings, struct error *err);
+
+/* Fills in defaults: the unconditional ones of the tables, then the conditional ones of the kind
+ * (api/defaults.c).  TREE is an object of a top-level kind, already shaped. */
+struct resource;
+void schema_default(const struct resource *r, struct json *tree, struct arena *arena);

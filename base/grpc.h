@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * grpc.h - gRPC framing over HTTP/2 (nghttp2), both sides.  Messages are bytes: packing is the caller's.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/tls.h"
+
+#define GRPC_MESSAGE_BYTES_MAX (16 * 1024 * 1024)
+
+enum grpc_status { /* the numbers of the protocol */
+    GRPC_OK = 0, GRPC_CANCELLED = 1, GRPC_UNKNOWN = 2, GRPC_INVALID_ARGUMENT = 3,
+    GRPC_DEADLINE_EXCEEDED = 4, GRPC_NOT_FOUND = 5, GRPC_ALREADY_EXISTS = 6,
+    GRPC_PERMISSION_DENIED = 7, GRPC_RESOURCE_EXHAUSTED = 8, GRPC_FAILED_PRECONDITION = 9,
+    GRPC_ABORTED = 10, GRPC_OUT_OF_RANGE = 11, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13,
+    GRPC_UNAVAILABLE = 14, GRPC_DATA_LOSS = 15, GRPC_UNAUTHENTICATED = 16,
+};
+
+/* ---- client.  Threads: any; calls block and share one connection, which is made anew when lost ---- */
+
+struct grpc_channel;
+
+/* TARGET: "unix:/run/containerd/containerd.sock" or "host:port". */
+struct grpc_channel *grpc_channel_new(const char *target, struct tls *tls, struct error *err);
+void grpc_channel_free(struct grpc_channel *c);
+
+struct grpc_metadata {
+    const char *name;
+    const char *value;
+};
+
+struct grpc_call_options {
+    int timeout_ms; /* 0: none */
+    const struct grpc_metadata *metadata;
+    size_t metadata_n;
+};
+
+/* One request, one response (its bytes in ARENA).  The error's message is the peer's grpc-message and
+ * *STATUS (may be NULL) its code; ERR_UNAVAILABLE when there is no connection. */
+must_check int grpc_unary(struct grpc_channel *c, const char *method, struct bytes request,
+                          const struct grpc_call_options *options, struct arena *arena,
+                          struct bytes *response, enum grpc_status *status, struct error *err);
+
+/* Streams, both directions. */
+struct grpc_stream;
+struct grpc_stream *grpc_stream_open(struct grpc_channel *c, const char *method,
+                                     const struct grpc_call_options *options, struct error *err);
+must_check int grpc_stream_send(struct grpc_stream *s, struct bytes message, struct error *err);
+void grpc_stream_end_send(struct grpc_stream *s);
+/* 1: a message is in *OUT (in ARENA); 0: the peer ended with OK; -1: failed or ended with an error. */
+must_check int grpc_stream_receive(struct grpc_stream *s, struct arena *arena, struct bytes *out,
+                                   struct error *err);
+void grpc_stream_cancel(struct grpc_stream *s); /* wakes the receiver; Threads: any */
+void grpc_stream_close(struct grpc_stream *s);
+
+/* ---- server: handlers run on the server's loop thread and must not block; answers from any thread ---- */
+
+struct grpc_server;
+struct grpc_server_call; /* valid until finished by grpc_call_finish() */
+
+struct grpc_server_handler { /* one per method */
+    const char *method; /* "/etcdserverpb.KV/Range" */
+    /* A new call; returns what the callbacks below get as STATE. */
+    void *(*open)(struct grpc_server_call *call, void *arg);
+    void (*message)(struct grpc_server_call *call, struct bytes message, void *state);
+    void (*half_close)(struct grpc_server_call *call, void *state); /* the client has sent all */
+    void (*close)(struct grpc_server_call *call, void *state); /* the client is gone; still finish it */
+};
+struct grpc_server_config {
+    const char *bind_address; /* "127.0.0.1", "unix:/path" */
+    int port;
+    struct tls *tls;
+    const struct grpc_server_handler *handlers;
+    size_t handlers_n;
+    void *arg;
+};
+struct grpc_server *grpc_server_start(const struct grpc_server_config *config, struct error *err);
+int grpc_server_port(const struct grpc_server *s);
+void grpc_server_stop(struct grpc_server *s);
+const struct tls_peer *grpc_call_peer(struct grpc_server_call *call);
+const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);
+/* Threads: any. */
+void grpc_call_send(struct grpc_server_call *call, struct bytes message); /* copied */
+size_t grpc_call_queued_bytes(struct grpc_server_call *call);
+void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_client.h - outbound HTTP over libcurl, for worker threads: calls block.
+ *
+ * Threads: any; connections are kept and shared.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/http_server.h"
+#include "base/tls.h"
+
+struct http_client;
+
+struct http_client *http_client_new(const struct tls_client_config *tls, struct error *err);
+void http_client_free(struct http_client *c);
+DEFINE_SCOPED(http_client, struct http_client *, http_client_free)
+
+struct http_client_request {
+    const char *method;
+    const char *url;
+    const struct http_header *headers; /* "authorization", "content-type", ... */
+    size_t headers_n;
+    struct bytes body;
+    int timeout_ms; /* whole exchange; 0: none (watches, logs) */
+    size_t body_bytes_max; /* 0: 64 MiB */
+    const atomic_bool *cancel; /* NULL or a flag that another thread raises */
+};
+struct http_client_response {
+    int status;
+    struct bytes body;         /* in the arena; empty when ON_BODY took it */
+    struct bytes content_type; /* in the arena */
+};
+
+/* ERR_UNAVAILABLE if the peer cannot be reached, ERR_TIMEOUT, ERR_CANCELED; any status is a success
+ * here.  ON_BODY, if given, gets the body of a 2xx answer in pieces; it returns -1 to stop. */
+must_check int http_client_do(struct http_client *c, const struct http_client_request *r,
+                              int (*on_body)(struct bytes piece, void *arg), void *arg,
+                              struct arena *a, struct http_client_response *out, struct error *err);

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * storage.h - keys with history: range, txn, watch, lease and compact at revisions.
+ *
+ * etcd's data model behind one interface with two implementations: embedded (LMDB) and remote
+ * (an etcd cluster).  Keys and values are opaque here: nothing in this folder knows Kubernetes.
+ *
+ * Every transaction that writes takes the next revision.  It is acknowledged only once it is on
+ * disk, and watchers see it in revision order, after it is on disk and before its acknowledgement.
+ *
+ * Threads: any, unless a function says otherwise.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+struct storage;
+
+struct storage_embedded_config {
+    const char *dir;
+    size_t quota_bytes;           /* 0: 8 GiB */
+    int64_t compact_interval_ms;  /* how much history is kept; 0: 5 minutes; < 0: no automatic compaction */
+};
+struct storage *storage_open_embedded(const struct storage_embedded_config *config, struct error *err);
+void storage_close(struct storage *s); /* after every watch is closed and every txn answered */
+
+struct storage_kv {
+    struct bytes key;
+    struct bytes value;
+    int64_t create_revision;
+    int64_t mod_revision;
+    int64_t version; /* writes since it was created, from 1 */
+    int64_t lease;   /* 0: none */
+};
+
+/* ---- reading ---- */
+
+struct storage_range {
+    struct bytes key;
+    struct bytes end;  /* empty: KEY alone; "\0": every key from KEY on; else KEY <= k < END */
+    int64_t revision;  /* 0: newest */
+    int64_t limit;     /* 0: none */
+    bool keys_only, count_only;
+};
+struct storage_range_result {
+    struct storage_kv *kvs; /* ascending by key, all in the arena */
+    size_t n;
+    int64_t count;    /* all that match, whatever the limit */
+    bool more;
+    int64_t revision; /* the store's when it was read */
+};
+/* ERR_COMPACTED, ERR_FUTURE_REVISION, ERR_IO. */
+must_check int storage_range(struct storage *s, const struct storage_range *range,
+                             struct arena *arena, struct storage_range_result *out,
+                             struct error *err);
+int64_t storage_revision(struct storage *s);           /* of the last durable transaction */
+int64_t storage_compacted_revision(struct storage *s); /* 0: never */
+
+/* ---- writing ---- */
+
+enum storage_compare_target {
+    STORAGE_COMPARE_MOD_REVISION,
+    STORAGE_COMPARE_CREATE_REVISION,
+    STORAGE_COMPARE_VERSION,
+    STORAGE_COMPARE_LEASE,
+    STORAGE_COMPARE_VALUE,
+};
+enum storage_compare_result { STORAGE_EQUAL, STORAGE_GREATER, STORAGE_LESS, STORAGE_NOT_EQUAL };
+struct storage_compare {
+    struct bytes key;
+    struct bytes end; /* as in storage_range: every key in it must hold */
+    enum storage_compare_target target;
+    enum storage_compare_result result;
+    int64_t number;
+    struct bytes value;
+};
+
+enum storage_op_type { STORAGE_PUT, STORAGE_DELETE, STORAGE_RANGE, STORAGE_TXN };
+struct storage_txn;
+struct storage_op {
+    enum storage_op_type type;
+    struct bytes key, end;  /* put: KEY; delete: as in storage_range */
+    struct bytes value;
+    int64_t lease;
+    bool prev_kv;           /* answer with what was there */
+    bool ignore_value, ignore_lease;
+    const struct storage_range *range;
+    const struct storage_txn *txn;
+    /* Handed to watchers with the event, so that who writes a parsed object need not have it parsed
+     * again.  Embedded only; the reference is the storage's from submission until every watcher has
+     * seen it (attachment_unref). */
+    void *attachment;
+};
+struct storage_txn {
+    const struct storage_compare *compares;
+    size_t compares_n;
+    const struct storage_op *success;
+    size_t success_n;
+    const struct storage_op *failure;
+    size_t failure_n;
+    void (*attachment_unref)(void *attachment);
+};
+struct storage_op_result {
+    enum storage_op_type type;
+    int64_t deleted;
+    struct storage_kv *prev_kvs; /* if asked for */
+    size_t prev_kvs_n;
+    struct storage_range_result range;
+    struct storage_txn_result *txn;
+};
+struct storage_txn_result {
+    bool succeeded;   /* which branch ran */
+    int64_t revision; /* the store's after it */
+    struct storage_op_result *results;
+    size_t n;
+};
+
+/* Waits until the transaction is durable.  ERR_NO_SPACE, ERR_IO, ERR_TOO_LARGE, ERR_UNAVAILABLE
+ * (shutting down, queue full); nothing was written then. */
+must_check int storage_txn(struct storage *s, const struct storage_txn *txn, struct arena *arena,
+                           struct storage_txn_result *out, struct error *err);
+/* The same without waiting: TXN, ARENA and what they point at stay valid until DONE runs, once, on the
+ * writer's thread; it must not block.  ERR (may be read only in DONE) has code ERR_NONE on success. */
+void storage_txn_submit(struct storage *s, const struct storage_txn *txn, struct arena *arena,
+                        void (*done)(const struct storage_txn_result *result, const struct error *err,
+                                     void *arg),
+                        void *arg);
+
+/* ---- watching ---- */
+
+struct storage_event {
+    bool is_delete;
+    struct storage_kv kv; /* for a delete: key and mod_revision only */
+    struct storage_kv prev; /* mod_revision 0: there was none, or it is not asked for, or compacted */
+    void *attachment;       /* NULL unless the writer gave one; borrowed for the callback */
+};
+struct storage_watch_config {
+    struct bytes key, end;  /* as in storage_range */
+    int64_t start_revision; /* 0: from now on */
+    bool prev_kv;
+    /* All events of one revision in one call, revisions ascending, nothing twice, nothing left out.
+     * EVENTS are borrowed for the call.  Runs on the storage's publishing thread: must not block. */
+    void (*events)(const struct storage_event *events, size_t n, int64_t revision, void *arg);
+    /* The watch ended by itself: ERR_COMPACTED (start is too old; COMPACTED_REVISION tells), ERR_IO. */
+    void (*failed)(const struct error *err, int64_t compacted_revision, void *arg);
+    void *arg;
+};
+struct storage_watch;
+struct storage_watch *storage_watch(struct storage *s, const struct storage_watch_config *config,
+                                    struct error *err);
+void storage_watch_close(struct storage_watch *w); /* when it returns, no callback runs or will run */
+/* Every event up to and including the revision it returns has been delivered to W. */
+int64_t storage_watch_revision(struct storage_watch *w);
+
+/* ---- leases ---- */
+
+must_check int storage_lease_grant(struct storage *s, int64_t id, int64_t ttl_s, int64_t *granted_id,
+                                   struct error *err); /* ID 0: the store picks one */
+must_check int storage_lease_revoke(struct storage *s, int64_t id, struct error *err);
+must_check int storage_lease_keep_alive(struct storage *s, int64_t id, int64_t *ttl_s, struct error *err);
+
+/* ---- upkeep ---- */
+
+must_check int storage_compact(struct storage *s, int64_t revision, struct error *err);
+struct storage_status {
+    int64_t revision, compacted_revision;
+    size_t size_bytes, size_in_use_bytes;
+    int64_t keys;
+};
+must_check int storage_status(struct storage *s, struct storage_status *out, struct error *err);
