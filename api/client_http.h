@@ -8,3 +8,6 @@
 
 /* PATH: a kubeconfig file; its current context is used. */
 struct client *client_http_open(const char *kubeconfig_path, struct error *err);
+
+/* The certificate authority that the kubeconfig trusts, PEM; empty if it names none.  Lives as long as C. */
+struct bytes client_http_ca_pem(struct client *c);

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config.c - flags, environment and configuration file as one table. */
+
+#include "cmd/config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "base/yaml.h"
+
+#define CONFIG_FILE_BYTES_MAX (1 << 20)
+#define CONFIG_FILE_DEFAULT   "/etc/coracle/config.yaml"
+
+enum option_type {
+    OPTION_TEXT,
+    OPTION_BOOL,
+    OPTION_PORT,
+    OPTION_LIST,
+    OPTION_IP,
+    OPTION_CIDR,
+    OPTION_PORT_RANGE
+};
+
+#define CONTROL_PLANE (COMMAND_SERVER | COMMAND_APISERVER)
+#define NODE          (COMMAND_SERVER | COMMAND_KUBELET)
+#define PART_ALONE    (COMMAND_SCHEDULER | COMMAND_CONTROLLERS | COMMAND_KUBELET | COMMAND_PROXY)
+#define ALL           (CONTROL_PLANE | PART_ALONE)
+
+struct option {
+    const char *name;
+    char letter; /* the one-letter form k3s has, or 0 */
+    enum option_type type;
+    size_t offset;
+    unsigned commands;
+    const char *fallback;
+    const char *help;
+};
+
+#define AT(field) offsetof(struct config, field)
+
+/* clang-format off */
+static const struct option options[] = {
+    { "config", 'c', OPTION_TEXT, AT(config_file), ALL, CONFIG_FILE_DEFAULT, "configuration file (YAML, keys are flag names)" },
+    { "debug", 0, OPTION_BOOL, AT(debug), ALL, NULL, "log more" },
+    { "help", 'h', OPTION_BOOL, AT(help), ALL, NULL, "this text" },
+    { "data-dir", 'd', OPTION_TEXT, AT(data_dir), ALL, "/var/lib/coracle", "folder that holds the state" },
+    { "bind-address", 0, OPTION_IP, AT(bind_address), CONTROL_PLANE, "0.0.0.0", "address the API listens on" },
+    { "https-listen-port", 0, OPTION_PORT, AT(https_listen_port), CONTROL_PLANE, "6443", "port the API listens on" },
+    { "advertise-address", 0, OPTION_IP, AT(advertise_address), CONTROL_PLANE, NULL, "address the API is announced under (default: the node's)" },
+    { "tls-san", 0, OPTION_LIST, AT(tls_san), CONTROL_PLANE, NULL, "further names or addresses for the API's certificate" },
+    { "cluster-cidr", 0, OPTION_CIDR, AT(cluster_cidr), ALL, "10.42.0.0/16", "addresses for pods" },
+    { "service-cidr", 0, OPTION_CIDR, AT(service_cidr), ALL, "10.43.0.0/16", "addresses for services" },
+    { "service-node-port-range", 0, OPTION_PORT_RANGE, AT(service_node_port_range), CONTROL_PLANE, "30000-32767", "ports for NodePort services" },
+    { "cluster-dns", 0, OPTION_IP, AT(cluster_dns), ALL, NULL, "address of the DNS service (default: the tenth of --service-cidr)" },
+    { "cluster-domain", 0, OPTION_TEXT, AT(cluster_domain), ALL, "cluster.local", "domain of the cluster" },
+    { "write-kubeconfig", 'o', OPTION_TEXT, AT(write_kubeconfig), CONTROL_PLANE, NULL, "where to write the administrator's kubeconfig (default: /etc/coracle/coracle.yaml)" },
+    { "write-kubeconfig-mode", 0, OPTION_TEXT, AT(write_kubeconfig_mode), CONTROL_PLANE, "0600", "its file mode" },
+    { "node-name", 0, OPTION_TEXT, AT(node_name), ALL, NULL, "name of this node (default: the host's)" },
+    { "node-ip", 'i', OPTION_IP, AT(node_ip), ALL, NULL, "address of this node (default: of the default route)" },
+    { "node-label", 0, OPTION_LIST, AT(node_label), NODE, NULL, "label for the node, key=value" },
+    { "node-taint", 0, OPTION_LIST, AT(node_taint), NODE, NULL, "taint for the node, key=value:Effect" },
+    { "disable", 0, OPTION_LIST, AT(disable), COMMAND_SERVER, NULL, "packaged components to leave out" },
+    { "disable-agent", 0, OPTION_BOOL, AT(disable_agent), COMMAND_SERVER, NULL, "control plane only: no kubelet, no proxy, no root needed" },
+    { "disable-scheduler", 0, OPTION_BOOL, AT(disable_scheduler), COMMAND_SERVER, NULL, "no scheduler" },
+    { "disable-controller-manager", 0, OPTION_BOOL, AT(disable_controllers), COMMAND_SERVER, NULL, "no controllers" },
+    { "disable-kube-proxy", 0, OPTION_BOOL, AT(disable_kube_proxy), COMMAND_SERVER, NULL, "no service proxy" },
+    { "container-runtime-endpoint", 0, OPTION_TEXT, AT(container_runtime_endpoint), NODE, NULL, "CRI socket to use instead of a containerd of our own" },
+    { "pod-manifest-path", 0, OPTION_TEXT, AT(pod_manifest_path), NODE, NULL, "folder of static pods (default: agent/pod-manifests in --data-dir)" },
+    { "kubelet-port", 0, OPTION_PORT, AT(kubelet_port), NODE, "10250", "port the kubelet listens on" },
+    { "kubeconfig", 0, OPTION_TEXT, AT(kubeconfig), PART_ALONE, NULL, "kubeconfig of the API server to work with" },
+    { "cleanup", 0, OPTION_BOOL, AT(cleanup), COMMAND_PROXY, NULL, "remove every iptables rule of ours and exit" },
+};
+/* clang-format on */
+
+static const struct option *find_option(const char *name, size_t len, unsigned command)
+{
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *o = &options[i];
+        bool is_name = strlen(o->name) == len && memcmp(o->name, name, len) == 0;
+        if ((o->commands & command) && (is_name || (len == 1 && o->letter == *name)))
+            return o;
+    }
+    return NULL;
+}
+
+static bool is_ip(const char *text)
+{
+    unsigned char binary[16];
+    return inet_pton(AF_INET, text, binary) == 1 || inet_pton(AF_INET6, text, binary) == 1;
+}
+
+static bool parse_number(const char *text, int64_t max, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (end == text || *end || errno || v < 0 || v > max)
+        return false;
+    *out = v;
+    return true;
+}
+
+static bool is_cidr(const char *text)
+{
+    char address[64];
+    const char *slash = strchr(text, '/');
+    int64_t bits;
+    if (!slash || (size_t)(slash - text) >= sizeof(address))
+        return false;
+    memcpy(address, text, (size_t)(slash - text));
+    address[slash - text] = '\0';
+    return is_ip(address) && parse_number(slash + 1, strchr(address, ':') ? 128 : 32, &bits);
+}
+
+static bool is_port_range(const char *text)
+{
+    char first[8];
+    const char *dash = strchr(text, '-');
+    int64_t from, to;
+    if (!dash || (size_t)(dash - text) >= sizeof(first))
+        return false;
+    memcpy(first, text, (size_t)(dash - text));
+    first[dash - text] = '\0';
+    return parse_number(first, 65535, &from) && parse_number(dash + 1, 65535, &to) && from <= to &&
+           from > 0;
+}
+
+static int list_add(struct config_list *list, const char *value, const char *place,
+                    struct arena *arena, struct error *err)
+{
+    while (*value) {
+        size_t len = strcspn(value, ",");
+        if (list->n == CONFIG_LIST_MAX)
+            return error_set(err, ERR_BAD_REQUEST, "%s: more than %d values", place,
+                             CONFIG_LIST_MAX);
+        if (len)
+            list->items[list->n++] = arena_strndup(arena, value, len);
+        value += len + (value[len] == ',');
+    }
+    return 0;
+}
+
+/* PLACE says where the value was found, for the error message: `--node-ip`, `CORACLE_NODE_IP`. */
+static int option_set(struct config *config, const struct option *o, const char *value,
+                      const char *place, struct arena *arena, struct error *err)
+{
+    void *field = (char *)config + o->offset;
+    switch (o->type) {
+    case OPTION_BOOL:
+        if (!str_equal(value, "true") && !str_equal(value, "false"))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is neither true nor false", place,
+                             value);
+        *(bool *)field = str_equal(value, "true");
+        return 0;
+    case OPTION_PORT:
+        if (!parse_number(value, 65535, field))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a port", place, value);
+        return 0;
+    case OPTION_LIST:
+        return list_add(field, value, place, arena, err);
+    case OPTION_IP:
+        if (!is_ip(value))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not an IP address", place, value);
+        break;
+    case OPTION_CIDR:
+        if (!is_cidr(value))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a network like 10.42.0.0/16",
+                             place, value);
+        break;
+    case OPTION_PORT_RANGE:
+        if (!is_port_range(value))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a range like 30000-32767",
+                             place, value);
+        break;
+    case OPTION_TEXT:
+        if (!*value)
+            return error_set(err, ERR_BAD_REQUEST, "%s: needs a value", place);
+        break;
+    }
+    *(const char **)field = arena_strdup(arena, value);
+    return 0;
+}
+
+static int load_flags(struct config *config, unsigned command, int n, char **args, bool *seen,
+                      struct arena *arena, struct error *err)
+{
+    for (int i = 0; i < n; i++) {
+        const char *word = args[i];
+        size_t dashes = strspn(word, "-");
+        if (dashes == 0 || dashes > 2 || !word[dashes])
+            return error_set(err, ERR_BAD_REQUEST, "unexpected argument \"%s\"", word);
+        const char *name = word + dashes;
+        size_t len = strcspn(name, "=");
+        const struct option *o = find_option(name, len, command);
+        if (!o)
+            return error_set(err, ERR_BAD_REQUEST, "unknown flag: %.*s", (int)(dashes + len), word);
+        char place[64];
+        snprintf(place, sizeof(place), "--%s", o->name);
+
+        const char *value = "true";
+        if (name[len] == '=')
+            value = name + len + 1;
+        else if (o->type != OPTION_BOOL && i + 1 == n)
+            return error_set(err, ERR_BAD_REQUEST, "%s: needs a value", place);
+        else if (o->type != OPTION_BOOL)
+            value = args[++i];
+        if (option_set(config, o, value, place, arena, err) < 0)
+            return -1;
+        seen[o - options] = true;
+    }
+    return 0;
+}
+
+static int load_environment(struct config *config, unsigned command, bool *seen,
+                            struct arena *arena, struct error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *o = &options[i];
+        char name[64] = "CORACLE_";
+        size_t at = strlen(name);
+        for (const char *c = o->name; *c; c++)
+            name[at++] = *c == '-' ? '_' : (char)(*c - 'a' + 'A');
+        const char *value = (o->commands & command) ? getenv(name) : NULL;
+        if (!value || (seen[i] && o->type != OPTION_LIST))
+            continue;
+        if (option_set(config, o, value, name, arena, err) < 0)
+            return -1;
+        seen[i] = true;
+    }
+    return 0;
+}
+
+static int read_file(const char *path, struct arena *arena, struct bytes *out, struct error *err)
+{
+    scoped(file) FILE *f = fopen(path, "re");
+    if (!f)
+        return error_errno(err, "open %s", path);
+    struct stat st;
+    if (fstat(fileno(f), &st) < 0)
+        return error_errno(err, "stat %s", path);
+    if (st.st_size > CONFIG_FILE_BYTES_MAX)
+        return error_set(err, ERR_BAD_REQUEST, "%s: larger than 1 MiB", path);
+    char *text = arena_alloc(arena, (size_t)st.st_size + 1);
+    out->len = fread(text, 1, (size_t)st.st_size, f);
+    text[out->len] = '\0';
+    out->data = text;
+    return 0;
+}
+
+static int set_from_yaml(struct config *config, const struct option *o, const struct json *value,
+                         const char *place, struct arena *arena, struct error *err)
+{
+    if (value->type == JSON_ARRAY && o->type == OPTION_LIST) {
+        json_each_item (value, item) {
+            if (set_from_yaml(config, o, item, place, arena, err) < 0)
+                return -1;
+        }
+        return 0;
+    }
+    scoped(buffer) struct buffer text = { 0 };
+    if (value->type == JSON_STRING)
+        buffer_add_str(&text, value->string);
+    else if (value->type == JSON_INT || value->type == JSON_BOOL)
+        json_print(value, &text);
+    else
+        return error_set(err, ERR_BAD_REQUEST, "%s: not a plain value", place);
+    return option_set(config, o, text.data ? text.data : "", place, arena, err);
+}
+
+static int load_file(struct config *config, unsigned command, bool *seen, struct arena *arena,
+                     struct error *err)
+{
+    struct bytes text;
+    bool is_default = str_equal(config->config_file, CONFIG_FILE_DEFAULT);
+    struct stat st;
+    if (is_default && stat(config->config_file, &st) < 0 && errno == ENOENT)
+        return 0;
+    if (read_file(config->config_file, arena, &text, err) < 0)
+        return -1;
+    struct json *doc;
+    int found = yaml_next(&text, arena, &doc, err);
+    if (found < 0)
+        return error_wrap(err, "%s", config->config_file);
+    if (found == 0 || !doc)
+        return 0;
+    if (doc->type != JSON_OBJECT)
+        return error_set(err, ERR_BAD_REQUEST, "%s: not a list of settings", config->config_file);
+    json_each_member (doc, m) {
+        /* The file is shared by all commands, so a key of another command is no mistake. */
+        const struct option *o = find_option(m->name, strlen(m->name), ALL);
+        if (!o || strlen(m->name) == 1)
+            return error_set(err, ERR_BAD_REQUEST, "%s: unknown key \"%s\"", config->config_file,
+                             m->name);
+        if (!(o->commands & command) || (seen[o - options] && o->type != OPTION_LIST))
+            continue;
+        const char *place = arena_printf(arena, "%s: %s", config->config_file, m->name);
+        if (set_from_yaml(config, o, &m->value, place, arena, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int config_load(struct config *config, enum config_command command, int args_n, char **args,
+                struct arena *arena, struct error *err)
+{
+    bool seen[ARRAY_LEN(options)] = { false };
+    *config = (struct config){ 0 };
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *o = &options[i];
+        if (o->fallback && option_set(config, o, o->fallback, o->name, arena, err) < 0)
+            return -1;
+    }
+    if (load_flags(config, command, args_n, args, seen, arena, err) < 0)
+        return -1;
+    if (config->help)
+        return 0;
+    if (load_environment(config, command, seen, arena, err) < 0)
+        return -1;
+    return load_file(config, command, seen, arena, err);
+}
+
+void config_print_help(enum config_command command, const char *name)
+{
+    printf("Usage: coracle %s [flags]\n\n", name);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *o = &options[i];
+        if (!(o->commands & command))
+            continue;
+        char flag[64];
+        snprintf(flag, sizeof(flag), "--%s%s", o->name, o->type == OPTION_BOOL ? "" : " VALUE");
+        printf("  %-36s %s%s%s%s\n", flag, o->help, o->fallback ? " (default " : "",
+               o->fallback ? o->fallback : "", o->fallback ? ")" : "");
+    }
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.h - what the user asked for: flags, then environment, then the configuration file.
+ *
+ * Names follow k3s': --data-dir is CORACLE_DATA_DIR in the environment and `data-dir:` in
+ * /etc/coracle/config.yaml.  A flag wins over the environment, which wins over the file; for lists
+ * the places add up.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+
+#define CONFIG_LIST_MAX 64
+
+struct config_list { /* ends with NULL */
+    const char *items[CONFIG_LIST_MAX + 1];
+    size_t n;
+};
+
+struct config {
+    const char *config_file;
+    const char *data_dir;
+    const char *bind_address;
+    const char *advertise_address; /* NULL: the node's address */
+    int64_t https_listen_port;
+    struct config_list tls_san;
+    const char *cluster_cidr;
+    const char *service_cidr;
+    const char *service_node_port_range;
+    const char *cluster_dns; /* NULL: the tenth address of service_cidr */
+    const char *cluster_domain;
+    const char *
+        write_kubeconfig; /* NULL: /etc/coracle/coracle.yaml, or in the data folder when not root */
+    const char *write_kubeconfig_mode;
+    const char *node_name; /* NULL: the host's name */
+    const char *node_ip;   /* NULL: of the interface with the default route */
+    struct config_list node_label;
+    struct config_list node_taint;
+    struct config_list disable;
+    bool disable_agent;
+    bool disable_scheduler;
+    bool disable_controllers;
+    bool disable_kube_proxy;
+    const char *container_runtime_endpoint;
+    const char *pod_manifest_path;
+    int64_t kubelet_port;
+    const char *kubeconfig; /* of a part that runs alone */
+    bool cleanup;           /* proxy: remove the rules and exit */
+    bool debug;
+    bool help;
+};
+
+/* A command that takes flags; the bits say which flags. */
+enum config_command {
+    COMMAND_SERVER = 1 << 0,
+    COMMAND_APISERVER = 1 << 1,
+    COMMAND_SCHEDULER = 1 << 2,
+    COMMAND_CONTROLLERS = 1 << 3,
+    COMMAND_KUBELET = 1 << 4,
+    COMMAND_PROXY = 1 << 5,
+};
+
+/* Fills CONFIG (defaults first); strings live in ARENA.  ARGS are the words after the command.
+ * ERR_BAD_REQUEST with one line that names the flag, variable or file and what is wrong with it. */
+must_check int config_load(struct config *config, enum config_command command, int args_n,
+                           char **args, struct arena *arena, struct error *err);
+void config_print_help(enum config_command command, const char *name);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server.c - wiring of the control plane and its own node. */
+
+#include "cmd/server.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "apiserver/apiserver.h"
+#include "base/log.h"
+#include "cmd/host.h"
+#include "cmd/parts.h"
+#include "storage/storage.h"
+
+struct server {
+    const struct config *config;
+    struct arena *arena;
+    struct storage *storage;
+    struct apiserver *apiserver;
+    struct parts *parts;
+};
+
+static const char *const node_groups[] = { "system:nodes", NULL };
+static const char *const admin_groups[] = { "system:masters", NULL };
+static const char *const controller_groups[] = { "system:serviceaccounts",
+                                                 "system:serviceaccounts:kube-system", NULL };
+
+static struct client *loopback(struct server *s, const char *user)
+{
+    return apiserver_loopback(s->apiserver, user, NULL);
+}
+
+static struct client *controller_client(const char *controller, void *arg)
+{
+    struct server *s = arg;
+    char user[160];
+    snprintf(user, sizeof(user), "system:serviceaccount:kube-system:%s", controller);
+    return apiserver_loopback(s->apiserver, user, controller_groups);
+}
+
+static int write_kubeconfig(struct server *s, struct error *err)
+{
+    const struct config *c = s->config;
+    const char *path = c->write_kubeconfig;
+    if (!path)
+        path = geteuid() == 0 ? "/etc/coracle/coracle.yaml"
+                              : arena_printf(s->arena, "%s/coracle.yaml", c->data_dir);
+    char *slash = strrchr(path, '/');
+    if (slash && slash != path) {
+        const char *dir = arena_strndup(s->arena, path, (size_t)(slash - path));
+        if (host_make_dirs(dir, 0755, err) < 0)
+            return -1;
+    }
+    const char *url = arena_printf(s->arena, "https://127.0.0.1:%d", apiserver_port(s->apiserver));
+    if (apiserver_write_kubeconfig(s->apiserver, path, url, "system:admin", admin_groups, err) < 0)
+        return -1;
+    char *end;
+    unsigned long mode = strtoul(c->write_kubeconfig_mode, &end, 8);
+    if (*end || mode > 0777)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "--write-kubeconfig-mode: \"%s\" is not an octal mode",
+                         c->write_kubeconfig_mode);
+    if (chmod(path, (mode_t)mode) < 0)
+        return error_errno(err, "set the mode of %s", path);
+    log_info("server", "kubeconfig written to %s", path);
+    return 0;
+}
+
+static int start_api(struct server *s, struct error *err)
+{
+    const struct config *c = s->config;
+    const char *db = arena_printf(s->arena, "%s/server/db", c->data_dir);
+    if (host_make_dirs(db, 0700, err) < 0)
+        return -1;
+    struct storage_embedded_config storage = { .dir = db };
+    s->storage = storage_open_embedded(&storage, err);
+    if (!s->storage)
+        return error_wrap(err, "open the store in %s", db);
+    struct apiserver_config api = {
+        .storage = s->storage,
+        .data_dir = c->data_dir,
+        .bind_address = c->bind_address,
+        .port = (int)c->https_listen_port,
+        .advertise_address = c->advertise_address,
+        .tls_sans = c->tls_san.items,
+        .service_cidr = c->service_cidr,
+        .node_port_range = c->service_node_port_range,
+        .cluster_domain = c->cluster_domain,
+    };
+    s->apiserver = apiserver_start(&api, err);
+    if (!s->apiserver)
+        return error_wrap(err, "start the API server");
+    log_info("server", "API on https://%s:%d", c->bind_address, apiserver_port(s->apiserver));
+    return write_kubeconfig(s, err);
+}
+
+static int start_control_loops(struct server *s, struct error *err)
+{
+    const struct config *c = s->config;
+    if (!c->disable_scheduler &&
+        parts_start_scheduler(s->parts, loopback(s, "system:kube-scheduler"), err) < 0)
+        return -1;
+    if (c->disable_controllers)
+        return 0;
+    struct controller_clients clients = {
+        .shared = loopback(s, "system:kube-controller-manager"),
+        .of = controller_client,
+        .arg = s,
+        .root_ca_pem = apiserver_ca_pem(s->apiserver),
+    };
+    return parts_start_controllers(s->parts, &clients, err);
+}
+
+static int start_node(struct server *s, struct error *err)
+{
+    const struct config *c = s->config;
+    const char *const names[] = { c->node_name, "localhost", NULL };
+    const char *const addresses[] = { c->node_ip, "127.0.0.1", NULL };
+    const char *user = arena_printf(s->arena, "system:node:%s", c->node_name);
+    struct node_identity identity = {
+        .client = apiserver_loopback(s->apiserver, user, node_groups),
+        .client_ca_pem = apiserver_ca_pem(s->apiserver),
+    };
+    if (apiserver_serving_certificate(s->apiserver, user, names, addresses, s->arena,
+                                      &identity.serving_cert_pem, &identity.serving_key_pem,
+                                      err) < 0) {
+        client_close(identity.client);
+        return -1;
+    }
+    if (parts_start_kubelet(s->parts, &identity, err) < 0)
+        return -1;
+    if (c->disable_kube_proxy)
+        return 0;
+    return parts_start_proxy(s->parts, loopback(s, "system:kube-proxy"), err);
+}
+
+struct server *server_start(const struct config *config, bool with_parts, struct error *err)
+{
+    struct server *s = xcalloc(1, sizeof(*s));
+    s->config = config;
+    s->arena = arena_new();
+    if (start_api(s, err) < 0)
+        goto fail;
+    if (with_parts) {
+        s->parts = parts_new(config);
+        if (start_control_loops(s, err) < 0)
+            goto fail;
+        if (!config->disable_agent && start_node(s, err) < 0)
+            goto fail;
+    }
+    return s;
+
+fail:
+    server_stop(s);
+    return NULL;
+}
+
+void server_stop(struct server *s)
+{
+    if (s->parts)
+        parts_stop(s->parts);
+    if (s->apiserver)
+        apiserver_stop(s->apiserver);
+    if (s->storage)
+        storage_close(s->storage);
+    arena_free(s->arena);
+    free(s);
+}
