@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server.h - what the files of this folder share of one API server.
+ */
+#pragma once
+
+#include "apiserver/apiserver.h"
+#include "apiserver/watch_cache.h"
+#include "base/clock.h"
+#include "base/worker_pool.h"
+
+struct pki;
+struct policy;       /* authz_rbac.c: RBAC tables and the node graph */
+struct tokens;       /* authn_token.c: keys, verified tokens */
+struct documents;    /* discovery.c, openapi.c: what was made */
+struct watch_caches; /* watch_cache.c */
+
+struct apiserver {
+    struct apiserver_config config; /* strings in ARENA */
+    struct arena *arena;
+    struct storage *storage;
+    const struct clock *clock;
+    struct rng *rng;
+    struct pki *pki;
+    struct policy *policy;
+    struct tokens *tokens;
+    struct documents *documents;
+    struct watch_caches *caches;
+    struct worker_pool *workers; /* mutations and everything else that may block */
+    struct http_server *http;
+    atomic_bool is_stopping;
+};
