@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pki.c - the cluster's own certificate authorities, certificates and signing key. */
+#include "apiserver/pki.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define NS_PER_DAY (86400 * NS_PER_S)
+/* Clocks of a cluster's machines differ a little; a certificate of this second must work on all. */
+#define BACKDATE_NS   (300 * NS_PER_S)
+#define PEM_BYTES_MAX (64 * 1024)
+#define SANS_MAX      64
+
+struct authority {
+    struct bytes cert, key;
+};
+
+struct pki {
+    struct arena *arena;
+    const struct clock *clock;
+    const char *dir;
+    struct authority server_ca, client_ca, request_header_ca;
+    struct bytes serving_cert, serving_key;
+    struct bytes kubelet_client_cert, kubelet_client_key;
+    struct jwt_key *token_key;
+};
+
+/* ---- files ---- */
+
+static int make_parents(const char *path, struct error *err)
+{
+    char dir[PATH_MAX];
+    if (snprintf(dir, sizeof(dir), "%s", path) >= (int)sizeof(dir))
+        return error_set(err, ERR_BAD_REQUEST, "path too long: %s", path);
+    for (char *slash = strchr(dir + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+            return error_errno(err, "make directory %s", dir);
+        *slash = '/';
+    }
+    return 0;
+}
+
+static int write_all(int fd, struct bytes content)
+{
+    for (size_t done = 0; done < content.len;) {
+        ssize_t n = write(fd, content.data + done, content.len - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int pki_write_file(const char *path, struct bytes content, int mode, struct error *err)
+{
+    if (make_parents(path, err) < 0)
+        return -1;
+    scoped(str) char *temporary = xasprintf("%s.new", path);
+    if (unlink(temporary) < 0 &&
+        errno != ENOENT) /* left by a crash; its mode is not to be trusted */
+        return error_errno(err, "remove %s", temporary);
+    scoped(fd) int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd < 0)
+        return error_errno(err, "create %s", temporary);
+    if (fchmod(fd, (mode_t)mode) < 0 || write_all(fd, content) < 0 || fsync(fd) < 0)
+        return error_errno(err, "write %s", temporary);
+    if (rename(temporary, path) < 0)
+        return error_errno(err, "rename %s", temporary);
+    return 0;
+}
+
+/* 1: read; 0: there is no such file. */
+static int read_file(const char *path, struct arena *a, struct bytes *out, struct error *err)
+{
+    scoped(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : error_errno(err, "open %s", path);
+    char text[PEM_BYTES_MAX];
+    size_t len = 0;
+    for (;;) {
+        ssize_t n = read(fd, text + len, PEM_BYTES_MAX - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, "read %s", path);
+        if (n == 0)
+            break;
+        len += (size_t)n;
+        if (len == PEM_BYTES_MAX)
+            return error_set(err, ERR_TOO_LARGE, "read %s: more than %d bytes", path,
+                             PEM_BYTES_MAX);
+    }
+    *out = arena_bytes(a, (struct bytes){ text, len });
+    return 1;
+}
+
+static int load(const struct pki *p, const char *name, struct arena *a, struct bytes *out,
+                struct error *err)
+{
+    return read_file(arena_printf(a, "%s/%s", p->dir, name), a, out, err);
+}
+
+static int store(const struct pki *p, const char *name, struct bytes content, int mode,
+                 struct error *err)
+{
+    scoped(str) char *path = xasprintf("%s/%s", p->dir, name);
+    return pki_write_file(path, content, mode, err);
+}
+
+/* The key in the file NAME, made and stored if there is none. */
+static int load_or_make_key(struct pki *p, const char *name, struct bytes *key, struct error *err)
+{
+    scoped(arena) struct arena *scratch = arena_new();
+    struct bytes found = { 0 };
+    int rc = load(p, name, scratch, &found, err);
+    if (rc == 0) {
+        if (crypto_new_key(scratch, &found, err) < 0 || store(p, name, found, 0600, err) < 0)
+            return -1;
+    }
+    if (rc < 0)
+        return -1;
+    *key = arena_bytes(p->arena, found);
+    return 0;
+}
+
+/* ---- certificates ---- */
+
+static void set_validity(const struct pki *p, struct certificate_request *r, int days)
+{
+    int64_t now = clock_wall_ns(p->clock);
+    r->not_before_ns = now - BACKDATE_NS;
+    r->not_after_ns = now + days * NS_PER_DAY;
+}
+
+static int open_authority(struct pki *p, const char *stem, const char *common_name,
+                          struct authority *ca, struct error *err)
+{
+    scoped(arena) struct arena *scratch = arena_new();
+    char *cert_name = arena_printf(scratch, "%s.crt", stem);
+    char *key_name = arena_printf(scratch, "%s.key", stem);
+    struct bytes cert = { 0 };
+    int rc = load(p, cert_name, scratch, &cert, err);
+    if (rc < 0 || load_or_make_key(p, key_name, &ca->key, err) < 0)
+        return -1;
+    if (rc == 0) {
+        struct certificate_request r = { .common_name = common_name, .is_ca = true };
+        set_validity(p, &r, PKI_AUTHORITY_DAYS);
+        if (crypto_sign_certificate(&r, ca->key, (struct bytes){ 0 }, ca->key, scratch, &cert,
+                                    err) < 0)
+            return error_wrap(err, "make %s", cert_name);
+        if (store(p, cert_name, cert, 0644, err) < 0)
+            return -1;
+    }
+    int64_t expiry;
+    if (crypto_certificate_expiry(cert, &expiry, err) < 0)
+        return error_wrap(err, "%s/%s", p->dir, cert_name);
+    if (expiry < clock_wall_ns(p->clock) + PKI_CERTIFICATE_RENEW_DAYS * NS_PER_DAY)
+        log_warn("apiserver", "%s/%s expires in less than %d days", p->dir, cert_name,
+                 PKI_CERTIFICATE_RENEW_DAYS);
+    ca->cert = arena_bytes(p->arena, cert);
+    return 0;
+}
+
+int pki_client_certificate(const struct pki *p, const char *user, const char *const *groups,
+                           struct arena *arena, struct bytes *cert_pem, struct bytes *key_pem,
+                           struct error *err)
+{
+    struct certificate_request r = { .common_name = user,
+                                     .organizations = groups,
+                                     .for_client = true };
+    set_validity(p, &r, PKI_CERTIFICATE_DAYS);
+    if (crypto_new_key(arena, key_pem, err) < 0 ||
+        crypto_sign_certificate(&r, *key_pem, p->client_ca.cert, p->client_ca.key, arena, cert_pem,
+                                err) < 0)
+        return error_wrap(err, "client certificate of %s", user);
+    return 0;
+}
+
+int pki_serving_certificate(const struct pki *p, const char *common_name,
+                            const char *const *dns_names, const char *const *ip_addresses,
+                            struct arena *arena, struct bytes *cert_pem, struct bytes *key_pem,
+                            struct error *err)
+{
+    struct certificate_request r = { .common_name = common_name,
+                                     .dns_names = dns_names,
+                                     .ip_addresses = ip_addresses,
+                                     .for_server = true };
+    set_validity(p, &r, PKI_CERTIFICATE_DAYS);
+    if (crypto_new_key(arena, key_pem, err) < 0 ||
+        crypto_sign_certificate(&r, *key_pem, p->server_ca.cert, p->server_ca.key, arena, cert_pem,
+                                err) < 0)
+        return error_wrap(err, "serving certificate of %s", common_name);
+    return 0;
+}
+
+/* ---- the API server's own names ---- */
+
+struct sans {
+    const char *names[SANS_MAX + 1];
+    const char *addresses[SANS_MAX + 1];
+    size_t names_n, addresses_n;
+};
+
+static bool is_address(const char *s)
+{
+    struct in6_addr any;
+    return inet_pton(AF_INET, s, &any) == 1 || inet_pton(AF_INET6, s, &any) == 1;
+}
+
+static bool contains(const char *const *list, size_t n, const char *s)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_equal(list[i], s))
+            return true;
+    return false;
+}
+
+static int sans_add(struct sans *s, const char *san, struct error *err)
+{
+    bool address = is_address(san);
+    const char **list = address ? s->addresses : s->names;
+    size_t *n = address ? &s->addresses_n : &s->names_n;
+    if (str_empty(san) || contains(list, *n, san))
+        return 0;
+    if (*n == SANS_MAX)
+        return error_set(err, ERR_BAD_REQUEST, "more than %d names for the serving certificate",
+                         SANS_MAX);
+    list[(*n)++] = san;
+    return 0;
+}
+
+/* "10.43.0.0/16" -> "10.43.0.1" */
+static const char *first_service_address(const char *cidr, struct arena *a)
+{
+    char *base = arena_strdup(a, cidr);
+    char *slash = strchr(base, '/');
+    if (slash)
+        *slash = 0;
+    bool is_v6 = strchr(base, ':') != NULL;
+    uint8_t address[16];
+    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, base, address) != 1)
+        return "";
+    address[is_v6 ? 15 : 3]++;
+    char text[INET6_ADDRSTRLEN];
+    inet_ntop(is_v6 ? AF_INET6 : AF_INET, address, text, sizeof(text));
+    return arena_strdup(a, text);
+}
+
+static int collect_sans(const struct apiserver_config *config, struct sans *s, struct arena *a,
+                        struct error *err)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    if (gethostname(host, sizeof(host) - 1) < 0)
+        return error_errno(err, "host name");
+    const char *domain =
+        str_empty(config->cluster_domain) ? "cluster.local" : config->cluster_domain;
+    const char *fixed[] = {
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        arena_printf(a, "kubernetes.default.svc.%s", domain),
+        "localhost",
+        host[0] ? arena_strdup(a, host) : "",
+        "127.0.0.1",
+        "::1",
+        config->advertise_address ? config->advertise_address : "",
+        config->service_cidr ? first_service_address(config->service_cidr, a) : "",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+        if (sans_add(s, fixed[i], err) < 0)
+            return -1;
+    for (const char *const *san = config->tls_sans; san && *san; san++)
+        if (sans_add(s, *san, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* The key is kept; the certificate is signed at every start, because flags and addresses may have
+ * changed since the last one and a signature costs less than finding out. */
+static int open_serving(struct pki *p, const struct apiserver_config *config, struct error *err)
+{
+    scoped(arena) struct arena *scratch = arena_new();
+    struct sans sans = { 0 };
+    if (load_or_make_key(p, "serving-kube-apiserver.key", &p->serving_key, err) < 0 ||
+        collect_sans(config, &sans, scratch, err) < 0)
+        return -1;
+    struct certificate_request r = { .common_name = "kube-apiserver",
+                                     .dns_names = sans.names,
+                                     .ip_addresses = sans.addresses,
+                                     .for_server = true };
+    set_validity(p, &r, PKI_CERTIFICATE_DAYS);
+    if (crypto_sign_certificate(&r, p->serving_key, p->server_ca.cert, p->server_ca.key, p->arena,
+                                &p->serving_cert, err) < 0)
+        return error_wrap(err, "serving certificate");
+    return store(p, "serving-kube-apiserver.crt", p->serving_cert, 0644, err);
+}
+
+/* The client certificate in the files STEM.crt and STEM.key, made anew when it runs out. */
+static int open_client(struct pki *p, const char *stem, const char *user, const char *group,
+                       struct bytes *cert, struct bytes *key, struct error *err)
+{
+    char *cert_name = arena_printf(p->arena, "%s.crt", stem);
+    char *key_name = arena_printf(p->arena, "%s.key", stem);
+    int has_cert = load(p, cert_name, p->arena, cert, err);
+    int has_key = has_cert < 0 ? -1 : load(p, key_name, p->arena, key, err);
+    if (has_key < 0)
+        return -1;
+    int64_t expiry = 0;
+    if (has_cert && has_key && crypto_certificate_expiry(*cert, &expiry, err) < 0)
+        return error_wrap(err, "%s/%s", p->dir, cert_name);
+    if (expiry > clock_wall_ns(p->clock) + PKI_CERTIFICATE_RENEW_DAYS * NS_PER_DAY)
+        return 0;
+
+    const char *groups[] = { group, NULL };
+    if (pki_client_certificate(p, user, groups, p->arena, cert, key, err) < 0 ||
+        store(p, key_name, *key, 0600, err) < 0)
+        return -1;
+    return store(p, cert_name, *cert, 0644, err);
+}
+
+static int open_clients(struct pki *p, struct error *err)
+{
+    struct bytes cert, key;
+    if (open_client(p, "client-admin", "system:admin", "system:masters", &cert, &key, err) < 0)
+        return -1;
+    return open_client(p, "client-kube-apiserver", "kube-apiserver", "system:masters",
+                       &p->kubelet_client_cert, &p->kubelet_client_key, err);
+}
+
+static int open_token_key(struct pki *p, struct error *err)
+{
+    struct bytes pem;
+    if (load_or_make_key(p, "service.key", &pem, err) < 0)
+        return -1;
+    p->token_key = jwt_key_new(pem, err);
+    return p->token_key ? 0 : error_wrap(err, "%s/service.key", p->dir);
+}
+
+static int open_all(struct pki *p, const struct apiserver_config *config, struct error *err)
+{
+    if (open_authority(p, "server-ca", "coracle-server-ca", &p->server_ca, err) < 0 ||
+        open_authority(p, "client-ca", "coracle-client-ca", &p->client_ca, err) < 0 ||
+        open_authority(p, "request-header-ca", "coracle-request-header-ca", &p->request_header_ca,
+                       err) < 0)
+        return -1;
+    if (open_serving(p, config, err) < 0 || open_clients(p, err) < 0)
+        return -1;
+    return open_token_key(p, err);
+}
+
+struct pki *pki_open(const struct apiserver_config *config, const struct clock *clock,
+                     struct error *err)
+{
+    struct arena *arena = arena_new();
+    struct pki *p = arena_zalloc(arena, sizeof(*p));
+    p->arena = arena;
+    p->clock = clock ? clock : &system_clock;
+    p->dir = arena_printf(arena, "%s/server/tls", config->data_dir);
+    if (open_all(p, config, err) < 0) {
+        pki_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+void pki_free(struct pki *p)
+{
+    if (!p)
+        return;
+    jwt_key_free(p->token_key);
+    arena_free(p->arena);
+}
+
+struct tls *pki_server_tls(const struct pki *p, struct error *err)
+{
+    struct tls_server_config config = { .certificate_pem = p->serving_cert,
+                                        .key_pem = p->serving_key,
+                                        .client_ca_pem = p->client_ca.cert };
+    return tls_server_new(&config, err);
+}
+
+void pki_kubelet_client(const struct pki *p, struct tls_client_config *out)
+{
+    *out = (struct tls_client_config){ .ca_pem = p->server_ca.cert,
+                                       .certificate_pem = p->kubelet_client_cert,
+                                       .key_pem = p->kubelet_client_key };
+}
+
+struct bytes pki_ca_pem(const struct pki *p)
+{
+    return p->server_ca.cert;
+}
+
+struct bytes pki_client_ca_pem(const struct pki *p)
+{
+    return p->client_ca.cert;
+}
+
+const struct jwt_key *pki_token_key(const struct pki *p)
+{
+    return p->token_key;
+}
