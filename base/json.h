@@ -34,8 +34,9 @@ enum json_type {
 struct json_member;
 
 struct json {
-    uint8_t type;      /* enum json_type */
-    uint32_t len;      /* bytes of a string, items of an array, members of an object */
+    uint8_t type; /* enum json_type */
+    uint8_t room; /* private to json_tree.c: there is room for 2^room children; 0: for LEN only */
+    uint32_t len; /* bytes of a string, items of an array, members of an object */
     union {
         bool boolean;
         int64_t integer;
@@ -56,6 +57,7 @@ struct json_member {
 /* Parses TEXT as one JSON value.  ERR_BAD_REQUEST with upstream's words and offset where known;
  * deeper than JSON_DEPTH_MAX, invalid UTF-8 and text after the value are errors.
  * A repeated name: the last one wins, and its name is appended to DUPLICATES if that is not NULL. */
+#define JSON_DUPLICATES_MAX 64 /* later ones are not listed */
 struct json_duplicates {
     const char **paths; /* "spec.replicas", "spec.containers[0].name" */
     size_t n, capacity;
