@@ -17,5 +17,5 @@ struct proxy_config {
 };
 struct proxy *proxy_new(const struct proxy_config *config, struct error *err);
 must_check int proxy_run(struct proxy *p, struct error *err); /* after informer_set_start() */
-void proxy_stop(struct proxy *p); /* rules stay, so that traffic goes on */
+void proxy_stop(struct proxy *p);                /* rules stay, so that traffic goes on */
 must_check int proxy_cleanup(struct error *err); /* removes every rule and chain of ours */
