@@ -52,6 +52,7 @@ void grpc_stream_end_send(struct grpc_stream *s);
 /* 1: a message is in *OUT (in ARENA); 0: the peer ended with OK; -1: failed or ended with an error. */
 must_check int grpc_stream_receive(struct grpc_stream *s, struct arena *arena, struct bytes *out,
                                    struct error *err);
+enum grpc_status grpc_stream_status(struct grpc_stream *s); /* the peer's, after a receive that gave 0 or -1 */
 void grpc_stream_cancel(struct grpc_stream *s); /* wakes the receiver; Threads: any */
 void grpc_stream_close(struct grpc_stream *s);
 

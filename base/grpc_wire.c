@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* grpc_wire.c - frames, queues and the HTTP/2 session under both sides of gRPC. */
+#include "base/grpc_wire.h"
+
+#include <stdlib.h>
+
+/* What one connection may read before others get their turn, and what is gathered for one write. */
+#define READ_BYTES_PER_TURN (256 * 1024)
+#define READ_BYTES          (32 * 1024)
+#define WRITE_GATHER_BYTES  (64 * 1024)
+
+static size_t message_length(const uint8_t header[GRPC_FRAME_HEADER_BYTES])
+{
+    return (size_t)header[1] << 24 | (size_t)header[2] << 16 | (size_t)header[3] << 8 | header[4];
+}
+
+/* Takes bytes of the frame header; 1 once it is whole and acceptable. */
+static int take_header(struct grpc_deframer *d, struct bytes *data, struct error *err)
+{
+    while (d->header_n < GRPC_FRAME_HEADER_BYTES && data->len > 0) {
+        d->header[d->header_n++] = (uint8_t)*data->data++;
+        data->len--;
+    }
+    if (d->header_n < GRPC_FRAME_HEADER_BYTES)
+        return 0;
+    if (d->header[0] != 0)
+        return error_set(err, ERR_BAD_REQUEST, "grpc: compressed message was not negotiated");
+    if (message_length(d->header) > GRPC_MESSAGE_BYTES_MAX)
+        return error_set(err, ERR_TOO_LARGE, "grpc: received message larger than max (%zu vs. %d)",
+                         message_length(d->header), GRPC_MESSAGE_BYTES_MAX);
+    return 1;
+}
+
+int grpc_deframe(struct grpc_deframer *d, struct bytes data,
+                 void (*on_message)(struct bytes message, void *arg), void *arg, struct error *err)
+{
+    for (;;) {
+        int whole = take_header(d, &data, err);
+        if (whole <= 0)
+            return whole;
+        size_t missing = message_length(d->header) - d->partial.len;
+        if (data.len < missing) {
+            buffer_add(&d->partial, data.data, data.len);
+            return 0;
+        }
+        if (d->partial.len == 0) {
+            on_message((struct bytes){ data.data, missing }, arg);
+        } else {
+            buffer_add(&d->partial, data.data, missing);
+            on_message(buffer_bytes(&d->partial), arg);
+            buffer_free(&d->partial); /* a big one must not stay with an idle stream */
+        }
+        d->header_n = 0;
+        data.data += missing;
+        data.len -= missing;
+    }
+}
+
+void grpc_deframer_deinit(struct grpc_deframer *d)
+{
+    buffer_free(&d->partial);
+}
+
+void grpc_outbox_add(struct grpc_outbox *o, struct bytes message)
+{
+    ensure(message.len <= UINT32_MAX);
+    struct grpc_chunk *c = xmalloc(sizeof(*c) + GRPC_FRAME_HEADER_BYTES + message.len);
+    *c = (struct grpc_chunk){ .len = GRPC_FRAME_HEADER_BYTES + message.len };
+    c->data[0] = 0;
+    for (int i = 0; i < 4; i++)
+        c->data[1 + i] = (char)(message.len >> (24 - 8 * i));
+    if (message.len > 0)
+        memcpy(c->data + GRPC_FRAME_HEADER_BYTES, message.data, message.len);
+    struct grpc_outbox one = { c, c };
+    grpc_outbox_move(o, &one);
+}
+
+void grpc_outbox_move(struct grpc_outbox *to, struct grpc_outbox *from)
+{
+    if (!from->head)
+        return;
+    if (to->tail)
+        to->tail->next = from->head;
+    else
+        to->head = from->head;
+    to->tail = from->tail;
+    *from = (struct grpc_outbox){ 0 };
+}
+
+size_t grpc_outbox_read(struct grpc_outbox *o, uint8_t *buf, size_t n)
+{
+    size_t done = 0;
+    while (o->head && done < n) {
+        struct grpc_chunk *c = o->head;
+        size_t part = c->len - c->at < n - done ? c->len - c->at : n - done;
+        memcpy(buf + done, c->data + c->at, part);
+        done += part;
+        c->at += part;
+        if (c->at == c->len) {
+            o->head = c->next;
+            if (!o->head)
+                o->tail = NULL;
+            free(c);
+        }
+    }
+    return done;
+}
+
+void grpc_outbox_deinit(struct grpc_outbox *o)
+{
+    while (o->head) {
+        struct grpc_chunk *next = o->head->next;
+        free(o->head);
+        o->head = next;
+    }
+    o->tail = NULL;
+}
+
+int grpc_link_read(struct grpc_link *l, struct error *err)
+{
+    uint8_t buf[READ_BYTES];
+    for (size_t total = 0; total < READ_BYTES_PER_TURN;) {
+        ssize_t n = transport_read(l->transport, buf, sizeof(buf), err);
+        if (n == TRANSPORT_AGAIN)
+            return 0;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            return error_set(err, ERR_UNAVAILABLE, "connection closed by the peer");
+        ssize_t used = nghttp2_session_mem_recv(l->session, buf, (size_t)n);
+        if (used < 0)
+            return error_set(err, ERR_UNAVAILABLE, "http2: %s", nghttp2_strerror((int)used));
+        total += (size_t)n;
+    }
+    return 0;
+}
+
+/* Takes frames from the session until there is enough for one write. */
+static int gather(struct grpc_link *l, struct error *err)
+{
+    buffer_clear(&l->out);
+    l->out_at = 0;
+    while (l->out.len < WRITE_GATHER_BYTES) {
+        const uint8_t *data;
+        ssize_t n = nghttp2_session_mem_send(l->session, &data);
+        if (n < 0)
+            return error_set(err, ERR_UNAVAILABLE, "http2: %s", nghttp2_strerror((int)n));
+        if (n == 0)
+            break;
+        buffer_add(&l->out, data, (size_t)n);
+    }
+    return 0;
+}
+
+int grpc_link_write(struct grpc_link *l, struct error *err)
+{
+    for (;;) {
+        if (l->out_at == l->out.len && gather(l, err) < 0)
+            return -1;
+        if (l->out.len == 0)
+            break;
+        ssize_t n =
+            transport_write(l->transport, l->out.data + l->out_at, l->out.len - l->out_at, err);
+        if (n == TRANSPORT_AGAIN)
+            return 0;
+        if (n < 0)
+            return -1;
+        l->out_at += (size_t)n;
+    }
+    if (!nghttp2_session_want_read(l->session) && !nghttp2_session_want_write(l->session))
+        return error_set(err, ERR_UNAVAILABLE, "http2 session ended");
+    return 0;
+}
+
+bool grpc_link_wants_write(const struct grpc_link *l)
+{
+    return l->out_at < l->out.len;
+}
+
+void grpc_link_deinit(struct grpc_link *l)
+{
+    nghttp2_session_del(l->session);
+    transport_close(l->transport);
+    buffer_free(&l->out);
+    *l = (struct grpc_link){ 0 };
+}
+
+char *grpc_message_encode(const char *text, struct arena *a)
+{
+    scoped(buffer) struct buffer out = { 0 };
+    for (const char *p = text ? text : ""; *p; p++) {
+        if (*p >= ' ' && *p <= '~' && *p != '%')
+            buffer_add_char(&out, *p);
+        else
+            buffer_printf(&out, "%%%02X", (unsigned char)*p);
+    }
+    return arena_strndup(a, out.data ? out.data : "", out.len);
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A sequence that is no percent-encoding stays as it is: a bad message is better than none. */
+char *grpc_message_decode(struct bytes text)
+{
+    char *out = xmalloc(text.len + 1), *p = out;
+    for (size_t i = 0; i < text.len; i++) {
+        int high = i + 2 < text.len && text.data[i] == '%' ? hex_digit(text.data[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit(text.data[i + 2]) : -1;
+        if (low >= 0) {
+            *p++ = (char)(high << 4 | low);
+            i += 2;
+        } else {
+            *p++ = text.data[i];
+        }
+    }
+    *p = 0;
+    return out;
+}
+
+nghttp2_nv grpc_header(const char *name, const char *value)
+{
+    return (nghttp2_nv){ (uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value),
+                         NGHTTP2_NV_FLAG_NONE };
+}

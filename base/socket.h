@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * socket.h - dialling and listening: non-blocking, close-on-exec descriptors.
+ *
+ * Threads: any.
+ */
+#pragma once
+
+#include "base/error.h"
+
+/* Connects to "host:port", "[::1]:80" or "unix:/path" within TIMEOUT_MS.  WAKE_FD (or -1): gives up
+ * with ERR_CANCELED as soon as it is readable.  ERR_UNAVAILABLE if nobody answers there. */
+int socket_dial(const char *address, int timeout_ms, int wake_fd, struct error *err);
+
+/* Listens on an IP address or "unix:/path" (which is replaced); *PORT is the one chosen. */
+int socket_listen(const char *bind_address, int *port, struct error *err);
+
+/* The host of "host:port" without brackets, for certificate checks; malloc'ed.  "localhost" for
+ * unix. */
+char *socket_address_host(const char *address);
+
+/* No delay, keep-alive, and an end to peers that stop taking data; nothing for unix sockets. */
+void socket_tune(int fd);
