@@ -21,10 +21,10 @@ struct kubelet_config {
     const char *cluster_dns;        /* the DNS Service's address for resolv.conf */
     const char *cluster_domain;
     const char *cluster_cidr;
-    const char *static_pod_dir;     /* NULL: <data_dir>/agent/pod-manifests */
-    int port;                       /* 10250; 0: any free one */
+    const char *static_pod_dir; /* NULL: <data_dir>/agent/pod-manifests */
+    int port;                   /* 10250; 0: any free one */
     struct bytes serving_cert_pem, serving_key_pem, client_ca_pem;
 };
 struct kubelet *kubelet_new(const struct kubelet_config *config, struct error *err);
 must_check int kubelet_run(struct kubelet *k, struct error *err); /* after informer_set_start() */
-void kubelet_stop(struct kubelet *k); /* pods keep running */
+void kubelet_stop(struct kubelet *k);                             /* pods keep running */

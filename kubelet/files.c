@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* files.c - small things with files that several modules do. */
+#include "kubelet/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+int files_make_dirs(const char *path, mode_t mode, struct error *err)
+{
+    scoped(str) char *copy = xstrdup(path);
+    for (char *p = copy + 1;; p++) {
+        if (*p != '/' && *p != '\0')
+            continue;
+        char kept = *p;
+        *p = '\0';
+        if (mkdir(copy, mode) < 0 && errno != EEXIST)
+            return error_errno(err, "make the folder %s", copy);
+        *p = kept;
+        if (kept == '\0')
+            return 0;
+    }
+}
+
+int files_write(const char *path, struct bytes text, mode_t mode, struct error *err)
+{
+    scoped(str) char *beside = xasprintf("%s.XXXXXX", path);
+    scoped(fd) int fd = mkostemp(beside, O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "write %s", path);
+    for (size_t done = 0; done < text.len;) {
+        ssize_t n = write(fd, text.data + done, text.len - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            error_errno(err, "write %s", path);
+            unlink(beside);
+            return -1;
+        }
+        done += (size_t)n;
+    }
+    if (fchmod(fd, mode) < 0 || rename(beside, path) < 0) {
+        error_errno(err, "write %s", path);
+        unlink(beside);
+        return -1;
+    }
+    return 0;
+}
+
+int files_read(const char *path, size_t limit, struct arena *a, struct bytes *out,
+               struct error *err)
+{
+    scoped(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        bool is_missing = errno == ENOENT || errno == ENOTDIR;
+        error_errno(err, "read %s", path);
+        if (is_missing)
+            err->code = ERR_NOT_FOUND;
+        return -1;
+    }
+    size_t capacity = 4096, len = 0;
+    char *data = arena_alloc(a, capacity);
+    for (;;) {
+        ssize_t n = read(fd, data + len, capacity - len - 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, "read %s", path);
+        if (n == 0)
+            break;
+        len += (size_t)n;
+        if (len > limit)
+            return error_set(err, ERR_TOO_LARGE, "read %s: more than %zu bytes", path, limit);
+        if (capacity - len < 2) {
+            char *more = arena_alloc(a, capacity * 2);
+            memcpy(more, data, len);
+            data = more;
+            capacity *= 2;
+        }
+    }
+    data[len] = '\0';
+    *out = (struct bytes){ data, len };
+    return 0;
+}
+
+const char *files_line(const char *path, struct arena *a)
+{
+    struct error err = { 0 };
+    struct bytes text;
+    if (files_read(path, 1 << 20, a, &text, &err) < 0)
+        return "";
+    char *line = (char *)text.data;
+    line[strcspn(line, "\n")] = '\0';
+    return line;
+}
+
+static int remove_entries(int dir_fd, dev_t device)
+{
+    DIR *dir = fdopendir(dir_fd);
+    if (!dir) {
+        close(dir_fd);
+        return -1;
+    }
+    int rc = 0;
+    struct dirent *entry;
+    while (rc == 0 && (entry = readdir(dir))) {
+        if (str_equal(entry->d_name, ".") || str_equal(entry->d_name, ".."))
+            continue;
+        struct stat st;
+        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            rc = errno == ENOENT ? 0 : -1;
+        } else if (!S_ISDIR(st.st_mode)) {
+            rc = unlinkat(dirfd(dir), entry->d_name, 0);
+        } else if (st.st_dev != device) {
+            errno = EBUSY; /* a mount: what lies behind it is not ours to delete */
+            rc = -1;
+        } else {
+            int child =
+                openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            rc = child < 0 ? -1 : remove_entries(child, device);
+            if (rc == 0)
+                rc = unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
+        }
+    }
+    int saved = errno;
+    closedir(dir);
+    errno = saved;
+    return rc;
+}
+
+int files_remove_tree(const char *path, struct error *err)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : error_errno(err, "remove %s", path);
+    if (!S_ISDIR(st.st_mode))
+        return unlink(path) < 0 ? error_errno(err, "remove %s", path) : 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || remove_entries(fd, st.st_dev) < 0 || rmdir(path) < 0)
+        return error_errno(err, "remove %s", path);
+    return 0;
+}
+
+bool files_is_below(const char *relative)
+{
+    if (relative[0] == '/')
+        return false;
+    for (const char *p = relative; *p;) {
+        size_t len = strcspn(p, "/");
+        if (len == 2 && p[0] == '.' && p[1] == '.')
+            return false;
+        p += len;
+        p += strspn(p, "/");
+    }
+    return true;
+}
+
+bool files_is_mount_point(const char *path)
+{
+    scoped(str) char *parent = xasprintf("%s/..", path);
+    struct stat st, up;
+    if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || stat(parent, &up) < 0)
+        return false;
+    return st.st_dev != up.st_dev;
+}
+
+const char *files_find_program(const char *name, struct arena *a)
+{
+    const char *path = getenv("PATH");
+    scoped(str) char *list = xasprintf(
+        "%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", path ? path : "");
+    char *rest = list;
+    for (char *dir = strsep(&rest, ":"); dir; dir = strsep(&rest, ":")) {
+        if (str_empty(dir))
+            continue;
+        const char *candidate = arena_printf(a, "%s/%s", dir, name);
+        if (access(candidate, X_OK) == 0)
+            return candidate;
+    }
+    return NULL;
+}
+
+static int spawn_with_output(const char *const *argv, int output, pid_t *pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, output, 1);
+    posix_spawn_file_actions_adddup2(&actions, output, 2);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int rc = posix_spawn(pid, argv[0], &actions, &attr, (char *const *)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    return rc;
+}
+
+int files_run(const char *const *argv, struct error *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return error_errno(err, "run %s", argv[0]);
+    pid_t pid;
+    int rc = spawn_with_output(argv, ends[1], &pid);
+    close(ends[1]);
+    if (rc != 0) {
+        close(ends[0]);
+        errno = rc;
+        return error_errno(err, "run %s", argv[0]);
+    }
+
+    char text[512], rest[4096];
+    size_t len = 0;
+    ssize_t n;
+    while ((n = read(ends[0], rest, sizeof(rest))) > 0 || (n < 0 && errno == EINTR)) {
+        size_t room = sizeof(text) - 1 - len;
+        size_t take = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room;
+        memcpy(text + len, rest, take);
+        len += take;
+    }
+    close(ends[0]);
+    while (len && (text[len - 1] == '\n' || text[len - 1] == ' '))
+        len--;
+    text[len] = '\0';
+
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return error_errno(err, "run %s", argv[0]);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return error_set(err, ERR_INTERNAL, "%s: %s", argv[0], len ? text : "ended by a signal");
+    return 0;
+}
