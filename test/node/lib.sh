@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+# lib.sh - a node in a network namespace of its own, and TAP: sourced by the node tests.
+#
+#   node_up NAME [flags]   makes the namespaces NAME and NAME-out, starts the server with the test images, waits for Ready
+#   node_down              stops it with its pods and removes everything
+#   k ARGS                 kubectl inside the namespace ($KUBECTL picks the release)
+#   ok DESCRIPTION CMD...  passes when CMD succeeds
+#   like DESCRIPTION REGEX CMD...   passes when the output of CMD matches
+#   eventually SECONDS CMD...       succeeds once CMD does
+
+set -uo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+coracle=${CORACLE:-$top/build/coracle}
+images=${IMAGES:-$top/build/images}
+KUBECTL=${KUBECTL:-kubectl}
+tests_n=0
+exec 3>&1
+
+say() { echo "$@" >&3; }
+
+ok() {
+    local what=$1 output
+    shift
+    tests_n=$((tests_n + 1))
+    if output=$("$@" 2>&1); then
+        say "ok $tests_n - $what"
+    else
+        say "not ok $tests_n - $what"
+        say "# command: $*"
+        say "$output" | sed 's/^/# /' | tail -n 30 >&3
+        return 1
+    fi
+}
+
+like() {
+    local what=$1 regex=$2 output status=0
+    shift 2
+    tests_n=$((tests_n + 1))
+    output=$("$@" 2>&1) || status=$?
+    if grep -qzP -- "$regex" <<< "$output"; then
+        say "ok $tests_n - $what"
+    else
+        say "not ok $tests_n - $what"
+        say "# command: $* (status $status)"
+        say "# no match for: $regex"
+        echo "$output" | tail -n 30 | sed 's/^/# /' >&3
+        return 1
+    fi
+}
+
+skip() { tests_n=$((tests_n + 1)); say "ok $tests_n - $1 # SKIP $2"; }
+
+eventually() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 0.2
+    done
+}
+
+# Not `ip netns exec`: that mounts another /sys, and the cgroups would be gone.
+inside() { nsenter --net="/run/netns/$node" "$@"; }
+outside() { nsenter --net="/run/netns/$node-out" "$@"; }
+k() { inside "$KUBECTL" --kubeconfig "$data/kubeconfig" "$@"; }
+
+node_net() {
+    ip netns add "$node"
+    ip netns add "$node-out"
+    ip -n "$node" link add eth0 type veth peer name eth0 netns "$node-out"
+    ip -n "$node" addr add 10.99.0.1/24 dev eth0
+    ip -n "$node-out" addr add 10.99.0.2/24 dev eth0
+    local ns
+    for ns in "$node" "$node-out"; do
+        ip -n "$ns" link set lo up
+        ip -n "$ns" link set eth0 up
+    done
+    ip -n "$node" route add default via 10.99.0.2
+}
+
+server_start() {
+    nsenter --net="/run/netns/$node" "$coracle" server --data-dir "$data" --write-kubeconfig "$data/kubeconfig" \
+        --node-name node1 --config "$data/config.yaml" "$@" >> "$data/server.log" 2>&1 3>&- &
+    server_pid=$!
+}
+
+# k3s' way to give a node its images: archives in agent/images.
+node_up() {
+    node=$1
+    shift
+    data=$(mktemp -d /tmp/coracle-test.XXXXXX)
+    mkdir -p "$data/agent/images"
+    cp "$images"/*.tar "$data/agent/images/"
+    : > "$data/config.yaml"
+    trap node_down EXIT
+    node_net
+    server_start "$@"
+    eventually 60 node_is_ready || {
+        say "Bail out! the node did not become Ready"
+        tail -n 40 "$data/server.log" >&3
+        exit 1
+    }
+}
+
+node_is_ready() { k get node node1 2> /dev/null | grep -q ' Ready '; }
+
+server_stop() {
+    kill "$server_pid" 2> /dev/null
+    wait "$server_pid" 2> /dev/null
+}
+
+# Processes of the node's containers live in the namespace or were started by our containerd: both are found by
+# the data folder on their command line.
+node_down() {
+    trap - EXIT
+    server_stop
+    local pid pass mount
+    for pass in TERM KILL; do
+        for pid in $(pgrep -f -- "$data/" || true) $(ip netns pids "$node" 2> /dev/null || true); do
+            [ "$pid" = $$ ] || kill -s "$pass" "$pid" 2> /dev/null
+        done
+        sleep 0.3
+    done
+    tac /proc/mounts | awk -v d="$data" '$2 ~ "^" d { print $2 }' | while read -r mount; do
+        umount -l "$mount" 2> /dev/null
+    done
+    ip netns del "$node" 2> /dev/null
+    ip netns del "$node-out" 2> /dev/null
+    [ -n "${KEEP:-}" ] || rm -rf "$data"
+    say "1..$tests_n"
+}
