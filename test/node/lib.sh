@@ -27,7 +27,7 @@ ok() {
     else
         say "not ok $tests_n - $what"
         say "# command: $*"
-        say "$output" | sed 's/^/# /' | tail -n 30 >&3
+        echo "$output" | tail -n 30 | sed 's/^/# /' >&3
         return 1
     fi
 }
