@@ -14,7 +14,7 @@
 struct admission_attributes {
     const struct resource *resource;
     const char *subresource; /* "" for the object itself */
-    enum request_verb verb;  /* create, update (patches too), delete, or REQUEST_OTHER for connect */
+    enum request_verb verb; /* create, update (patches too), delete, or REQUEST_OTHER for connect */
     const struct object *old; /* NULL: create */
     const char *ns, *name;
 };
@@ -34,5 +34,5 @@ int admission_forbid(struct error *err, const struct admission_attributes *a, co
     printf_like(3, 4);
 
 extern const struct admission_plugin admission_namespace_lifecycle, admission_service_account,
-    admission_taint_nodes, admission_priority, admission_default_tolerations, admission_default_class,
-    admission_object_in_use;
+    admission_taint_nodes, admission_priority, admission_default_tolerations,
+    admission_default_class, admission_object_in_use;
