@@ -18,6 +18,7 @@ struct attributes {
     const char *group, *version, *resource, *subresource, *ns,
         *name;        /* "" where there is nothing */
     const char *path; /* for the others */
+    const char *field_selector; /* of a list or watch: "" if none; NULL: not known */
 };
 
 #define AUTHZ_REASON_BYTES 256

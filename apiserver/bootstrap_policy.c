@@ -562,7 +562,7 @@ static struct json *new_doc(const struct resource *r, const struct object_key *k
     struct json *labels = json_set(a, metadata, "labels", *json_new(a, JSON_OBJECT));
     json_set(a, labels, "kubernetes.io/bootstrapping", json_string_value(a, "rbac-defaults"));
     struct json *annotations = json_set(a, metadata, "annotations", *json_new(a, JSON_OBJECT));
-    json_set(a, annotations, RBAC_GROUP "/autoupdate", json_string_value(a, "true"));
+    json_set(a, annotations, "rbac.authorization.kubernetes.io/autoupdate", json_string_value(a, "true"));
     return doc;
 }
 

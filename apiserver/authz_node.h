@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * authz_node.h - what a kubelet may do: with its own node, and with what the pods bound to it use.
+ *
+ * A graph of counted edges, kept from pods as they are bound and removed:
+ *
+ *     node-1 --> pod default/web-0, secret default/web-tls, configmap default/web, ...
+ *
+ * Threads: any.
+ */
+#pragma once
+
+#include "apiserver/authz.h"
+
+struct node_graph;
+
+struct node_graph *node_graph_new(void);
+void node_graph_free(struct node_graph *g);
+
+/* Observer (watch_cache_observe) for Pods; ARG is the struct node_graph. */
+void node_graph_pod_changed(const struct object *old, const struct object *new, void *graph);
+
+/* The name of the node that USER is; NULL if it is none. */
+const char *node_of_user(const struct user *user);
+
+/* Whether the node may.  If not, it is for others to say; REASON tells why, or is "". */
+bool node_authorize(struct apiserver *a, struct node_graph *g, const struct attributes *at,
+                    char reason[AUTHZ_REASON_BYTES]);
