@@ -10,7 +10,10 @@
  * must not block: they put keys into queues.  A relist after a lost watch gives handlers the
  * differences, so they never miss that an object has gone.
  *
- * Threads: any, except that handlers and indexes are added before informer_set_start().
+ * A set may grow while it runs (custom resources): a new informer starts with the next
+ * informer_set_start().
+ *
+ * Threads: any, except that handlers and indexes are added before the informer is started.
  */
 #pragma once
 
@@ -53,3 +56,7 @@ const struct resource *informer_resource(const struct informer *i);
 int64_t informer_revision(struct informer *i); /* events up to it have been seen */
 /* Waits until the cache has seen REVISION (a write's own result); false after TIMEOUT_MS. */
 bool informer_wait_revision(struct informer *i, int64_t revision, int64_t timeout_ms);
+/* Waits until the object of that uid is gone from the cache, or is seen to be deleted; false after
+ * TIMEOUT_MS. */
+bool informer_wait_deleted(struct informer *i, const struct object_key *key, const char *uid,
+                           int64_t timeout_ms);
