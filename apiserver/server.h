@@ -14,6 +14,7 @@ struct policy;       /* authz_rbac.c: RBAC tables and the node graph */
 struct tokens;       /* authn_token.c: keys, verified tokens */
 struct documents;    /* discovery.c, openapi.c: what was made */
 struct watch_caches; /* watch_cache.c */
+struct service_allocator;
 
 struct apiserver {
     struct apiserver_config config; /* strings in ARENA */
@@ -26,6 +27,7 @@ struct apiserver {
     struct tokens *tokens;
     struct documents *documents;
     struct watch_caches *caches;
+    struct service_allocator *service_allocator; /* service_strategy_start() */
     struct worker_pool *workers; /* mutations and everything else that may block */
     struct http_server *http;
     atomic_bool is_stopping;
