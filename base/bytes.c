@@ -4,6 +4,8 @@
 
 #include <sys/random.h>
 
+#include "base/utf8.h"
+
 int bytes_compare(struct bytes a, struct bytes b)
 {
     size_t n = a.len < b.len ? a.len : b.len;
@@ -171,6 +173,34 @@ void buffer_printf(struct buffer *b, const char *fmt, ...)
     va_start(args, fmt);
     buffer_vprintf(b, fmt, args);
     va_end(args);
+}
+
+/* The escape of the character at P, whose sequence is N bytes long (0: not UTF-8). */
+static void add_quoted_char(struct buffer *b, const char *p, size_t n)
+{
+    static const char from[] = "\a\b\f\n\r\t\v\"\\", to[] = "abfnrtv\"\\";
+    unsigned char c = (unsigned char)*p;
+    const char *f = c ? strchr(from, c) : NULL;
+    if (f)
+        buffer_printf(b, "\\%c", to[f - from]);
+    else if (n == 0 || c < 0x20 || c == 0x7f)
+        buffer_printf(b, "\\x%02x", c);
+    else if (c == 0xc2 && (unsigned char)p[1] < 0xa1) /* control characters and the hard space */
+        buffer_printf(b, "\\u00%02x", (unsigned char)p[1]);
+    else
+        buffer_add(b, p, n);
+}
+
+void buffer_add_quoted(struct buffer *b, struct bytes v)
+{
+    buffer_add_char(b, '"');
+    const char *end = v.data + v.len;
+    for (const char *p = v.data; p < end;) {
+        size_t n = utf8_sequence(p, end);
+        add_quoted_char(b, p, n);
+        p += n ? n : 1;
+    }
+    buffer_add_char(b, '"');
 }
 
 void buffer_clear(struct buffer *b)

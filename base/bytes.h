@@ -58,6 +58,7 @@ void buffer_add_char(struct buffer *b, char c);
 void buffer_add_int(struct buffer *b, int64_t v);
 void buffer_printf(struct buffer *b, const char *fmt, ...) printf_like(2, 3);
 void buffer_vprintf(struct buffer *b, const char *fmt, va_list args) printf_like(2, 0);
+void buffer_add_quoted(struct buffer *b, struct bytes v); /* as Go's %q writes it */
 void buffer_reserve(struct buffer *b, size_t more);
 void buffer_clear(struct buffer *b); /* keeps the memory */
 void buffer_free(struct buffer *b);

@@ -104,6 +104,7 @@ struct json json_int_value(int64_t v);
 struct json json_bool_value(bool v);
 struct json *json_clone(const struct json *v, struct arena *a); /* deep */
 struct json json_clone_value(const struct json *v, struct arena *a);
+size_t json_size_bytes(const struct json *v); /* what a clone takes of an arena */
 
 /* Sets a member (replacing or appending) and returns where it now is.  NAME is copied unless it is
  * a field name known to live forever: then use json_set_static. */

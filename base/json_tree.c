@@ -207,6 +207,34 @@ struct json *json_clone(const struct json *v, struct arena *a)
     return c;
 }
 
+/* An arena rounds every array up to its alignment: 16 bytes. */
+static size_t array_bytes(size_t bytes)
+{
+    return (bytes + 15) & ~(size_t)15;
+}
+
+static size_t content_bytes(const struct json *v)
+{
+    size_t bytes = 0;
+    if (v->type == JSON_STRING) {
+        bytes = v->len + 1;
+    } else if (v->type == JSON_ARRAY) {
+        bytes = array_bytes(v->len * sizeof(*v->items));
+        for (size_t i = 0; i < v->len; i++)
+            bytes += content_bytes(&v->items[i]);
+    } else if (v->type == JSON_OBJECT) {
+        bytes = array_bytes(v->len * sizeof(*v->members));
+        for (size_t i = 0; i < v->len; i++)
+            bytes += strlen(v->members[i].name) + 1 + content_bytes(&v->members[i].value);
+    }
+    return bytes;
+}
+
+size_t json_size_bytes(const struct json *v)
+{
+    return sizeof(*v) + content_bytes(v);
+}
+
 /* ---- changing ---- */
 
 #define ROOM_FIRST 2 /* 4 children */
