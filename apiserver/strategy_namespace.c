@@ -50,8 +50,14 @@ static void mark_deleted(struct strategy_call *c, struct draft *d)
     json_put_str(d->arena, d->doc, "status.phase", "Terminating");
 }
 
+static bool has_more_finalizers(const struct json *doc)
+{
+    return json_len(doc, "spec.finalizers") > 0;
+}
+
 const struct strategy namespace_strategy = {
     .prepare_create = prepare_create,
     .prepare_update = prepare_update,
+    .has_more_finalizers = has_more_finalizers,
     .mark_deleted = mark_deleted,
 };
