@@ -28,6 +28,9 @@ struct http_server_config {
     int port;                 /* 0: any free one, see http_server_port() */
     struct tls *tls;          /* NULL: plain text */
     int loops;                /* threads */
+    /* Body of the 413 for more than REQUEST_BODY_BYTES_MAX, JSON text; NULL: a line of plain text.  Such
+     * a request never reaches HANDLE. */
+    const char *too_large_json;
     void (*handle)(struct http_request *req, void *arg);
     void *arg;
 };
@@ -35,7 +38,8 @@ struct http_server_config {
 struct http_server *http_server_start(const struct http_server_config *config, struct error *err);
 int http_server_port(const struct http_server *s);
 void http_server_set_tls(struct http_server *s, struct tls *tls); /* for new connections */
-/* Stops accepting, lets requests end for GRACE_MS, then closes what is left. */
+/* Stops accepting, ends streams, lets requests end for GRACE_MS, then closes what is left.  Returns once
+ * every request was answered, every stream was ended and every upgraded socket's function has returned. */
 void http_server_stop(struct http_server *s, int grace_ms);
 
 /* ---- the request: readable on the loop thread; from any thread once detached ---- */
