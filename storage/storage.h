@@ -22,10 +22,12 @@ struct storage;
 
 struct storage_embedded_config {
     const char *dir;
-    size_t quota_bytes;           /* 0: 8 GiB */
-    int64_t compact_interval_ms;  /* how much history is kept; 0: 5 minutes; < 0: no automatic compaction */
+    size_t quota_bytes;          /* 0: 8 GiB */
+    int64_t compact_interval_ms; /* how much history is kept; 0: 5 minutes; < 0: no automatic
+                                    compaction */
 };
-struct storage *storage_open_embedded(const struct storage_embedded_config *config, struct error *err);
+struct storage *storage_open_embedded(const struct storage_embedded_config *config,
+                                      struct error *err);
 void storage_close(struct storage *s); /* after every watch is closed and every txn answered */
 
 struct storage_kv {
@@ -41,15 +43,15 @@ struct storage_kv {
 
 struct storage_range {
     struct bytes key;
-    struct bytes end;  /* empty: KEY alone; "\0": every key from KEY on; else KEY <= k < END */
-    int64_t revision;  /* 0: newest */
-    int64_t limit;     /* 0: none */
+    struct bytes end; /* empty: KEY alone; "\0": every key from KEY on; else KEY <= k < END */
+    int64_t revision; /* 0: newest */
+    int64_t limit;    /* 0: none */
     bool keys_only, count_only;
 };
 struct storage_range_result {
     struct storage_kv *kvs; /* ascending by key, all in the arena */
     size_t n;
-    int64_t count;    /* all that match, whatever the limit */
+    int64_t count; /* all that match, whatever the limit */
     bool more;
     int64_t revision; /* the store's when it was read */
 };
@@ -83,10 +85,10 @@ enum storage_op_type { STORAGE_PUT, STORAGE_DELETE, STORAGE_RANGE, STORAGE_TXN }
 struct storage_txn;
 struct storage_op {
     enum storage_op_type type;
-    struct bytes key, end;  /* put: KEY; delete: as in storage_range */
+    struct bytes key, end; /* put: KEY; delete: as in storage_range */
     struct bytes value;
     int64_t lease;
-    bool prev_kv;           /* answer with what was there */
+    bool prev_kv; /* answer with what was there */
     bool ignore_value, ignore_lease;
     const struct storage_range *range;
     const struct storage_txn *txn;
@@ -123,11 +125,12 @@ struct storage_txn_result {
  * (shutting down, queue full); nothing was written then. */
 must_check int storage_txn(struct storage *s, const struct storage_txn *txn, struct arena *arena,
                            struct storage_txn_result *out, struct error *err);
-/* The same without waiting: TXN, ARENA and what they point at stay valid until DONE runs, once, on the
- * writer's thread; it must not block.  ERR (may be read only in DONE) has code ERR_NONE on success. */
+/* The same without waiting: TXN, ARENA and what they point at stay valid until DONE runs, once, on
+ * the writer's thread; it must not block.  ERR (may be read only in DONE) has code ERR_NONE on
+ * success. */
 void storage_txn_submit(struct storage *s, const struct storage_txn *txn, struct arena *arena,
-                        void (*done)(const struct storage_txn_result *result, const struct error *err,
-                                     void *arg),
+                        void (*done)(const struct storage_txn_result *result,
+                                     const struct error *err, void *arg),
                         void *arg);
 
 /* ---- watching ---- */
@@ -135,33 +138,39 @@ void storage_txn_submit(struct storage *s, const struct storage_txn *txn, struct
 struct storage_event {
     bool is_delete;
     struct storage_kv kv; /* for a delete: key and mod_revision only */
-    struct storage_kv prev; /* mod_revision 0: there was none, or it is not asked for, or compacted */
-    void *attachment;       /* NULL unless the writer gave one; borrowed for the callback */
+    struct storage_kv
+        prev;         /* mod_revision 0: there was none, or it is not asked for, or compacted */
+    void *attachment; /* NULL unless the writer gave one; borrowed for the callback */
 };
 struct storage_watch_config {
     struct bytes key, end;  /* as in storage_range */
     int64_t start_revision; /* 0: from now on */
     bool prev_kv;
     /* All events of one revision in one call, revisions ascending, nothing twice, nothing left out.
-     * EVENTS are borrowed for the call.  Runs on the storage's publishing thread: must not block. */
+     * EVENTS are borrowed for the call.  Runs on the storage's publishing thread: must not block.
+     */
     void (*events)(const struct storage_event *events, size_t n, int64_t revision, void *arg);
-    /* The watch ended by itself: ERR_COMPACTED (start is too old; COMPACTED_REVISION tells), ERR_IO. */
+    /* The watch ended by itself: ERR_COMPACTED (start is too old; COMPACTED_REVISION tells),
+     * ERR_IO. */
     void (*failed)(const struct error *err, int64_t compacted_revision, void *arg);
     void *arg;
 };
 struct storage_watch;
 struct storage_watch *storage_watch(struct storage *s, const struct storage_watch_config *config,
                                     struct error *err);
-void storage_watch_close(struct storage_watch *w); /* when it returns, no callback runs or will run */
+void storage_watch_close(
+    struct storage_watch *w); /* when it returns, no callback runs or will run */
 /* Every event up to and including the revision it returns has been delivered to W. */
 int64_t storage_watch_revision(struct storage_watch *w);
 
 /* ---- leases ---- */
 
-must_check int storage_lease_grant(struct storage *s, int64_t id, int64_t ttl_s, int64_t *granted_id,
+must_check int storage_lease_grant(struct storage *s, int64_t id, int64_t ttl_s,
+                                   int64_t *granted_id,
                                    struct error *err); /* ID 0: the store picks one */
 must_check int storage_lease_revoke(struct storage *s, int64_t id, struct error *err);
-must_check int storage_lease_keep_alive(struct storage *s, int64_t id, int64_t *ttl_s, struct error *err);
+must_check int storage_lease_keep_alive(struct storage *s, int64_t id, int64_t *ttl_s,
+                                        struct error *err);
 
 /* ---- upkeep ---- */
 

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* failpoint.c - parses CORACLE_FAILPOINTS and acts on it. */
+#include "base/failpoint.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum action { ACTION_CRASH, ACTION_ERROR, ACTION_DELAY };
+
+#define NAME_BYTES_MAX 64
+
+static struct point {
+    char name[NAME_BYTES_MAX];
+    enum action action;
+    long delay_ms;
+    long at; /* 0: every time */
+    atomic_long hits;
+} points[FAILPOINTS_MAX];
+static size_t points_n;
+
+bool failpoints_enabled;
+
+static bool parse_point(const char *text, struct point *p)
+{
+    char action[16];
+    int used = 0;
+    p->at = 0;
+    p->delay_ms = 0;
+    if (sscanf(text, "%63[^=]=%15[a-z]%n", p->name, action, &used) != 2)
+        return false;
+    text += used;
+    if (*text == ':')
+        p->delay_ms = strtol(text + 1, (char **)&text, 10);
+    if (*text == '@')
+        p->at = strtol(text + 1, (char **)&text, 10);
+    if (*text && *text != ',')
+        return false;
+    atomic_store(&p->hits, 0);
+    if (strcmp(action, "crash") == 0)
+        p->action = ACTION_CRASH;
+    else if (strcmp(action, "error") == 0)
+        p->action = ACTION_ERROR;
+    else if (strcmp(action, "delay") == 0)
+        p->action = ACTION_DELAY;
+    else
+        return false;
+    return true;
+}
+
+void failpoints_set(const char *text)
+{
+    points_n = 0;
+    while (text && *text) {
+        if (points_n == FAILPOINTS_MAX || !parse_point(text, &points[points_n])) {
+            /* A test with a misspelt failpoint must not pass by testing nothing. */
+            fprintf(stderr, "CORACLE_FAILPOINTS: cannot read \"%s\"\n", text);
+            exit(2);
+        }
+        points_n++;
+        text = strchr(text, ',');
+        text = text ? text + 1 : NULL;
+    }
+    failpoints_enabled = points_n > 0;
+}
+
+__attribute__((constructor)) static void read_environment(void)
+{
+    failpoints_set(getenv("CORACLE_FAILPOINTS"));
+}
+
+bool failpoint_hit(const char *name)
+{
+    for (size_t i = 0; i < points_n; i++) {
+        struct point *p = &points[i];
+        if (strcmp(p->name, name) != 0)
+            continue;
+        long hit = atomic_fetch_add(&p->hits, 1) + 1;
+        if (p->at && p->at != hit)
+            continue;
+        struct timespec t = { p->delay_ms / 1000, p->delay_ms % 1000 * 1000000 };
+        switch (p->action) {
+        case ACTION_CRASH:
+            kill(getpid(), SIGKILL);
+            for (;;) /* the signal is on its way: nothing may run after this place */
+                pause();
+        case ACTION_ERROR:
+            return true;
+        case ACTION_DELAY:
+            nanosleep(&t, NULL);
+            break;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * failpoint.h - named places where a test can make the process crash, fail or be slow.
+ *
+ *     CORACLE_FAILPOINTS="storage.log.before_sync=crash@3,storage.flush.commit=error" coracle
+ * server
+ *
+ * Actions: crash (SIGKILL to itself), error (the place behaves as if its system call failed),
+ * delay:MS.  "@N": only at the Nth time (from 1); without it every time.  Costs one predictable
+ * branch when the variable is not set.
+ *
+ * Threads: any.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#define FAILPOINTS_MAX 32
+
+extern bool failpoints_enabled; /* set once, before main */
+
+bool failpoint_hit(const char *name);
+
+/* True: behave as if what follows failed. */
+static inline bool failpoint(const char *name)
+{
+    return __builtin_expect(failpoints_enabled, 0) && failpoint_hit(name);
+}
+
+/* Replaces what the environment said, for unit tests: single-threaded moments only.  NULL: off. */
+void failpoints_set(const char *text);

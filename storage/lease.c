@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lease.c - leases by id, their keys, and the one that ends first. */
+#include "storage/lease.h"
+
+#include <pthread.h>
+
+#include "base/hashmap.h"
+
+/* An expired lease whose deletion fails (full disk) is tried again after this. */
+#define RETRY_NS (INT64_C(1) * NS_PER_S)
+
+struct lease {
+    int64_t id, ttl_s;
+    int64_t expires_ns;
+    struct hashmap keys; /* key -> struct leased_key */
+};
+
+struct leased_key {
+    struct lease *lease;
+    size_t len;
+    char data[];
+};
+
+struct lease_table {
+    const struct clock *clock;
+    pthread_mutex_t lock;
+    struct hashmap leases; /* id -> struct lease */
+    struct hashmap keys;   /* key -> struct leased_key */
+};
+
+struct lease_table *lease_table_new(const struct clock *clock)
+{
+    struct lease_table *t = xcalloc(1, sizeof(*t));
+    t->clock = clock;
+    pthread_mutex_init(&t->lock, NULL);
+    return t;
+}
+
+static struct bytes id_key(const int64_t *id)
+{
+    return (struct bytes){ (const char *)id, sizeof(*id) };
+}
+
+static void lease_free(struct lease_table *t, struct lease *l)
+{
+    hashmap_each (&l->keys, e) {
+        hashmap_remove(&t->keys, e->key);
+        free(e->value);
+    }
+    hashmap_deinit(&l->keys);
+    free(l);
+}
+
+void lease_table_free(struct lease_table *t)
+{
+    if (!t)
+        return;
+    hashmap_each (&t->leases, e)
+        lease_free(t, e->value);
+    hashmap_deinit(&t->leases);
+    hashmap_deinit(&t->keys);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+void lease_grant(struct lease_table *t, int64_t id, int64_t ttl_s)
+{
+    pthread_mutex_lock(&t->lock);
+    struct lease *l = hashmap_get(&t->leases, id_key(&id));
+    if (!l) {
+        l = xcalloc(1, sizeof(*l));
+        l->id = id;
+        hashmap_put(&t->leases, id_key(&l->id), l);
+    }
+    l->ttl_s = ttl_s;
+    l->expires_ns = clock_monotonic_ns(t->clock) + ttl_s * NS_PER_S;
+    pthread_mutex_unlock(&t->lock);
+}
+
+void lease_remove(struct lease_table *t, int64_t id)
+{
+    pthread_mutex_lock(&t->lock);
+    struct lease *l = hashmap_remove(&t->leases, id_key(&id));
+    if (l)
+        lease_free(t, l);
+    pthread_mutex_unlock(&t->lock);
+}
+
+bool lease_exists(struct lease_table *t, int64_t id)
+{
+    pthread_mutex_lock(&t->lock);
+    bool exists = hashmap_get(&t->leases, id_key(&id));
+    pthread_mutex_unlock(&t->lock);
+    return exists;
+}
+
+int64_t lease_new_id(struct lease_table *t)
+{
+    int64_t id;
+    do
+        id = (int64_t)(rng_next(system_rng) & INT64_MAX);
+    while (id == 0 || lease_exists(t, id));
+    return id;
+}
+
+int lease_keep_alive(struct lease_table *t, int64_t id, int64_t *ttl_s, struct error *err)
+{
+    pthread_mutex_lock(&t->lock);
+    struct lease *l = hashmap_get(&t->leases, id_key(&id));
+    if (l) {
+        l->expires_ns = clock_monotonic_ns(t->clock) + l->ttl_s * NS_PER_S;
+        *ttl_s = l->ttl_s;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return l ? 0 : error_set(err, ERR_NOT_FOUND, "lease %lld not found", (long long)id);
+}
+
+void lease_move_key(struct lease_table *t, struct bytes key, int64_t to)
+{
+    pthread_mutex_lock(&t->lock);
+    if (t->leases.n) {
+        struct leased_key *old = hashmap_remove(&t->keys, key);
+        if (old) {
+            hashmap_remove(&old->lease->keys, key);
+            free(old);
+        }
+        struct lease *l = to ? hashmap_get(&t->leases, id_key(&to)) : NULL;
+        if (l) {
+            struct leased_key *k = xmalloc(sizeof(*k) + key.len);
+            *k = (struct leased_key){ l, key.len };
+            memcpy(k->data, key.data, key.len);
+            struct bytes own = { k->data, k->len };
+            hashmap_put(&t->keys, own, k);
+            hashmap_put(&l->keys, own, k);
+        }
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+struct bytes *lease_keys(struct lease_table *t, int64_t id, struct arena *arena, size_t *n)
+{
+    *n = 0;
+    pthread_mutex_lock(&t->lock);
+    struct lease *l = hashmap_get(&t->leases, id_key(&id));
+    struct bytes *keys = l ? arena_alloc(arena, (l->keys.n + 1) * sizeof(keys[0])) : NULL;
+    if (l)
+        hashmap_each (&l->keys, e)
+            keys[(*n)++] = arena_bytes(arena, e->key);
+    pthread_mutex_unlock(&t->lock);
+    return keys;
+}
+
+struct mvcc_lease *lease_list(struct lease_table *t, size_t *n)
+{
+    *n = 0;
+    pthread_mutex_lock(&t->lock);
+    struct mvcc_lease *list = xmalloc((t->leases.n + 1) * sizeof(list[0]));
+    hashmap_each (&t->leases, e) {
+        struct lease *l = e->value;
+        list[(*n)++] = (struct mvcc_lease){ l->id, l->ttl_s };
+    }
+    pthread_mutex_unlock(&t->lock);
+    return list;
+}
+
+int64_t lease_next_expired(struct lease_table *t, int64_t *next_ns)
+{
+    int64_t expired = 0, now = clock_monotonic_ns(t->clock);
+    *next_ns = 0;
+    pthread_mutex_lock(&t->lock);
+    hashmap_each (&t->leases, e) {
+        struct lease *l = e->value;
+        if (l->expires_ns <= now && !expired) {
+            expired = l->id;
+            l->expires_ns = now + RETRY_NS;
+        }
+        if (!*next_ns || l->expires_ns < *next_ns)
+            *next_ns = l->expires_ns;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return expired;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lease.h - leases, when they end, and the keys that go with them.
+ *
+ * What is granted and revoked is durable through the writer; keeping alive is not: after a restart
+ * every lease has its whole time again, as with etcd.
+ *
+ * Threads: any.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "storage/mvcc.h"
+
+#define LEASE_TTL_S_MAX INT64_C(9000000000) /* etcd's */
+
+struct lease_table;
+
+struct lease_table *lease_table_new(const struct clock *clock);
+void lease_table_free(struct lease_table *t);
+
+void lease_grant(struct lease_table *t, int64_t id, int64_t ttl_s);
+void lease_remove(struct lease_table *t, int64_t id);
+bool lease_exists(struct lease_table *t, int64_t id);
+int64_t lease_new_id(struct lease_table *t); /* one that is free */
+must_check int lease_keep_alive(struct lease_table *t, int64_t id, int64_t *ttl_s,
+                                struct error *err);
+
+/* KEY now belongs to lease TO (0: none) and no longer to any other; unknown leases are ignored. */
+void lease_move_key(struct lease_table *t, struct bytes key, int64_t to);
+/* The keys of a lease, copied to the arena. */
+struct bytes *lease_keys(struct lease_table *t, int64_t id, struct arena *arena, size_t *n);
+
+/* All leases, free() it. */
+struct mvcc_lease *lease_list(struct lease_table *t, size_t *n);
+/* An expired one, given once per expiry; 0: none, and *NEXT_NS says when the next is due (0:
+ * never). */
+int64_t lease_next_expired(struct lease_table *t, int64_t *next_ns);

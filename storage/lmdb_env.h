@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lmdb_env.h - the database file: ordered tables, snapshots for readers, one writer.
+ *
+ * A commit is durable when it returns and leaves the file whole at any instant.  Bytes that are
+ * read are borrowed from the map until the transaction ends.
+ *
+ * Threads: reading transactions any; one writing transaction at a time, on one thread.
+ */
+#pragma once
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+enum lmdb_table {
+    TABLE_META,    /* what the file is, and how far it has got */
+    TABLE_LATEST,  /* key -> bare record, its newest version (a deletion until it is compacted) */
+    TABLE_HISTORY, /* revision, sub -> record with key */
+    TABLE_LEASES,  /* id -> time to live */
+    TABLE_LEASE_KEYS, /* id, key -> nothing */
+    TABLES,
+};
+
+#define LMDB_KEY_BYTES_MAX 511 /* what distributions build it with */
+
+struct lmdb_env;
+struct lmdb_txn;
+struct lmdb_cursor;
+
+struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *err);
+void lmdb_env_close(struct lmdb_env *e);
+/* Bytes of the file, and of the pages in it that hold something. */
+must_check int lmdb_env_size(struct lmdb_env *e, size_t *size_bytes, size_t *in_use_bytes,
+                             struct error *err);
+
+struct lmdb_txn *lmdb_read_begin(struct lmdb_env *e, struct error *err);
+void lmdb_read_end(struct lmdb_txn *t); /* NULL is fine */
+/* Read transactions may rest between uses, which costs next to nothing and pins no page. */
+void lmdb_read_rest(struct lmdb_txn *t);
+must_check int lmdb_read_renew(struct lmdb_txn *t, struct error *err);
+
+struct lmdb_txn *lmdb_write_begin(struct lmdb_env *e, struct error *err);
+/* ERR_NO_SPACE when the map or the disk is full, ERR_IO otherwise.  Ends the transaction either
+ * way. */
+must_check int lmdb_write_commit(struct lmdb_txn *t, struct error *err);
+void lmdb_write_abort(struct lmdb_txn *t);
+
+/* 1: found; 0: not; -1. */
+must_check int lmdb_get(struct lmdb_txn *t, enum lmdb_table table, struct bytes key,
+                        struct bytes *value, struct error *err);
+must_check int lmdb_put(struct lmdb_txn *t, enum lmdb_table table, struct bytes key,
+                        struct bytes value, struct error *err);
+must_check int lmdb_delete(struct lmdb_txn *t, enum lmdb_table table, struct bytes key,
+                           struct error *err); /* none there is fine */
+
+struct lmdb_cursor *lmdb_cursor_open(struct lmdb_txn *t, enum lmdb_table table, struct error *err);
+void lmdb_cursor_close(struct lmdb_cursor *c); /* before its transaction ends; NULL is fine */
+/* 1: *KEY and *VALUE are set; 0: past the end; -1. */
+must_check int lmdb_cursor_seek(struct lmdb_cursor *c, struct bytes from, struct bytes *key,
+                                struct bytes *value, struct error *err);
+must_check int lmdb_cursor_next(struct lmdb_cursor *c, struct bytes *key, struct bytes *value,
+                                struct error *err);

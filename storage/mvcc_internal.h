@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mvcc_internal.h - what mvcc.c (state, log, flush) and mvcc_view.c (reading) share. */
+#pragma once
+
+#include <pthread.h>
+
+#include "storage/commit_log.h"
+#include "storage/lmdb_env.h"
+#include "storage/mvcc.h"
+
+#define VIEWS_POOLED_MAX  64
+#define HISTORY_KEY_BYTES 12
+
+/* Row "state" of TABLE_META: how far the database has got.  Written with every flush and prune. */
+struct database_state {
+    uint32_t format;
+    uint32_t salt;
+    int64_t revision; /* all transactions up to it are in the tables */
+    int64_t compacted;
+    int64_t pruned; /* what compaction up to here made unreachable is gone */
+    int64_t live_keys;
+    uint64_t generation; /* of the commit log, as a whole in the tables */
+    uint64_t seq;
+};
+
+struct mvcc {
+    struct lmdb_env *env;
+    struct commit_log *log;
+    int lock_fd;
+    size_t quota_bytes;
+
+    _Atomic int64_t revision;
+    _Atomic int64_t compacted;
+    _Atomic int64_t live_keys; /* of what is staged; exact whenever no group is in the making */
+    atomic_size_t in_use_bytes;
+
+    struct buffer *group;               /* writer's */
+    struct database_state frozen_state; /* to be written with the frozen index */
+    struct database_state disk_state;   /* upkeep's; what TABLE_META holds */
+    struct buffer prune_cursor;         /* upkeep's: history key where the next part starts */
+
+    pthread_mutex_t lock; /* innermost; guards the rest */
+    struct key_index *active;
+    struct key_index *frozen; /* NULL: none */
+    int64_t flushed;
+    struct lmdb_txn *pool[VIEWS_POOLED_MAX];
+    size_t pool_n;
+};
+
+void history_key(int64_t revision, uint32_t sub, char out[HISTORY_KEY_BYTES]);
+int64_t history_key_revision(struct bytes key);
+int read_state(struct lmdb_txn *t, struct database_state *out,
+               struct error *err); /* 1, 0: new, -1 */

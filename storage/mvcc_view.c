@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mvcc_view.c - reading: views, iteration over three sources, history. */
+#include "storage/mvcc_internal.h"
+
+#include <endian.h>
+
+enum { ACTIVE, FROZEN, INDEXES };
+
+struct mvcc_view {
+    struct mvcc *m;
+    struct key_index *indexes[INDEXES]; /* newer first; FROZEN may be NULL */
+    struct lmdb_txn *txn;
+    int64_t revision;
+    int64_t flushed; /* the database in this view holds everything up to it */
+};
+
+struct mvcc_iter {
+    struct mvcc_view *view;
+    int64_t revision;
+    struct bytes key, end;
+    bool is_one_key, is_done;
+    struct version *at[INDEXES];
+    struct lmdb_cursor *cursor; /* NULL once it is past the end */
+    struct bytes disk_key, disk_value;
+};
+
+/* ---- history keys ---- */
+
+void history_key(int64_t revision, uint32_t sub, char out[HISTORY_KEY_BYTES])
+{
+    uint64_t r = htobe64((uint64_t)revision);
+    uint32_t s = htobe32(sub);
+    memcpy(out, &r, sizeof(r));
+    memcpy(out + sizeof(r), &s, sizeof(s));
+}
+
+int64_t history_key_revision(struct bytes key)
+{
+    uint64_t r = 0;
+    if (key.len == HISTORY_KEY_BYTES)
+        memcpy(&r, key.data, sizeof(r));
+    return (int64_t)be64toh(r);
+}
+
+/* ---- views ---- */
+
+/* Beginning a transaction searches a slot under a process-wide lock; renewing a resting one does
+ * not. */
+static struct lmdb_txn *take_txn(struct mvcc *m, struct error *err)
+{
+    pthread_mutex_lock(&m->lock);
+    struct lmdb_txn *t = m->pool_n ? m->pool[--m->pool_n] : NULL;
+    pthread_mutex_unlock(&m->lock);
+    if (!t)
+        return lmdb_read_begin(m->env, err);
+    if (lmdb_read_renew(t, err) == 0)
+        return t;
+    lmdb_read_end(t);
+    return NULL;
+}
+
+static void give_txn(struct mvcc *m, struct lmdb_txn *t)
+{
+    lmdb_read_rest(t);
+    pthread_mutex_lock(&m->lock);
+    bool is_kept = m->pool_n < VIEWS_POOLED_MAX;
+    if (is_kept)
+        m->pool[m->pool_n++] = t;
+    pthread_mutex_unlock(&m->lock);
+    if (!is_kept)
+        lmdb_read_end(t);
+}
+
+struct mvcc_view *mvcc_view_open(struct mvcc *m, struct error *err)
+{
+    struct mvcc_view *v = xcalloc(1, sizeof(*v));
+    v->m = m;
+    /* The indexes before the database: what a flush moves in between is then seen twice, not never.
+     */
+    pthread_mutex_lock(&m->lock);
+    v->revision = atomic_load(&m->revision);
+    v->indexes[ACTIVE] = key_index_ref(m->active);
+    v->indexes[FROZEN] = key_index_ref(m->frozen);
+    pthread_mutex_unlock(&m->lock);
+    struct database_state state;
+    v->txn = take_txn(m, err);
+    if (!v->txn || read_state(v->txn, &state, err) < 0) {
+        mvcc_view_close(v);
+        return NULL;
+    }
+    v->flushed = state.revision;
+    return v;
+}
+
+void mvcc_view_close(struct mvcc_view *v)
+{
+    if (!v)
+        return;
+    if (v->txn)
+        give_txn(v->m, v->txn);
+    for (int i = 0; i < INDEXES; i++)
+        key_index_unref(v->indexes[i]);
+    free(v);
+}
+
+int64_t mvcc_view_revision(const struct mvcc_view *v)
+{
+    return v->revision;
+}
+
+/* ---- one key ---- */
+
+/* Follows the chain of versions back to REVISION.  AT is the newest version in the database. */
+static int follow_chain(struct mvcc_view *v, struct record *at, int64_t revision, struct error *err)
+{
+    while (at->mod_revision > revision) {
+        if (!at->prev_revision)
+            return 0;
+        char text[HISTORY_KEY_BYTES];
+        history_key(at->prev_revision, at->prev_sub, text);
+        struct bytes data, key = at->key;
+        int got = lmdb_get(v->txn, TABLE_HISTORY, (struct bytes){ text, sizeof(text) }, &data, err);
+        if (got <= 0)
+            return got; /* compacted away: a deletion, or older than anyone may ask for */
+        if (record_decode(data, (struct bytes){ 0 }, RECORD_VERIFY, at, err) < 0)
+            return -1;
+        if (!bytes_equal(at->key, key))
+            return error_set(err, ERR_IO, "corrupt history at revision %lld: another key's version",
+                             (long long)at->mod_revision);
+    }
+    return 1;
+}
+
+int mvcc_view_find(struct mvcc_view *v, struct bytes key, int64_t revision, struct record *out,
+                   struct error *err)
+{
+    if (revision >= v->flushed) {
+        for (int i = 0; i < INDEXES; i++) {
+            struct version *at =
+                v->indexes[i] ? key_index_find(v->indexes[i], key, revision) : NULL;
+            if (at) {
+                *out = at->r;
+                return 1;
+            }
+        }
+    }
+    if (key.len == 0)
+        return 0; /* the database has no place for the empty key, and nothing may write it */
+    struct bytes data;
+    int got = lmdb_get(v->txn, TABLE_LATEST, key, &data, err);
+    if (got <= 0)
+        return got;
+    if (record_decode(data, key, RECORD_VERIFY, out, err) < 0)
+        return -1;
+    return follow_chain(v, out, revision, err);
+}
+
+/* ---- many keys ---- */
+
+static bool is_past_end(const struct mvcc_iter *it, struct bytes key)
+{
+    if (it->end.len == 1 && it->end.data[0] == '\0')
+        return false;
+    return bytes_compare(key, it->end) >= 0;
+}
+
+static int settle_cursor(struct mvcc_iter *it, int got)
+{
+    if (got < 0)
+        return -1;
+    if (got == 0 || is_past_end(it, it->disk_key)) {
+        lmdb_cursor_close(it->cursor);
+        it->cursor = NULL;
+    }
+    return 0;
+}
+
+static void settle_index(struct mvcc_iter *it, int i)
+{
+    if (it->at[i] && is_past_end(it, it->at[i]->r.key))
+        it->at[i] = NULL;
+}
+
+struct mvcc_iter *mvcc_iter_open(struct mvcc_view *v, struct bytes key, struct bytes end,
+                                 int64_t revision, struct error *err)
+{
+    struct mvcc_iter *it = xcalloc(1, sizeof(*it));
+    it->view = v;
+    it->revision = revision;
+    it->key = key;
+    it->end = end;
+    it->is_one_key = end.len == 0;
+    if (it->is_one_key)
+        return it;
+    if (revision >= v->flushed) {
+        for (int i = 0; i < INDEXES; i++) {
+            if (v->indexes[i])
+                it->at[i] = key_index_seek(v->indexes[i], key, revision);
+            settle_index(it, i);
+        }
+    }
+    it->cursor = lmdb_cursor_open(v->txn, TABLE_LATEST, err);
+    if (!it->cursor || settle_cursor(it, lmdb_cursor_seek(it->cursor, key, &it->disk_key,
+                                                          &it->disk_value, err)) < 0) {
+        mvcc_iter_close(it);
+        return NULL;
+    }
+    return it;
+}
+
+void mvcc_iter_close(struct mvcc_iter *it)
+{
+    if (!it)
+        return;
+    lmdb_cursor_close(it->cursor);
+    free(it);
+}
+
+/* The smallest key that any source is at. */
+static bool smallest_key(const struct mvcc_iter *it, struct bytes *key)
+{
+    bool is_found = false;
+    for (int i = 0; i < INDEXES; i++) {
+        if (it->at[i] && (!is_found || bytes_compare(it->at[i]->r.key, *key) < 0)) {
+            *key = it->at[i]->r.key;
+            is_found = true;
+        }
+    }
+    if (it->cursor && (!is_found || bytes_compare(it->disk_key, *key) < 0)) {
+        *key = it->disk_key;
+        is_found = true;
+    }
+    return is_found;
+}
+
+/* Takes KEY's version from the newest source that has it, and moves each that is at it on.  1:
+ * there is one as of the revision; 0: there is none; -1. */
+static int take_key(struct mvcc_iter *it, struct bytes key, enum mvcc_iter_mode mode,
+                    struct record *out, struct error *err)
+{
+    int found = 0;
+    for (int i = 0; i < INDEXES; i++) {
+        if (!it->at[i] || !bytes_equal(it->at[i]->r.key, key))
+            continue;
+        if (!found)
+            *out = it->at[i]->r;
+        found = 1;
+        it->at[i] = key_index_next_key(it->at[i], it->revision);
+        settle_index(it, i);
+    }
+    if (!it->cursor || !bytes_equal(it->disk_key, key))
+        return found;
+    if (!found) {
+        enum record_check check = mode == MVCC_COUNT ? RECORD_TRUST : RECORD_VERIFY;
+        if (record_decode(it->disk_value, it->disk_key, check, out, err) < 0)
+            return -1;
+        found = follow_chain(it->view, out, it->revision, err);
+        if (found < 0)
+            return -1;
+    }
+    int got = lmdb_cursor_next(it->cursor, &it->disk_key, &it->disk_value, err);
+    return settle_cursor(it, got) < 0 ? -1 : found;
+}
+
+int mvcc_iter_next(struct mvcc_iter *it, enum mvcc_iter_mode mode, struct record *out,
+                   struct error *err)
+{
+    if (it->is_one_key) {
+        if (it->is_done)
+            return 0;
+        it->is_done = true;
+        int got = mvcc_view_find(it->view, it->key, it->revision, out, err);
+        return got == 1 && out->is_delete ? 0 : got;
+    }
+    struct bytes key;
+    while (smallest_key(it, &key)) {
+        int got = take_key(it, key, mode, out, err);
+        if (got < 0)
+            return -1;
+        if (got && !out->is_delete)
+            return 1;
+    }
+    return 0;
+}
+
+/* ---- storage_range ---- */
+
+static struct storage_kv copy_kv(const struct record *r, bool keys_only, struct arena *a)
+{
+    struct storage_kv kv = record_kv(r);
+    kv.key = arena_bytes(a, kv.key);
+    kv.value = keys_only ? (struct bytes){ 0 } : arena_bytes(a, kv.value);
+    return kv;
+}
+
+static int collect(struct mvcc_iter *it, const struct storage_range *range, struct arena *arena,
+                   struct storage_range_result *out, struct error *err)
+{
+    size_t capacity = 0;
+    struct record r;
+    for (;;) {
+        bool is_wanted =
+            !range->count_only && (range->limit <= 0 || (int64_t)out->n < range->limit);
+        bool whole = is_wanted && !range->keys_only;
+        int got = mvcc_iter_next(it, whole ? MVCC_WHOLE : MVCC_COUNT, &r, err);
+        if (got <= 0)
+            return got;
+        out->count++;
+        if (!is_wanted)
+            continue;
+        if (out->n == capacity)
+            out->kvs = arena_grow(arena, out->kvs, out->n, &capacity, sizeof(out->kvs[0]));
+        out->kvs[out->n++] = copy_kv(&r, range->keys_only, arena);
+    }
+}
+
+int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t newest,
+               struct arena *arena, struct storage_range_result *out, struct error *err)
+{
+    int64_t store_revision = newest == REVISION_STAGED ? v->revision : newest;
+    if (range->revision > store_revision)
+        return error_set(err, ERR_FUTURE_REVISION,
+                         "revision %lld lies in the future, the store is at %lld",
+                         (long long)range->revision, (long long)store_revision);
+    /* After the view was opened: what is compacted later is still in the view. */
+    int64_t compacted = mvcc_compacted_revision(v->m);
+    if (range->revision > 0 && range->revision < compacted)
+        return error_set(err, ERR_COMPACTED, "revision %lld has been compacted, the oldest is %lld",
+                         (long long)range->revision, (long long)compacted);
+    *out = (struct storage_range_result){ .revision = store_revision };
+    struct mvcc_iter *it = mvcc_iter_open(v, range->key, range->end,
+                                          range->revision > 0 ? range->revision : newest, err);
+    if (!it)
+        return -1;
+    int rc = collect(it, range, arena, out, err);
+    mvcc_iter_close(it);
+    out->more = !range->count_only && out->count > (int64_t)out->n;
+    return rc;
+}
+
+/* ---- history ---- */
+
+/* A history row's record with its value, which may still be with the newest version. */
+static int whole_record(struct lmdb_txn *t, struct bytes data, struct record *out,
+                        struct error *err)
+{
+    if (record_decode(data, (struct bytes){ 0 }, RECORD_VERIFY, out, err) < 0)
+        return -1;
+    if (!out->is_pointer)
+        return 0;
+    struct bytes newest, key = out->key;
+    int got = lmdb_get(t, TABLE_LATEST, key, &newest, err);
+    if (got < 0)
+        return -1;
+    int64_t revision = out->mod_revision;
+    if (got == 0 || record_decode(newest, key, RECORD_VERIFY, out, err) < 0 ||
+        out->mod_revision != revision)
+        return error_set(err, ERR_IO, "corrupt history: revision %lld has lost its value",
+                         (long long)revision);
+    return 0;
+}
+
+static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from, size_t limit,
+                        struct arena *arena, struct record **out, size_t *n, int64_t *through,
+                        struct error *err)
+{
+    size_t capacity = 0;
+    char start[HISTORY_KEY_BYTES];
+    history_key(from, 0, start);
+    struct bytes key, data;
+    int got = lmdb_cursor_seek(c, (struct bytes){ start, sizeof(start) }, &key, &data, err);
+    for (; got == 1; got = lmdb_cursor_next(c, &key, &data, err)) {
+        int64_t revision = history_key_revision(key);
+        if (*n >= limit && revision != (*out)[*n - 1].mod_revision) {
+            *through = revision - 1;
+            return 0;
+        }
+        struct record r;
+        if (whole_record(t, data, &r, err) < 0)
+            return -1;
+        r.key = arena_bytes(arena, r.key);
+        r.value = arena_bytes(arena, r.value);
+        if (*n == capacity)
+            *out = arena_grow(arena, *out, *n, &capacity, sizeof((*out)[0]));
+        (*out)[(*n)++] = r;
+    }
+    return got;
+}
+
+int mvcc_history(struct mvcc *m, int64_t from, size_t limit, struct arena *arena,
+                 struct record **out, size_t *n, int64_t *through, struct error *err)
+{
+    *out = NULL;
+    *n = 0;
+    struct lmdb_txn *t = take_txn(m, err);
+    if (!t)
+        return -1;
+    struct database_state state = { 0 };
+    int rc = read_state(t, &state, err) < 0 ? -1 : 0;
+    *through = state.revision;
+    int64_t compacted = mvcc_compacted_revision(m);
+    if (rc == 0 && from < compacted)
+        rc = error_set(err, ERR_COMPACTED, "revision %lld has been compacted, the oldest is %lld",
+                       (long long)from, (long long)compacted);
+    if (rc == 0 && from > state.revision) {
+        *through = from - 1;
+    } else if (rc == 0) {
+        struct lmdb_cursor *c = lmdb_cursor_open(t, TABLE_HISTORY, err);
+        rc = c ? read_history(c, t, from, limit, arena, out, n, through, err) : -1;
+        lmdb_cursor_close(c);
+    }
+    give_txn(m, t);
+    return rc;
+}

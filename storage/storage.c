@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage.c - hands each call to the implementation that the store was opened with. */
+#include "storage/storage.h"
+
+#include "storage/storage_ops.h"
+
+void storage_close(struct storage *s)
+{
+    if (s)
+        s->ops->close(s);
+}
+
+int storage_range(struct storage *s, const struct storage_range *range, struct arena *arena,
+                  struct storage_range_result *out, struct error *err)
+{
+    return s->ops->range(s, range, arena, out, err);
+}
+
+int64_t storage_revision(struct storage *s)
+{
+    return s->ops->revision(s);
+}
+
+int64_t storage_compacted_revision(struct storage *s)
+{
+    return s->ops->compacted_revision(s);
+}
+
+int storage_txn(struct storage *s, const struct storage_txn *txn, struct arena *arena,
+                struct storage_txn_result *out, struct error *err)
+{
+    return s->ops->txn(s, txn, arena, out, err);
+}
+
+void storage_txn_submit(struct storage *s, const struct storage_txn *txn, struct arena *arena,
+                        void (*done)(const struct storage_txn_result *result,
+                                     const struct error *err, void *arg),
+                        void *arg)
+{
+    s->ops->txn_submit(s, txn, arena, done, arg);
+}
+
+struct storage_watch *storage_watch(struct storage *s, const struct storage_watch_config *config,
+                                    struct error *err)
+{
+    return s->ops->watch(s, config, err);
+}
+
+void storage_watch_close(struct storage_watch *w)
+{
+    if (w)
+        w->storage->ops->watch_close(w->storage, w);
+}
+
+int64_t storage_watch_revision(struct storage_watch *w)
+{
+    return w->storage->ops->watch_revision(w->storage, w);
+}
+
+int storage_lease_grant(struct storage *s, int64_t id, int64_t ttl_s, int64_t *granted_id,
+                        struct error *err)
+{
+    return s->ops->lease_grant(s, id, ttl_s, granted_id, err);
+}
+
+int storage_lease_revoke(struct storage *s, int64_t id, struct error *err)
+{
+    return s->ops->lease_revoke(s, id, err);
+}
+
+int storage_lease_keep_alive(struct storage *s, int64_t id, int64_t *ttl_s, struct error *err)
+{
+    return s->ops->lease_keep_alive(s, id, ttl_s, err);
+}
+
+int storage_compact(struct storage *s, int64_t revision, struct error *err)
+{
+    return s->ops->compact(s, revision, err);
+}
+
+int storage_status(struct storage *s, struct storage_status *out, struct error *err)
+{
+    return s->ops->status(s, out, err);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage_ops.h - what an implementation of storage.h provides; storage.c dispatches over it. */
+#pragma once
+
+#include "storage/storage.h"
+
+struct storage_ops {
+    void (*close)(struct storage *s);
+    int (*range)(struct storage *s, const struct storage_range *range, struct arena *arena,
+                 struct storage_range_result *out, struct error *err);
+    int64_t (*revision)(struct storage *s);
+    int64_t (*compacted_revision)(struct storage *s);
+    int (*txn)(struct storage *s, const struct storage_txn *txn, struct arena *arena,
+               struct storage_txn_result *out, struct error *err);
+    void (*txn_submit)(struct storage *s, const struct storage_txn *txn, struct arena *arena,
+                       void (*done)(const struct storage_txn_result *result,
+                                    const struct error *err, void *arg),
+                       void *arg);
+    struct storage_watch *(*watch)(struct storage *s, const struct storage_watch_config *config,
+                                   struct error *err);
+    void (*watch_close)(struct storage *s, struct storage_watch *w);
+    int64_t (*watch_revision)(struct storage *s, struct storage_watch *w);
+    int (*lease_grant)(struct storage *s, int64_t id, int64_t ttl_s, int64_t *granted_id,
+                       struct error *err);
+    int (*lease_revoke)(struct storage *s, int64_t id, struct error *err);
+    int (*lease_keep_alive)(struct storage *s, int64_t id, int64_t *ttl_s, struct error *err);
+    int (*compact)(struct storage *s, int64_t revision, struct error *err);
+    int (*status)(struct storage *s, struct storage_status *out, struct error *err);
+};
+struct storage { /* first member of every implementation */
+    const struct storage_ops *ops;
+};
+struct storage_watch { /* first member of every implementation's watch */
+    struct storage *storage;
+};

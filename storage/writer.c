@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* writer.c - the queue, applying transactions, and the group's way to disk. */
+#include "storage/writer.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "base/log.h"
+
+enum request_type { REQUEST_TXN, REQUEST_GRANT, REQUEST_REVOKE, REQUEST_COMPACT, REQUEST_FREEZE };
+
+struct request {
+    enum request_type type;
+    const struct storage_txn *txn;
+    struct arena *arena;
+    writer_done_fn *done;
+    void *arg;
+    int64_t a, b;
+    bool is_heap; /* freed when it is answered */
+    struct request *next;
+
+    /* What applying it gave. */
+    struct storage_txn_result result;
+    struct version **versions; /* in the group's scratch arena */
+    void **attachments;
+    size_t n, capacity;
+    struct error err;
+};
+
+struct request_queue {
+    struct request *first, **last;
+    size_t n;
+};
+
+struct writer {
+    struct writer_config config;
+    pthread_t thread;
+
+    /* The thread's own. */
+    struct arena *scratch;  /* of one group */
+    struct mvcc_view *view; /* of one group */
+    int64_t revision;       /* of the last transaction applied, durable or not */
+
+    pthread_mutex_t lock; /* guards the rest */
+    pthread_cond_t work, room;
+    struct request_queue queue;
+    bool is_stopping;
+    bool flush_has_failed;
+    struct error flush_err;
+};
+
+/* ---- checking what comes in ---- */
+
+static int check_ops(const struct storage_op *ops, size_t n, int depth, size_t *total,
+                     struct error *err);
+
+static int check_txn(const struct storage_txn *txn, int depth, size_t *total, struct error *err)
+{
+    if (depth > TXN_DEPTH_MAX)
+        return error_set(err, ERR_BAD_REQUEST, "transactions are nested deeper than %d",
+                         TXN_DEPTH_MAX);
+    *total += txn->compares_n;
+    for (size_t i = 0; i < txn->compares_n; i++)
+        if (txn->compares[i].key.len == 0)
+            return error_set(err, ERR_BAD_REQUEST, "key is not provided");
+    if (check_ops(txn->success, txn->success_n, depth, total, err) < 0)
+        return -1;
+    return check_ops(txn->failure, txn->failure_n, depth, total, err);
+}
+
+static int check_ops(const struct storage_op *ops, size_t n, int depth, size_t *total,
+                     struct error *err)
+{
+    *total += n;
+    if (*total > TXN_OPS_MAX)
+        return error_set(err, ERR_TOO_LARGE, "too many operations in transaction, the most is %d",
+                         TXN_OPS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const struct storage_op *op = &ops[i];
+        if (op->type == STORAGE_TXN) {
+            if (check_txn(op->txn, depth + 1, total, err) < 0)
+                return -1;
+            continue;
+        }
+        struct bytes key = op->type == STORAGE_RANGE ? op->range->key : op->key;
+        if (key.len == 0)
+            return error_set(err, ERR_BAD_REQUEST, "key is not provided");
+        if (op->type == STORAGE_PUT && key.len > STORAGE_KEY_BYTES_MAX)
+            return error_set(err, ERR_TOO_LARGE, "a key of %zu bytes is longer than %d", key.len,
+                             STORAGE_KEY_BYTES_MAX);
+        if (op->type == STORAGE_PUT && op->value.len > STORAGE_VALUE_BYTES_MAX)
+            return error_set(err, ERR_TOO_LARGE, "a value of %zu bytes is larger than %zu",
+                             op->value.len, STORAGE_VALUE_BYTES_MAX);
+    }
+    return 0;
+}
+
+static void release_attachments(const struct storage_txn *txn, void (*unref)(void *attachment))
+{
+    const struct storage_op *branches[] = { txn->success, txn->failure };
+    size_t counts[] = { txn->success_n, txn->failure_n };
+    for (size_t b = 0; b < ARRAY_LEN(branches); b++) {
+        for (size_t i = 0; i < counts[b]; i++) {
+            const struct storage_op *op = &branches[b][i];
+            if (op->type == STORAGE_TXN)
+                release_attachments(op->txn, unref);
+            else if (op->attachment && unref)
+                unref(op->attachment);
+        }
+    }
+}
+
+/* ---- applying: everything here sees what the group has staged so far ---- */
+
+static void stage(struct writer *w, struct request *rq, const struct record *r, void *attachment)
+{
+    if (rq->n == rq->capacity) {
+        size_t capacity = rq->capacity;
+        rq->versions =
+            arena_grow(w->scratch, rq->versions, rq->n, &capacity, sizeof(rq->versions[0]));
+        rq->attachments = arena_grow(w->scratch, rq->attachments, rq->n, &rq->capacity,
+                                     sizeof(rq->attachments[0]));
+    }
+    struct version *v = version_new(r);
+    mvcc_stage(w->config.mvcc, v);
+    rq->versions[rq->n] = v;
+    rq->attachments[rq->n++] = attachment;
+}
+
+static void unstage(struct writer *w, struct request *rq)
+{
+    for (size_t i = 0; i < rq->n; i++) {
+        mvcc_unstage(w->config.mvcc, rq->versions[i]);
+        version_unref(rq->versions[i]);
+    }
+    rq->n = 0;
+}
+
+static void answer_prev(const struct record *r, struct arena *arena, struct storage_op_result *out)
+{
+    out->prev_kvs[out->prev_kvs_n] = record_kv(r);
+    struct storage_kv *kv = &out->prev_kvs[out->prev_kvs_n++];
+    kv->key = arena_bytes(arena, kv->key);
+    kv->value = arena_bytes(arena, kv->value);
+}
+
+static int apply_put(struct writer *w, struct request *rq, const struct storage_op *op,
+                     struct storage_op_result *out, struct error *err)
+{
+    struct record old = { 0 };
+    int found = mvcc_view_find(w->view, op->key, REVISION_STAGED, &old, err);
+    if (found < 0)
+        return -1;
+    bool is_live = found && !old.is_delete;
+    if (!is_live && (op->ignore_value || op->ignore_lease))
+        return error_set(err, ERR_NOT_FOUND, "key not found");
+    if (op->lease && !op->ignore_lease && !lease_exists(w->config.leases, op->lease))
+        return error_set(err, ERR_NOT_FOUND, "requested lease not found");
+    if (!mvcc_has_space(w->config.mvcc, op->key.len + op->value.len))
+        return error_set(err, ERR_NO_SPACE, "the database's quota is used up");
+    struct record r = {
+        .key = op->key,
+        .value = op->ignore_value ? old.value : op->value,
+        .create_revision = is_live ? old.create_revision : w->revision + 1,
+        .mod_revision = w->revision + 1,
+        .version = is_live ? old.version + 1 : 1,
+        .lease = op->ignore_lease ? old.lease : op->lease,
+        .sub = (uint32_t)rq->n,
+        .prev_revision = found ? old.mod_revision : 0,
+        .prev_sub = found ? old.sub : 0,
+    };
+    if (is_live && op->prev_kv) {
+        out->prev_kvs = arena_alloc(rq->arena, sizeof(out->prev_kvs[0]));
+        answer_prev(&old, rq->arena, out);
+    }
+    stage(w, rq, &r, op->attachment);
+    return 0;
+}
+
+/* The range is read as a whole first: the walk must not meet the deletions it makes. */
+static int read_whole(struct writer *w, struct bytes key, struct bytes end, struct record **out,
+                      size_t *n, struct error *err)
+{
+    size_t capacity = 0;
+    *out = NULL;
+    *n = 0;
+    struct mvcc_iter *it = mvcc_iter_open(w->view, key, end, REVISION_STAGED, err);
+    if (!it)
+        return -1;
+    struct record r;
+    int got;
+    while ((got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) == 1) {
+        if (*n == capacity)
+            *out = arena_grow(w->scratch, *out, *n, &capacity, sizeof((*out)[0]));
+        (*out)[(*n)++] = r;
+    }
+    mvcc_iter_close(it);
+    return got;
+}
+
+static int apply_delete(struct writer *w, struct request *rq, const struct storage_op *op,
+                        struct storage_op_result *out, struct error *err)
+{
+    struct record *old;
+    size_t n;
+    if (read_whole(w, op->key, op->end, &old, &n, err) < 0)
+        return -1;
+    out->deleted = (int64_t)n;
+    if (op->prev_kv)
+        out->prev_kvs = arena_alloc(rq->arena, n * sizeof(out->prev_kvs[0]) + 1);
+    for (size_t i = 0; i < n; i++) {
+        if (op->prev_kv)
+            answer_prev(&old[i], rq->arena, out);
+        struct record r = {
+            .key = old[i].key,
+            .mod_revision = w->revision + 1,
+            .is_delete = true,
+            .sub = (uint32_t)rq->n,
+            .prev_revision = old[i].mod_revision,
+            .prev_sub = old[i].sub,
+        };
+        stage(w, rq, &r, op->attachment);
+    }
+    return 0;
+}
+
+static bool holds(enum storage_compare_result wanted, int order)
+{
+    switch (wanted) {
+    case STORAGE_EQUAL:
+        return order == 0;
+    case STORAGE_GREATER:
+        return order > 0;
+    case STORAGE_LESS:
+        return order < 0;
+    case STORAGE_NOT_EQUAL:
+        return order != 0;
+    }
+    return false;
+}
+
+static bool compare_holds(const struct storage_compare *c, const struct record *r)
+{
+    int64_t number = 0;
+    switch (c->target) {
+    case STORAGE_COMPARE_MOD_REVISION:
+        number = r->mod_revision;
+        break;
+    case STORAGE_COMPARE_CREATE_REVISION:
+        number = r->create_revision;
+        break;
+    case STORAGE_COMPARE_VERSION:
+        number = r->version;
+        break;
+    case STORAGE_COMPARE_LEASE:
+        number = r->lease;
+        break;
+    case STORAGE_COMPARE_VALUE:
+        return holds(c->result, bytes_compare(r->value, c->value));
+    }
+    return holds(c->result, number < c->number ? -1 : number > c->number);
+}
+
+/* 1: it holds for every key; 0: it does not; -1. */
+static int evaluate(struct writer *w, const struct storage_compare *c, struct error *err)
+{
+    struct mvcc_iter *it = mvcc_iter_open(w->view, c->key, c->end, REVISION_STAGED, err);
+    if (!it)
+        return -1;
+    struct record r;
+    bool is_any = false, is_true = true;
+    int got;
+    while (is_true && (got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) != 0) {
+        if (got < 0) {
+            mvcc_iter_close(it);
+            return -1;
+        }
+        is_any = true;
+        is_true = compare_holds(c, &r);
+    }
+    mvcc_iter_close(it);
+    if (is_any)
+        return is_true;
+    /* What does not exist has revision, version and lease 0, and no value that anything compares
+     * to. */
+    static const struct record none;
+    return c->target != STORAGE_COMPARE_VALUE && compare_holds(c, &none);
+}
+
+static int64_t seen_revision(const struct writer *w, const struct request *rq)
+{
+    return rq->n ? w->revision + 1 : w->revision;
+}
+
+static int apply_txn(struct writer *w, struct request *rq, const struct storage_txn *txn,
+                     struct storage_txn_result *out, struct error *err);
+
+static int apply_op(struct writer *w, struct request *rq, const struct storage_op *op,
+                    struct storage_op_result *out, struct error *err)
+{
+    *out = (struct storage_op_result){ .type = op->type };
+    switch (op->type) {
+    case STORAGE_PUT:
+        return apply_put(w, rq, op, out, err);
+    case STORAGE_DELETE:
+        return apply_delete(w, rq, op, out, err);
+    case STORAGE_RANGE:
+        if (mvcc_range(w->view, op->range, REVISION_STAGED, rq->arena, &out->range, err) < 0)
+            return -1;
+        out->range.revision = seen_revision(w, rq);
+        return 0;
+    case STORAGE_TXN:
+        out->txn = arena_zalloc(rq->arena, sizeof(*out->txn));
+        return apply_txn(w, rq, op->txn, out->txn, err);
+    }
+    return error_set(err, ERR_BAD_REQUEST, "unknown operation %d", (int)op->type);
+}
+
+static int apply_txn(struct writer *w, struct request *rq, const struct storage_txn *txn,
+                     struct storage_txn_result *out, struct error *err)
+{
+    int is_true = 1;
+    for (size_t i = 0; i < txn->compares_n && is_true == 1; i++)
+        is_true = evaluate(w, &txn->compares[i], err);
+    if (is_true < 0)
+        return -1;
+    out->succeeded = is_true;
+    const struct storage_op *ops = is_true ? txn->success : txn->failure;
+    out->n = is_true ? txn->success_n : txn->failure_n;
+    out->results = arena_alloc(rq->arena, out->n * sizeof(out->results[0]) + 1);
+    for (size_t i = 0; i < out->n; i++)
+        if (apply_op(w, rq, &ops[i], &out->results[i], err) < 0)
+            return -1;
+    out->revision = seen_revision(w, rq);
+    return 0;
+}
+
+/* Takes the revision and adds it to the group's frame, if anything was written. */
+static void seal(struct writer *w, struct request *rq)
+{
+    if (rq->n)
+        mvcc_group_transaction(w->config.mvcc, rq->versions, rq->n, ++w->revision);
+}
+
+static int apply_revoke(struct writer *w, struct request *rq, struct error *err)
+{
+    if (!lease_exists(w->config.leases, rq->a))
+        return error_set(err, ERR_NOT_FOUND, "requested lease not found");
+    size_t n;
+    struct bytes *keys = lease_keys(w->config.leases, rq->a, w->scratch, &n);
+    for (size_t i = 0; i < n; i++) {
+        struct storage_op op = { .type = STORAGE_DELETE, .key = keys[i] };
+        struct storage_op_result out = { 0 };
+        if (apply_delete(w, rq, &op, &out, err) < 0)
+            return -1;
+    }
+    seal(w, rq);
+    mvcc_group_lease_revoke(w->config.mvcc, rq->a);
+    return 0;
+}
+
+static int apply_compact(struct writer *w, struct request *rq, struct error *err)
+{
+    int64_t compacted = mvcc_compacted_revision(w->config.mvcc);
+    if (rq->a <= compacted)
+        return error_set(err, ERR_COMPACTED, "revision %lld has been compacted, the oldest is %lld",
+                         (long long)rq->a, (long long)compacted);
+    if (rq->a > w->revision)
+        return error_set(err, ERR_FUTURE_REVISION,
+                         "revision %lld lies in the future, the store is at %lld", (long long)rq->a,
+                         (long long)w->revision);
+    mvcc_group_compact(w->config.mvcc, rq->a);
+    return 0;
+}
+
+static int apply(struct writer *w, struct request *rq, struct error *err)
+{
+    switch (rq->type) {
+    case REQUEST_TXN:
+        if (apply_txn(w, rq, rq->txn, &rq->result, err) < 0)
+            return -1;
+        seal(w, rq);
+        return 0;
+    case REQUEST_GRANT:
+        if (rq->a && lease_exists(w->config.leases, rq->a))
+            return error_set(err, ERR_ALREADY_EXISTS, "lease already exists");
+        if (!rq->a)
+            rq->a = lease_new_id(w->config.leases);
+        mvcc_group_lease_grant(w->config.mvcc, rq->a, rq->b);
+        return 0;
+    case REQUEST_REVOKE:
+        return apply_revoke(w, rq, err);
+    case REQUEST_COMPACT:
+        return apply_compact(w, rq, err);
+    case REQUEST_FREEZE:
+        return 0;
+    }
+    return error_set(err, ERR_INTERNAL, "unknown request");
+}
+
+/* ---- a group ---- */
+
+static void answer(struct request *rq)
+{
+    if (rq->type == REQUEST_TXN)
+        release_attachments(rq->txn, rq->txn->attachment_unref);
+    bool is_heap = rq->is_heap; /* the others' are gone once their owner wakes */
+    rq->done(&rq->result, &rq->err, rq->arg);
+    if (is_heap)
+        free(rq);
+}
+
+/* The group is on disk: now it may be seen. */
+static void publish(struct writer *w, struct request *rq)
+{
+    struct writer_config *c = &w->config;
+    if (rq->n) {
+        int64_t revision = rq->versions[0]->r.mod_revision;
+        mvcc_publish(c->mvcc, revision);
+        for (size_t i = 0; i < rq->n; i++) {
+            const struct record *r = &rq->versions[i]->r;
+            lease_move_key(c->leases, r->key, r->is_delete ? 0 : r->lease);
+        }
+        watch_hub_publish(c->hub, rq->versions, rq->n, revision, rq->attachments);
+        for (size_t i = 0; i < rq->n; i++)
+            version_unref(rq->versions[i]);
+    }
+    if (rq->err.code)
+        return;
+    if (rq->type == REQUEST_GRANT)
+        lease_grant(c->leases, rq->a, rq->b);
+    else if (rq->type == REQUEST_REVOKE)
+        lease_remove(c->leases, rq->a);
+    else if (rq->type == REQUEST_COMPACT)
+        mvcc_set_compacted(c->mvcc, rq->a);
+}
+
+/* A revocation must see the keys of every put before it, and no put after it may use the lease. */
+static bool is_alone(const struct request *rq)
+{
+    return rq->type == REQUEST_REVOKE;
+}
+
+/* Applies requests from FIRST on; returns the first that is not in the group. */
+static struct request *apply_group(struct writer *w, struct request *first)
+{
+    struct request *rq = first;
+    for (; rq; rq = rq->next) {
+        if (rq != first && (is_alone(rq) || is_alone(first) ||
+                            mvcc_group_size_bytes(w->config.mvcc) > GROUP_BYTES_MAX))
+            break;
+        if (apply(w, rq, &rq->err) < 0)
+            unstage(w, rq);
+    }
+    return rq;
+}
+
+static void fail_group(struct writer *w, struct request *first, struct request *end,
+                       const struct error *err)
+{
+    for (struct request *rq = first; rq != end; rq = rq->next) {
+        unstage(w, rq);
+        if (!rq->err.code)
+            rq->err = *err;
+    }
+}
+
+static bool freeze(struct writer *w)
+{
+    bool did = mvcc_freeze(w->config.mvcc);
+    if (did)
+        w->config.news(WRITER_WANTS_UPKEEP, w->config.arg);
+    return did;
+}
+
+/* Waits until the active index may grow. */
+static int wait_for_room(struct writer *w, struct error *err)
+{
+    if (mvcc_fill(w->config.mvcc) == MVCC_ROOM || freeze(w))
+        return 0;
+    bool is_full;
+    pthread_mutex_lock(&w->lock);
+    while ((is_full = mvcc_fill(w->config.mvcc) == MVCC_FULL && mvcc_has_frozen(w->config.mvcc)) &&
+           !w->flush_has_failed)
+        pthread_cond_wait(&w->room, &w->lock);
+    if (is_full)
+        *err = w->flush_err;
+    pthread_mutex_unlock(&w->lock);
+    if (!is_full)
+        freeze(w);
+    return is_full ? -1 : 0;
+}
+
+static struct request *run_group(struct writer *w, struct request *first)
+{
+    struct error err = { 0 };
+    int64_t before = mvcc_revision(w->config.mvcc);
+    w->revision = before;
+    w->view = wait_for_room(w, &err) == 0 ? mvcc_view_open(w->config.mvcc, &err) : NULL;
+    if (!w->view) {
+        first->err = err;
+        struct request *next = first->next;
+        answer(first);
+        return next;
+    }
+    mvcc_group_begin(w->config.mvcc);
+    size_t empty = mvcc_group_size_bytes(w->config.mvcc);
+    struct request *end = apply_group(w, first);
+    mvcc_view_close(w->view);
+    if (mvcc_group_size_bytes(w->config.mvcc) > empty &&
+        mvcc_group_sync(w->config.mvcc, &err) < 0) {
+        fail_group(w, first, end, &err);
+        w->revision = before;
+    }
+    bool wants_freeze = false, wants_upkeep = false;
+    for (struct request *rq = first; rq != end; rq = rq->next) {
+        publish(w, rq);
+        wants_freeze |= rq->type == REQUEST_FREEZE;
+        wants_upkeep |= rq->type == REQUEST_COMPACT || rq->type == REQUEST_GRANT;
+    }
+    if (wants_freeze)
+        freeze(w);
+    if (w->revision > before || wants_upkeep)
+        w->config.news(wants_upkeep ? WRITER_WANTS_UPKEEP : WRITER_WROTE, w->config.arg);
+    while (first != end) {
+        struct request *next = first->next;
+        answer(first);
+        first = next;
+    }
+    arena_reset(w->scratch);
+    return end;
+}
+
+static void *writer_main(void *arg)
+{
+    struct writer *w = arg;
+    pthread_setname_np(pthread_self(), "storage-writer");
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        while (!w->queue.first && !w->is_stopping)
+            pthread_cond_wait(&w->work, &w->lock);
+        struct request *taken = w->queue.first;
+        if (!taken)
+            break;
+        w->queue = (struct request_queue){ .last = &w->queue.first };
+        pthread_mutex_unlock(&w->lock);
+        while (taken)
+            taken = run_group(w, taken);
+        pthread_mutex_lock(&w->lock);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+struct writer *writer_start(const struct writer_config *config, struct error *err)
+{
+    struct writer *w = xcalloc(1, sizeof(*w));
+    w->config = *config;
+    w->scratch = arena_new();
+    w->queue.last = &w->queue.first;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->work, NULL);
+    pthread_cond_init(&w->room, NULL);
+    int rc = pthread_create(&w->thread, NULL, writer_main, w);
+    if (rc == 0)
+        return w;
+    error_set(err, ERR_INTERNAL, "start the storage writer: %s", strerror(rc));
+    arena_free(w->scratch);
+    free(w);
+    return NULL;
+}
+
+void writer_stop(struct writer *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->is_stopping = true;
+    pthread_cond_signal(&w->work);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->room);
+    pthread_cond_destroy(&w->work);
+    pthread_mutex_destroy(&w->lock);
+    arena_free(w->scratch);
+    free(w);
+}
+
+void writer_flushed(struct writer *w, const struct error *err)
+{
+    pthread_mutex_lock(&w->lock);
+    w->flush_has_failed = err->code;
+    w->flush_err = *err;
+    pthread_cond_signal(&w->room);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* ---- submission ---- */
+
+static int check_request(const struct request *rq, struct error *err)
+{
+    size_t total = 0;
+    if (rq->type == REQUEST_TXN)
+        return check_txn(rq->txn, 1, &total, err);
+    return 0;
+}
+
+/* RQ is the writer's until it is answered. */
+static void submit(struct writer *w, struct request *rq)
+{
+    if (check_request(rq, &rq->err) < 0) {
+        answer(rq);
+        return;
+    }
+    pthread_mutex_lock(&w->lock);
+    bool is_accepted = !w->is_stopping && w->queue.n < WRITES_QUEUED_MAX;
+    if (is_accepted) {
+        bool was_empty = !w->queue.first;
+        *w->queue.last = rq;
+        w->queue.last = &rq->next;
+        w->queue.n++;
+        if (was_empty)
+            pthread_cond_signal(&w->work);
+    } else {
+        error_set(&rq->err, ERR_UNAVAILABLE,
+                  w->is_stopping ? "the store is shutting down" : "too many writes are waiting");
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (!is_accepted)
+        answer(rq);
+}
+
+void writer_submit(struct writer *w, const struct storage_txn *txn, struct arena *arena,
+                   writer_done_fn *done, void *arg)
+{
+    struct request *rq = xcalloc(1, sizeof(*rq));
+    rq->type = REQUEST_TXN;
+    rq->txn = txn;
+    rq->arena = arena;
+    rq->done = done;
+    rq->arg = arg;
+    rq->is_heap = true;
+    submit(w, rq);
+}
+
+static void wake(const struct storage_txn_result *result, const struct error *err, void *arg)
+{
+    (void)result;
+    (void)err;
+    sem_post(arg);
+}
+
+/* Submits RQ, which is on the caller's stack, and waits. */
+static int submit_and_wait(struct writer *w, struct request *rq, struct error *err)
+{
+    sem_t answered;
+    sem_init(&answered, 0, 0);
+    rq->done = wake;
+    rq->arg = &answered;
+    submit(w, rq);
+    while (sem_wait(&answered) < 0 && errno == EINTR)
+        continue;
+    sem_destroy(&answered);
+    if (!rq->err.code)
+        return 0;
+    *err = rq->err;
+    return -1;
+}
+
+int writer_txn(struct writer *w, const struct storage_txn *txn, struct arena *arena,
+               struct storage_txn_result *out, struct error *err)
+{
+    struct request rq = { .type = REQUEST_TXN, .txn = txn, .arena = arena };
+    if (submit_and_wait(w, &rq, err) < 0)
+        return -1;
+    *out = rq.result;
+    return 0;
+}
+
+int writer_lease_grant(struct writer *w, int64_t id, int64_t ttl_s, int64_t *granted_id,
+                       struct error *err)
+{
+    if (ttl_s > LEASE_TTL_S_MAX)
+        return error_set(err, ERR_BAD_REQUEST, "too large lease TTL");
+    struct request rq = { .type = REQUEST_GRANT, .a = id, .b = ttl_s < 1 ? 1 : ttl_s };
+    if (submit_and_wait(w, &rq, err) < 0)
+        return -1;
+    *granted_id = rq.a;
+    return 0;
+}
+
+int writer_lease_revoke(struct writer *w, int64_t id, struct error *err)
+{
+    struct request rq = { .type = REQUEST_REVOKE, .a = id };
+    return submit_and_wait(w, &rq, err);
+}
+
+int writer_compact(struct writer *w, int64_t revision, struct error *err)
+{
+    struct request rq = { .type = REQUEST_COMPACT, .a = revision };
+    return submit_and_wait(w, &rq, err);
+}
+
+static void log_failure(const struct storage_txn_result *result, const struct error *err, void *arg)
+{
+    (void)result;
+    (void)arg;
+    /* It may have been done or compacted by somebody else, or wait for the next start. */
+    bool is_news = err->code && err->code != ERR_NOT_FOUND && err->code != ERR_COMPACTED &&
+                   err->code != ERR_UNAVAILABLE;
+    if (is_news)
+        log_warn("storage", "upkeep: %s", err->message);
+}
+
+static void post(struct writer *w, enum request_type type, int64_t a)
+{
+    struct request *rq = xcalloc(1, sizeof(*rq));
+    rq->type = type;
+    rq->a = a;
+    rq->done = log_failure;
+    rq->is_heap = true;
+    submit(w, rq);
+}
+
+void writer_post_lease_revoke(struct writer *w, int64_t id)
+{
+    post(w, REQUEST_REVOKE, id);
+}
+
+void writer_post_compact(struct writer *w, int64_t revision)
+{
+    post(w, REQUEST_COMPACT, revision);
+}
+
+void writer_post_freeze(struct writer *w)
+{
+    post(w, REQUEST_FREEZE, 0);
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage_test.c - the embedded store as its users see it: etcd's semantics. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+#include "storage/storage.h"
+
+struct fixture {
+    char dir[64];
+    struct storage *s;
+    struct arena *arena;
+};
+
+static void reopen(struct fixture *f)
+{
+    struct error err = { 0 };
+    storage_close(f->s);
+    struct storage_embedded_config config = { .dir = f->dir, .compact_interval_ms = -1 };
+    f->s = storage_open_embedded(&config, &err);
+    if (!f->s)
+        fail_msg("%s", err.message);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = xcalloc(1, sizeof(*f));
+    snprintf(f->dir, sizeof(f->dir), "/tmp/coracle-storage-test.XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->arena = arena_new();
+    reopen(f);
+    *state = f;
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    failpoints_set(NULL);
+    storage_close(f->s);
+    arena_free(f->arena);
+    nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    free(f);
+    return 0;
+}
+
+/* ---- helpers ---- */
+
+static int64_t apply(struct fixture *f, const struct storage_txn *txn,
+                     struct storage_txn_result *out)
+{
+    struct error err = { 0 };
+    struct storage_txn_result result;
+    if (storage_txn(f->s, txn, f->arena, out ? out : &result, &err) < 0)
+        fail_msg("%s", err.message);
+    return out ? out->revision : result.revision;
+}
+
+static int64_t apply_op(struct fixture *f, const struct storage_op *op,
+                        struct storage_txn_result *out)
+{
+    struct storage_txn txn = { .success = op, .success_n = 1 };
+    return apply(f, &txn, out);
+}
+
+static enum error_code apply_fails(struct fixture *f, const struct storage_op *op)
+{
+    struct error err = { 0 };
+    struct storage_txn_result result;
+    struct storage_txn txn = { .success = op, .success_n = 1 };
+    assert_int_equal(storage_txn(f->s, &txn, f->arena, &result, &err), -1);
+    return err.code;
+}
+
+static int64_t put(struct fixture *f, const char *key, const char *value)
+{
+    struct storage_op op = { .type = STORAGE_PUT, .key = bytes_of(key), .value = bytes_of(value) };
+    return apply_op(f, &op, NULL);
+}
+
+static int64_t del(struct fixture *f, const char *key)
+{
+    struct storage_op op = { .type = STORAGE_DELETE, .key = bytes_of(key) };
+    return apply_op(f, &op, NULL);
+}
+
+static struct storage_range_result range(struct fixture *f, const char *key, const char *end,
+                                         int64_t revision)
+{
+    struct error err = { 0 };
+    struct storage_range_result out;
+    struct storage_range r = { .key = bytes_of(key), .end = bytes_of(end), .revision = revision };
+    if (storage_range(f->s, &r, f->arena, &out, &err) < 0)
+        fail_msg("%s", err.message);
+    return out;
+}
+
+static enum error_code range_fails(struct fixture *f, const char *key, int64_t revision)
+{
+    struct error err = { 0 };
+    struct storage_range_result out;
+    struct storage_range r = { .key = bytes_of(key), .revision = revision };
+    assert_int_equal(storage_range(f->s, &r, f->arena, &out, &err), -1);
+    return err.code;
+}
+
+static void assert_value(struct fixture *f, const char *key, int64_t revision, const char *value)
+{
+    struct storage_range_result out = range(f, key, NULL, revision);
+    assert_int_equal(out.n, value ? 1 : 0);
+    if (value)
+        assert_string_equal(out.kvs[0].value.data, value);
+}
+
+/* Every key of a..z with its value: "a=1 b=2". */
+static void assert_all(struct fixture *f, int64_t revision, const char *text)
+{
+    struct storage_range_result out = range(f, "a", "zz", revision);
+    struct buffer b __attribute__((cleanup(buffer_scoped))) = { 0 };
+    buffer_add_str(&b, "");
+    for (size_t i = 0; i < out.n; i++)
+        buffer_printf(&b, "%s%s=%s", i ? " " : "", out.kvs[i].key.data, out.kvs[i].value.data);
+    assert_string_equal(b.data ? b.data : "", text);
+}
+
+/* ---- revisions and values ---- */
+
+static void every_write_takes_the_next_revision(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(storage_revision(f->s), 1);
+    assert_int_equal(put(f, "a", "1"), 2);
+    assert_int_equal(put(f, "a", "2"), 3);
+    assert_int_equal(del(f, "a"), 4);
+    assert_int_equal(storage_revision(f->s), 4);
+}
+
+static void a_transaction_that_writes_nothing_takes_no_revision(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    assert_int_equal(del(f, "absent"), 2);
+    assert_int_equal(storage_revision(f->s), 2);
+}
+
+static void versions_count_from_creation(void **state)
+{
+    struct fixture *f = *state;
+    int64_t created = put(f, "a", "1");
+    int64_t changed = put(f, "a", "2");
+    struct storage_kv kv = range(f, "a", NULL, 0).kvs[0];
+    assert_int_equal(kv.create_revision, created);
+    assert_int_equal(kv.mod_revision, changed);
+    assert_int_equal(kv.version, 2);
+
+    del(f, "a");
+    created = put(f, "a", "3");
+    kv = range(f, "a", NULL, 0).kvs[0];
+    assert_int_equal(kv.create_revision, created);
+    assert_int_equal(kv.version, 1);
+}
+
+static void an_old_revision_reads_as_it_was(void **state)
+{
+    struct fixture *f = *state;
+    int64_t one = put(f, "a", "1");
+    int64_t two = put(f, "b", "x");
+    int64_t three = put(f, "a", "2");
+    int64_t four = del(f, "b");
+
+    for (int i = 0; i < 2; i++) {
+        assert_all(f, one, "a=1");
+        assert_all(f, two, "a=1 b=x");
+        assert_all(f, three, "a=2 b=x");
+        assert_all(f, four, "a=2");
+        assert_all(f, 0, "a=2");
+        assert_value(f, "b", three, "x");
+        assert_value(f, "b", four, NULL);
+        reopen(f);
+    }
+}
+
+static void a_revision_of_the_future_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    int64_t now = put(f, "a", "1");
+    assert_int_equal(range_fails(f, "a", now + 1), ERR_FUTURE_REVISION);
+}
+
+static void a_range_is_half_open_and_zero_end_means_all(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    put(f, "b", "2");
+    put(f, "c", "3");
+    assert_int_equal(range(f, "a", "c", 0).n, 2);
+    struct error err = { 0 };
+    struct storage_range_result out;
+    struct storage_range all = { .key = BYTES("b"), .end = BYTES("\0") };
+    assert_int_equal(storage_range(f->s, &all, f->arena, &out, &err), 0);
+    assert_int_equal(out.n, 2);
+    assert_string_equal(out.kvs[1].key.data, "c");
+}
+
+static void a_limit_tells_how_many_there_are(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    put(f, "b", "2");
+    put(f, "c", "3");
+    struct error err = { 0 };
+    struct storage_range_result out;
+    struct storage_range r = { .key = BYTES("a"), .end = BYTES("z"), .limit = 2 };
+    assert_int_equal(storage_range(f->s, &r, f->arena, &out, &err), 0);
+    assert_int_equal(out.n, 2);
+    assert_int_equal(out.count, 3);
+    assert_true(out.more);
+    r.limit = 3;
+    assert_int_equal(storage_range(f->s, &r, f->arena, &out, &err), 0);
+    assert_false(out.more);
+    r.count_only = true;
+    assert_int_equal(storage_range(f->s, &r, f->arena, &out, &err), 0);
+    assert_int_equal(out.n, 0);
+    assert_int_equal(out.count, 3);
+    assert_false(out.more);
+}
+
+/* ---- transactions ---- */
+
+static void a_compare_chooses_the_branch(void **state)
+{
+    struct fixture *f = *state;
+    int64_t now = put(f, "a", "1");
+    struct storage_compare compare = { .key = BYTES("a"),
+                                       .target = STORAGE_COMPARE_MOD_REVISION,
+                                       .result = STORAGE_EQUAL,
+                                       .number = now };
+    struct storage_op yes = { .type = STORAGE_PUT, .key = BYTES("a"), .value = BYTES("2") };
+    struct storage_range read = { .key = BYTES("a") };
+    struct storage_op no = { .type = STORAGE_RANGE, .range = &read };
+    struct storage_txn txn = { &compare, 1, &yes, 1, &no, 1, NULL };
+    struct storage_txn_result out;
+
+    apply(f, &txn, &out);
+    assert_true(out.succeeded);
+    assert_int_equal(out.revision, now + 1);
+
+    apply(f, &txn, &out);
+    assert_false(out.succeeded);
+    assert_int_equal(out.revision, now + 1);
+    assert_string_equal(out.results[0].range.kvs[0].value.data, "2");
+}
+
+static void every_compare_target_and_result_works(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "m"); /* revision 2 */
+    put(f, "a", "m"); /* revision 3, version 2 */
+    static const struct {
+        const char *key;
+        enum storage_compare_target target;
+        enum storage_compare_result result;
+        int64_t number;
+        const char *value;
+        bool holds;
+    } cases[] = {
+        { "a", STORAGE_COMPARE_MOD_REVISION, STORAGE_EQUAL, 3, NULL, true },
+        { "a", STORAGE_COMPARE_MOD_REVISION, STORAGE_NOT_EQUAL, 3, NULL, false },
+        { "a", STORAGE_COMPARE_CREATE_REVISION, STORAGE_EQUAL, 2, NULL, true },
+        { "a", STORAGE_COMPARE_CREATE_REVISION, STORAGE_GREATER, 2, NULL, false },
+        { "a", STORAGE_COMPARE_VERSION, STORAGE_GREATER, 1, NULL, true },
+        { "a", STORAGE_COMPARE_VERSION, STORAGE_LESS, 2, NULL, false },
+        { "a", STORAGE_COMPARE_LEASE, STORAGE_EQUAL, 0, NULL, true },
+        { "a", STORAGE_COMPARE_VALUE, STORAGE_EQUAL, 0, "m", true },
+        { "a", STORAGE_COMPARE_VALUE, STORAGE_LESS, 0, "n", true },
+        { "a", STORAGE_COMPARE_VALUE, STORAGE_GREATER, 0, "n", false },
+        { "none", STORAGE_COMPARE_MOD_REVISION, STORAGE_EQUAL, 0, NULL, true },
+        { "none", STORAGE_COMPARE_VERSION, STORAGE_GREATER, 0, NULL, false },
+        { "none", STORAGE_COMPARE_VALUE, STORAGE_NOT_EQUAL, 0, "m", false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct storage_compare c = { .key = bytes_of(cases[i].key),
+                                     .target = cases[i].target,
+                                     .result = cases[i].result,
+                                     .number = cases[i].number,
+                                     .value = bytes_of(cases[i].value) };
+        struct storage_txn txn = { .compares = &c, .compares_n = 1 };
+        struct storage_txn_result out;
+        apply(f, &txn, &out);
+        if (out.succeeded != cases[i].holds)
+            fail_msg("case %zu", i);
+    }
+}
+
+static void operations_of_a_transaction_see_one_another_and_share_a_revision(void **state)
+{
+    struct fixture *f = *state;
+    struct storage_range read = { .key = BYTES("a"), .end = BYTES("z") };
+    struct storage_op inner_op = { .type = STORAGE_PUT, .key = BYTES("c"), .value = BYTES("3") };
+    struct storage_txn inner = { .success = &inner_op, .success_n = 1 };
+    struct storage_op ops[] = {
+        { .type = STORAGE_PUT, .key = BYTES("a"), .value = BYTES("1") },
+        { .type = STORAGE_PUT, .key = BYTES("b"), .value = BYTES("2") },
+        { .type = STORAGE_RANGE, .range = &read },
+        { .type = STORAGE_TXN, .txn = &inner },
+        { .type = STORAGE_DELETE, .key = BYTES("a"), .prev_kv = true },
+    };
+    struct storage_txn txn = { .success = ops, .success_n = ARRAY_LEN(ops) };
+    struct storage_txn_result out;
+    int64_t revision = apply(f, &txn, &out);
+    assert_int_equal(out.results[2].range.n, 2);
+    assert_true(out.results[3].txn->succeeded);
+    assert_int_equal(out.results[4].deleted, 1);
+    assert_string_equal(out.results[4].prev_kvs[0].value.data, "1");
+    assert_all(f, 0, "b=2 c=3");
+    assert_int_equal(range(f, "c", NULL, 0).kvs[0].mod_revision, revision);
+    reopen(f);
+    assert_all(f, 0, "b=2 c=3");
+}
+
+static void a_failed_operation_undoes_its_transaction(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    struct storage_op ops[] = {
+        { .type = STORAGE_PUT, .key = BYTES("a"), .value = BYTES("2") },
+        { .type = STORAGE_PUT, .key = BYTES("b"), .lease = 77 },
+    };
+    struct storage_txn txn = { .success = ops, .success_n = 2 };
+    struct storage_txn_result out;
+    struct error err = { 0 };
+    assert_int_equal(storage_txn(f->s, &txn, f->arena, &out, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_all(f, 0, "a=1");
+    assert_int_equal(storage_revision(f->s), 2);
+    assert_int_equal(put(f, "a", "3"), 3);
+    assert_all(f, 0, "a=3");
+}
+
+static void put_may_keep_the_value_or_ask_for_it(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    struct storage_op op = { .type = STORAGE_PUT,
+                             .key = BYTES("a"),
+                             .value = BYTES("x"),
+                             .ignore_value = true,
+                             .prev_kv = true };
+    struct storage_txn_result out;
+    apply_op(f, &op, &out);
+    assert_string_equal(out.results[0].prev_kvs[0].value.data, "1");
+    assert_value(f, "a", 0, "1");
+    op.key = BYTES("absent");
+    assert_int_equal(apply_fails(f, &op), ERR_NOT_FOUND);
+}
+
+static void what_is_too_large_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char key[600];
+    memset(key, 'k', sizeof(key));
+    struct storage_op op = { .type = STORAGE_PUT, .key = { key, sizeof(key) } };
+    assert_int_equal(apply_fails(f, &op), ERR_TOO_LARGE);
+    op.key = (struct bytes){ 0 };
+    assert_int_equal(apply_fails(f, &op), ERR_BAD_REQUEST);
+    scoped(mem) void *value = xcalloc(1, (size_t)4 << 20);
+    op = (struct storage_op){ .type = STORAGE_PUT,
+                              .key = BYTES("a"),
+                              .value = { value, (size_t)4 << 20 } };
+    assert_int_equal(apply_fails(f, &op), ERR_TOO_LARGE);
+}
+
+/* ---- restart and compaction ---- */
+
+static void everything_is_there_after_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    put(f, "a", "2");
+    put(f, "b", "x");
+    del(f, "b");
+    reopen(f);
+    assert_int_equal(storage_revision(f->s), 5);
+    assert_all(f, 0, "a=2");
+    assert_value(f, "a", 2, "1");
+    assert_int_equal(put(f, "c", "3"), 6);
+    reopen(f);
+    assert_all(f, 0, "a=2 c=3");
+    struct storage_status status;
+    struct error err = { 0 };
+    assert_int_equal(storage_status(f->s, &status, &err), 0);
+    assert_int_equal(status.keys, 2);
+}
+
+static void the_second_process_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    struct storage_embedded_config config = { .dir = f->dir };
+    assert_null(storage_open_embedded(&config, &err));
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "in use by another process"));
+}
+
+static void compaction_keeps_the_newest_version_it_may_not_forget(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    int64_t first = put(f, "a", "1");
+    int64_t second = put(f, "a", "2");
+    int64_t other = put(f, "b", "x");
+    put(f, "a", "3");
+    del(f, "b");
+
+    assert_int_equal(storage_compact(f->s, other, &err), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_all(f, other, "a=2 b=x");
+        assert_all(f, other + 1, "a=3 b=x");
+        assert_all(f, 0, "a=3");
+        assert_int_equal(range_fails(f, "a", first), ERR_COMPACTED);
+        assert_int_equal(range_fails(f, "a", second), ERR_COMPACTED);
+        assert_int_equal(storage_compacted_revision(f->s), other);
+        reopen(f);
+    }
+}
+
+static void compaction_needs_a_revision_between_the_last_and_now(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    int64_t now = put(f, "a", "1");
+    assert_int_equal(storage_compact(f->s, now + 1, &err), -1);
+    assert_int_equal(err.code, ERR_FUTURE_REVISION);
+    assert_int_equal(storage_compact(f->s, now, &err), 0);
+    assert_int_equal(storage_compact(f->s, now, &err), -1);
+    assert_int_equal(err.code, ERR_COMPACTED);
+}
+
+/* ---- full disk ---- */
+
+static void a_full_disk_fails_writes_and_spares_reads(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    failpoints_set("storage.log.before_sync=error");
+    struct storage_op op = { .type = STORAGE_PUT, .key = BYTES("a"), .value = BYTES("2") };
+    assert_int_equal(apply_fails(f, &op), ERR_IO);
+    assert_value(f, "a", 0, "1");
+    assert_int_equal(storage_revision(f->s), 2);
+    failpoints_set(NULL);
+    assert_int_equal(put(f, "b", "3"), 3);
+    assert_all(f, 0, "a=1 b=3");
+    reopen(f);
+    assert_all(f, 0, "a=1 b=3");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(every_write_takes_the_next_revision),
+        T(a_transaction_that_writes_nothing_takes_no_revision),
+        T(versions_count_from_creation),
+        T(an_old_revision_reads_as_it_was),
+        T(a_revision_of_the_future_is_refused),
+        T(a_range_is_half_open_and_zero_end_means_all),
+        T(a_limit_tells_how_many_there_are),
+        T(a_compare_chooses_the_branch),
+        T(every_compare_target_and_result_works),
+        T(operations_of_a_transaction_see_one_another_and_share_a_revision),
+        T(a_failed_operation_undoes_its_transaction),
+        T(put_may_keep_the_value_or_ask_for_it),
+        T(what_is_too_large_is_refused),
+        T(everything_is_there_after_a_restart),
+        T(the_second_process_is_told),
+        T(compaction_keeps_the_newest_version_it_may_not_forget),
+        T(compaction_needs_a_revision_between_the_last_and_now),
+        T(a_full_disk_fails_writes_and_spares_reads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
