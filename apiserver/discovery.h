@@ -13,6 +13,7 @@ struct document {
     int status; /* 200, 304, 404, 406 */
     const char *content_type;
     const char *etag;          /* NULL: none; in the request's arena or constant */
+    const char *cache_control; /* NULL: none */
     struct shared_bytes *body; /* a reference for the caller; NULL: empty */
 };
 

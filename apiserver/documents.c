@@ -19,10 +19,11 @@ struct documents {
     struct hashmap by_name;
 };
 
-void documents_start(struct apiserver *a)
+struct documents *documents_new(void)
 {
-    a->documents = xcalloc(1, sizeof(*a->documents));
-    pthread_mutex_init(&a->documents->lock, NULL);
+    struct documents *d = xcalloc(1, sizeof(*d));
+    pthread_mutex_init(&d->lock, NULL);
+    return d;
 }
 
 static void forget_locked(struct documents *d)
@@ -43,9 +44,8 @@ void documents_forget(struct apiserver *a)
     pthread_mutex_unlock(&a->documents->lock);
 }
 
-void documents_stop(struct apiserver *a)
+void documents_free(struct documents *d)
 {
-    struct documents *d = take_ptr(&a->documents);
     if (!d)
         return;
     forget_locked(d);
