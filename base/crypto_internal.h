@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* crypto_internal.h - what crypto.c and jwt.c share. */
+#pragma once
+
+#include <openssl/evp.h>
+
+#include "base/crypto.h"
+
+EVP_PKEY *crypto_read_key(struct bytes pem); /* NULL: not a private key */
+/* Fills ERR with OpenSSL's reason and empties its queue; returns -1. */
+int crypto_error(struct error *err, enum error_code code, const char *what);
