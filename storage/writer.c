@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 
 enum request_type { REQUEST_TXN, REQUEST_GRANT, REQUEST_REVOKE, REQUEST_COMPACT, REQUEST_FREEZE };
@@ -477,7 +478,8 @@ static bool freeze(struct writer *w)
 /* Waits until the active index may grow. */
 static int wait_for_room(struct writer *w, struct error *err)
 {
-    if (mvcc_fill(w->config.mvcc) == MVCC_ROOM || freeze(w))
+    bool wants_freeze = mvcc_fill(w->config.mvcc) != MVCC_ROOM || failpoint("storage.index.freeze");
+    if (!wants_freeze || freeze(w))
         return 0;
     bool is_full;
     pthread_mutex_lock(&w->lock);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mvcc_test.c - random histories against a model, through flushes, compactions and restarts. */
+#include "test/unit/storage/fixture.h"
+
+#include "base/clock.h"
+
+#define KEYS      12
+#define STEPS     3000
+#define REVISIONS (STEPS + 2)
+
+/* model[r][k]: the value of key k as of revision r, 0: none. */
+static int model[REVISIONS][KEYS];
+
+static const char *key_name(size_t k, char buf[16])
+{
+    snprintf(buf, 16, "key-%02zu", k);
+    return buf;
+}
+
+static void step(struct fixture *f, struct rng *rng, int value)
+{
+    char name[16], end[16];
+    size_t k = rng_below(rng, KEYS);
+    int64_t before = storage_revision(f->s);
+    int next[KEYS];
+    memcpy(next, model[before], sizeof(next));
+    struct storage_op op = { .key = bytes_of(key_name(k, name)) };
+    char text[16];
+    if (rng_below(rng, 3)) {
+        snprintf(text, sizeof(text), "%d", value);
+        op.type = STORAGE_PUT;
+        op.value = bytes_of(text);
+        next[k] = value;
+    } else {
+        size_t last = k + rng_below(rng, 4);
+        op.type = STORAGE_DELETE;
+        op.end = bytes_of(key_name(last + 1, end));
+        for (size_t i = k; i <= last && i < KEYS; i++)
+            next[i] = 0;
+    }
+    int64_t after = apply_op(f, &op, NULL);
+    bool did_change = memcmp(next, model[before], sizeof(next)) != 0;
+    assert_int_equal(after, before + did_change);
+    memcpy(model[after], next, sizeof(next));
+}
+
+static void check(struct fixture *f, int64_t revision)
+{
+    char from[16];
+    struct storage_range_result out = range(f, key_name(0, from), "l", revision);
+    size_t i = 0;
+    for (size_t k = 0; k < KEYS; k++) {
+        if (!model[revision][k])
+            continue;
+        assert_true(i < out.n);
+        assert_string_equal(out.kvs[i].key.data, key_name(k, from));
+        assert_int_equal(atoi(out.kvs[i].value.data), model[revision][k]);
+        struct storage_range_result one = range(f, from, NULL, revision);
+        assert_int_equal(one.n, 1);
+        assert_int_equal(one.kvs[0].mod_revision, out.kvs[i].mod_revision);
+        i++;
+    }
+    assert_int_equal(i, out.n);
+    assert_int_equal(i, out.count);
+}
+
+static void random_history(struct fixture *f, uint64_t seed)
+{
+    struct rng rng;
+    struct error err = { 0 };
+    seeded_rng_init(&rng, seed);
+    memset(model, 0, sizeof(model));
+    for (int i = 1; i <= STEPS; i++) {
+        step(f, &rng, i);
+        int64_t now = storage_revision(f->s), compacted = storage_compacted_revision(f->s);
+        int64_t oldest = compacted ? compacted : 1;
+        check(f, oldest + (int64_t)rng_below(&rng, (uint64_t)(now - oldest + 1)));
+        if (rng_below(&rng, 50) == 0 && now > oldest)
+            assert_int_equal(
+                storage_compact(f->s, oldest + 1 + (int64_t)rng_below(&rng, now - oldest), &err),
+                0);
+        if (rng_below(&rng, 200) == 0)
+            reopen(f);
+        if (rng_below(&rng, 20) == 0)
+            failpoints_set(rng_below(&rng, 2) ? "storage.index.freeze=error" : NULL);
+        arena_reset(f->arena);
+    }
+    struct storage_status status;
+    assert_int_equal(storage_status(f->s, &status, &err), 0);
+    assert_int_equal(status.keys, range(f, "key", "l", 0).count);
+}
+
+static void random_histories_read_as_the_model_says(void **state)
+{
+    random_history(*state, 1);
+}
+
+static void another_random_history_reads_as_the_model_says(void **state)
+{
+    random_history(*state, 20261120);
+}
+
+/* ---- damage ---- */
+
+static void flip_byte(const struct fixture *f, const char *file, const char *needle)
+{
+    scoped(str) char *path = xasprintf("%s/%s", f->dir, file);
+    scoped(file) FILE *h = fopen(path, "r+");
+    assert_non_null(h);
+    fseek(h, 0, SEEK_END);
+    size_t n = (size_t)ftell(h);
+    rewind(h);
+    scoped(mem) void *data = xmalloc(n);
+    assert_int_equal(fread(data, 1, n, h), n);
+    char *at = memmem(data, n, needle, strlen(needle));
+    assert_non_null(at);
+    fseek(h, at - (char *)data, SEEK_SET);
+    fputc(*at ^ 1, h);
+}
+
+static void a_torn_end_of_the_log_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "whole");
+    put(f, "b", "last-value");
+    storage_close(f->s);
+    f->s = NULL;
+    flip_byte(f, "log.1", "last-value");
+    reopen(f);
+    assert_int_equal(storage_revision(f->s), 2);
+    assert_int_equal(put(f, "b", "again"), 3);
+    reopen(f);
+    assert_int_equal(range(f, "a", "z", 0).n, 2);
+}
+
+static void damage_in_the_middle_of_the_log_is_reported(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "first-value");
+    put(f, "b", "second");
+    storage_close(f->s);
+    f->s = NULL;
+    flip_byte(f, "log.1", "first-value");
+    struct error err = { 0 };
+    struct storage_embedded_config config = { .dir = f->dir };
+    assert_null(storage_open_embedded(&config, &err));
+    assert_int_equal(err.code, ERR_IO);
+    assert_non_null(strstr(err.message, "corrupt"));
+}
+
+static void damage_in_the_database_is_reported_by_the_read(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    put(f, "a", "some-unusual-value");
+    put(f, "b", "fine");
+    assert_int_equal(storage_compact(f->s, 3, &err), 0);
+    struct storage_status status;
+    do { /* compaction moves everything into the database first */
+        usleep(1000);
+        assert_int_equal(storage_status(f->s, &status, &err), 0);
+    } while (status.size_bytes < 8 * 4096);
+    reopen(f);
+    storage_close(f->s);
+    f->s = NULL;
+    flip_byte(f, "data.mdb", "some-unusual-value");
+    reopen(f);
+    assert_int_equal(range(f, "b", NULL, 0).n, 1);
+    struct storage_range r = { .key = BYTES("a") };
+    struct storage_range_result out;
+    assert_int_equal(storage_range(f->s, &r, f->arena, &out, &err), -1);
+    assert_int_equal(err.code, ERR_IO);
+    assert_non_null(strstr(err.message, "checksum"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(random_histories_read_as_the_model_says),
+        T(another_random_history_reads_as_the_model_says),
+        T(a_torn_end_of_the_log_is_forgotten),
+        T(damage_in_the_middle_of_the_log_is_reported),
+        T(damage_in_the_database_is_reported_by_the_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
