@@ -4,14 +4,34 @@
 
 /* clang-format off */
 extern const struct controller_spec
+    namespace_controller,
+    service_account_controller,
+    root_ca_controller,
     deployment_controller,
     replicaset_controller,
-    replicationcontroller_controller;
+    replicationcontroller_controller,
+    endpoints_controller,
+    endpointslice_controller,
+    garbage_collector_controller,
+    node_ipam_controller,
+    node_lifecycle_controller,
+    taint_eviction_controller,
+    pod_garbage_collector_controller;
 
 static const struct controller_spec *const controllers[] = {
+    &namespace_controller,
+    &service_account_controller,
+    &root_ca_controller,
     &deployment_controller,
     &replicaset_controller,
     &replicationcontroller_controller,
+    &endpoints_controller,
+    &endpointslice_controller,
+    &garbage_collector_controller,
+    &node_ipam_controller,
+    &node_lifecycle_controller,
+    &taint_eviction_controller,
+    &pod_garbage_collector_controller,
     NULL,
 };
 /* clang-format on */
