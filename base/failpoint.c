@@ -2,8 +2,8 @@
 /* failpoint.c - parses CORACLE_FAILPOINTS and acts on it. */
 #include "base/failpoint.h"
 
+#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +19,12 @@ static struct point {
     enum action action;
     long delay_ms;
     long at; /* 0: every time */
-    atomic_long hits;
+    long hits;
 } points[FAILPOINTS_MAX];
 static size_t points_n;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the points */
 
-bool failpoints_enabled;
+atomic_bool failpoints_enabled;
 
 static bool parse_point(const char *text, struct point *p)
 {
@@ -40,7 +41,7 @@ static bool parse_point(const char *text, struct point *p)
         p->at = strtol(text + 1, (char **)&text, 10);
     if (*text && *text != ',')
         return false;
-    atomic_store(&p->hits, 0);
+    p->hits = 0;
     if (strcmp(action, "crash") == 0)
         p->action = ACTION_CRASH;
     else if (strcmp(action, "error") == 0)
@@ -54,6 +55,7 @@ static bool parse_point(const char *text, struct point *p)
 
 void failpoints_set(const char *text)
 {
+    pthread_mutex_lock(&lock);
     points_n = 0;
     while (text && *text) {
         if (points_n == FAILPOINTS_MAX || !parse_point(text, &points[points_n])) {
@@ -65,7 +67,8 @@ void failpoints_set(const char *text)
         text = strchr(text, ',');
         text = text ? text + 1 : NULL;
     }
-    failpoints_enabled = points_n > 0;
+    atomic_store(&failpoints_enabled, points_n > 0);
+    pthread_mutex_unlock(&lock);
 }
 
 __attribute__((constructor)) static void read_environment(void)
@@ -73,27 +76,39 @@ __attribute__((constructor)) static void read_environment(void)
     failpoints_set(getenv("CORACLE_FAILPOINTS"));
 }
 
-bool failpoint_hit(const char *name)
+/* Does NAME's action apply this time? */
+static bool is_due(const char *name, struct point *out)
 {
-    for (size_t i = 0; i < points_n; i++) {
+    bool due = false;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < points_n && !due; i++) {
         struct point *p = &points[i];
         if (strcmp(p->name, name) != 0)
             continue;
-        long hit = atomic_fetch_add(&p->hits, 1) + 1;
-        if (p->at && p->at != hit)
-            continue;
-        struct timespec t = { p->delay_ms / 1000, p->delay_ms % 1000 * 1000000 };
-        switch (p->action) {
-        case ACTION_CRASH:
-            kill(getpid(), SIGKILL);
-            for (;;) /* the signal is on its way: nothing may run after this place */
-                pause();
-        case ACTION_ERROR:
-            return true;
-        case ACTION_DELAY:
-            nanosleep(&t, NULL);
-            break;
-        }
+        p->hits++;
+        due = !p->at || p->at == p->hits;
+        *out = *p;
+    }
+    pthread_mutex_unlock(&lock);
+    return due;
+}
+
+bool failpoint_hit(const char *name)
+{
+    struct point p;
+    if (!is_due(name, &p))
+        return false;
+    struct timespec t = { p.delay_ms / 1000, p.delay_ms % 1000 * 1000000 };
+    switch (p.action) {
+    case ACTION_CRASH:
+        kill(getpid(), SIGKILL);
+        for (;;) /* the signal is on its way: nothing may run after this place */
+            pause();
+    case ACTION_ERROR:
+        return true;
+    case ACTION_DELAY:
+        nanosleep(&t, NULL);
+        break;
     }
     return false;
 }

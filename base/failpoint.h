@@ -13,19 +13,21 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #define FAILPOINTS_MAX 32
 
-extern bool failpoints_enabled; /* set once, before main */
+extern atomic_bool failpoints_enabled;
 
 bool failpoint_hit(const char *name);
 
 /* True: behave as if what follows failed. */
 static inline bool failpoint(const char *name)
 {
-    return __builtin_expect(failpoints_enabled, 0) && failpoint_hit(name);
+    return __builtin_expect(atomic_load_explicit(&failpoints_enabled, memory_order_relaxed), 0) &&
+           failpoint_hit(name);
 }
 
-/* Replaces what the environment said, for unit tests: single-threaded moments only.  NULL: off. */
+/* Replaces what the environment said, for unit tests.  NULL: off. */
 void failpoints_set(const char *text);
