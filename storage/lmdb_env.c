@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <sys/stat.h>
 
 #include "base/failpoint.h"
 
@@ -66,6 +67,23 @@ static int open_tables(struct lmdb_env *e, struct error *err)
     return rc ? fail(err, rc, "commit") : 0;
 }
 
+/* Reading a page that a truncated file no longer has would be a SIGBUS. */
+static int check_length(MDB_env *env, struct error *err)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_filehandle_t fd;
+    struct stat st;
+    mdb_env_info(env, &info);
+    mdb_env_stat(env, &stat);
+    mdb_env_get_fd(env, &fd);
+    if (fstat(fd, &st) < 0)
+        return error_errno(err, "stat the database");
+    if ((size_t)st.st_size < (info.me_last_pgno + 1) * stat.ms_psize)
+        return error_set(err, ERR_IO, "the database is corrupt: it ends before its last page");
+    return 0;
+}
+
 struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *err)
 {
     struct lmdb_env *e = xcalloc(1, sizeof(*e));
@@ -85,7 +103,7 @@ struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *
     }
     int dead = 0;
     mdb_reader_check(e->env, &dead); /* slots of a process that was killed */
-    if (open_tables(e, err) < 0) {
+    if (check_length(e->env, err) < 0 || open_tables(e, err) < 0) {
         lmdb_env_close(e);
         return NULL;
     }

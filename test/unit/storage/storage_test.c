@@ -370,6 +370,84 @@ static void a_full_disk_fails_writes_and_spares_reads(void **state)
     assert_all(f, 0, "a=1 b=3");
 }
 
+static void a_database_that_cannot_be_written_recovers(void **state)
+{
+    struct fixture *f = *state;
+    /* The commit log goes on while the flush fails, up to its limit; then writes fail. */
+    failpoints_set("storage.database.commit=error");
+    scoped(mem) void *value = xcalloc(1, 1 << 20);
+    struct storage_op op = { .type = STORAGE_PUT, .value = { value, 1 << 20 } };
+    struct storage_txn txn = { .success = &op, .success_n = 1 };
+    struct error err = { 0 };
+    char key[32];
+    int written = 0;
+    for (; !err.code; written++) {
+        snprintf(key, sizeof(key), "k%06d", written);
+        op.key = bytes_of(key);
+        struct storage_txn_result out;
+        assert_in_range(written, 0, 1000);
+        (void)!storage_txn(f->s, &txn, f->arena, &out, &err);
+    }
+    written--;
+    assert_int_equal(err.code, ERR_NO_SPACE);
+    assert_int_equal(range(f, "k", "l", 0).n, written);
+
+    failpoints_set(NULL);
+    do {
+        err = (struct error){ 0 };
+        struct storage_txn_result out;
+        (void)!storage_txn(f->s, &txn, f->arena, &out, &err);
+    } while (err.code == ERR_NO_SPACE);
+    assert_int_equal(err.code, ERR_NONE);
+    assert_int_equal(range(f, "k", "l", 0).n, written + 1);
+    reopen(f);
+    assert_int_equal(range(f, "k", "l", 0).n, written + 1);
+}
+
+static void the_quota_stops_puts_but_not_deletions(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    storage_close(f->s);
+    struct storage_embedded_config config = { .dir = f->dir,
+                                              .quota_bytes = 1 << 20,
+                                              .compact_interval_ms = -1 };
+    f->s = storage_open_embedded(&config, &err);
+    assert_non_null(f->s);
+    scoped(mem) void *value = xcalloc(1, 1 << 18);
+    struct storage_op op = { .type = STORAGE_PUT, .key = BYTES("a"), .value = { value, 1 << 18 } };
+    struct storage_txn txn = { .success = &op, .success_n = 1 };
+    struct storage_txn_result out;
+    int n = 0;
+    while (storage_txn(f->s, &txn, f->arena, &out, &err) == 0)
+        assert_in_range(++n, 1, 4);
+    assert_int_equal(err.code, ERR_NO_SPACE);
+    assert_int_equal(del(f, "a"), n + 2);
+
+    /* Compaction frees the space again. */
+    assert_int_equal(storage_compact(f->s, n + 2, &err), 0);
+    do
+        err = (struct error){ 0 };
+    while (storage_txn(f->s, &txn, f->arena, &out, &err) < 0 && err.code == ERR_NO_SPACE);
+    assert_int_equal(err.code, ERR_NONE);
+}
+
+static void a_truncated_database_is_reported(void **state)
+{
+    struct fixture *f = *state;
+    failpoints_set("storage.index.freeze=error");
+    for (int i = 0; i < 50; i++)
+        put(f, "a", "1");
+    storage_close(f->s);
+    f->s = NULL;
+    scoped(str) char *path = xasprintf("%s/data.mdb", f->dir);
+    assert_int_equal(truncate(path, 3 * 4096), 0);
+    struct error err = { 0 };
+    struct storage_embedded_config config = { .dir = f->dir };
+    assert_null(storage_open_embedded(&config, &err));
+    assert_int_equal(err.code, ERR_IO);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -392,6 +470,9 @@ int main(void)
         T(compaction_keeps_the_newest_version_it_may_not_forget),
         T(compaction_needs_a_revision_between_the_last_and_now),
         T(a_full_disk_fails_writes_and_spares_reads),
+        T(a_database_that_cannot_be_written_recovers),
+        T(the_quota_stops_puts_but_not_deletions),
+        T(a_truncated_database_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lease_test.c - leases through the store, and their clock by themselves. */
+#include "test/unit/storage/fixture.h"
+
+#include "storage/lease.h"
+
+static int64_t grant(struct fixture *f, int64_t id, int64_t ttl_s)
+{
+    struct error err = { 0 };
+    int64_t granted = 0;
+    if (storage_lease_grant(f->s, id, ttl_s, &granted, &err) < 0)
+        fail_msg("%s", err.message);
+    return granted;
+}
+
+static void put_leased(struct fixture *f, const char *key, int64_t lease)
+{
+    struct storage_op op = { .type = STORAGE_PUT, .key = bytes_of(key), .lease = lease };
+    apply_op(f, &op, NULL);
+}
+
+static void revoking_deletes_the_keys_in_one_revision(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    int64_t id = grant(f, 0, 60), other = grant(f, 7, 60);
+    assert_int_equal(other, 7);
+    put_leased(f, "a", id);
+    put_leased(f, "b", id);
+    put_leased(f, "c", other);
+    put_leased(f, "b", 0); /* no longer the lease's */
+    put_leased(f, "d", id);
+    int64_t before = storage_revision(f->s);
+    assert_int_equal(storage_lease_revoke(f->s, id, &err), 0);
+    assert_int_equal(storage_revision(f->s), before + 1);
+    struct storage_range_result out = range(f, "a", "z", 0);
+    assert_int_equal(out.n, 2);
+    assert_string_equal(out.kvs[0].key.data, "b");
+    assert_int_equal(storage_lease_revoke(f->s, id, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+}
+
+static void a_lease_is_granted_once(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    int64_t granted;
+    grant(f, 5, 60);
+    assert_int_equal(storage_lease_grant(f->s, 5, 60, &granted, &err), -1);
+    assert_int_equal(err.code, ERR_ALREADY_EXISTS);
+    assert_int_equal(storage_lease_keep_alive(f->s, 6, &granted, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_int_equal(storage_lease_keep_alive(f->s, 5, &granted, &err), 0);
+    assert_int_equal(granted, 60);
+}
+
+static void leases_and_their_keys_survive_restarts(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    int64_t id = grant(f, 0, 60);
+    put_leased(f, "a", id);
+    for (int i = 0; i < 3; i++) {
+        if (i == 1) { /* from the log, then from the database */
+            failpoints_set("storage.index.freeze=error");
+            put(f, "x", "flush");
+            put(f, "y", "flush");
+        }
+        reopen(f);
+        assert_int_equal(range(f, "a", NULL, 0).kvs[0].lease, id);
+    }
+    assert_int_equal(storage_lease_revoke(f->s, id, &err), 0);
+    assert_int_equal(range(f, "a", NULL, 0).n, 0);
+    reopen(f);
+    assert_int_equal(range(f, "a", NULL, 0).n, 0);
+}
+
+static void an_expired_lease_takes_its_keys_along(void **state)
+{
+    struct fixture *f = *state;
+    put_leased(f, "a", grant(f, 0, 1));
+    while (range(f, "a", NULL, 0).n) /* ends by itself: the store deletes it */
+        usleep(20000);
+    assert_int_equal(storage_revision(f->s), 3);
+}
+
+static void keeping_alive_moves_the_end(void **state)
+{
+    (void)state;
+    struct fake_clock clock;
+    struct error err = { 0 };
+    int64_t next, ttl;
+    fake_clock_init(&clock, 0);
+    struct lease_table *t = lease_table_new(&clock.clock);
+    lease_grant(t, 1, 10);
+    lease_grant(t, 2, 20);
+    assert_int_equal(lease_next_expired(t, &next), 0);
+    fake_clock_advance(&clock, 9 * NS_PER_S);
+    assert_int_equal(lease_keep_alive(t, 1, &ttl, &err), 0);
+    fake_clock_advance(&clock, 9 * NS_PER_S);
+    assert_int_equal(lease_next_expired(t, &next), 0);
+    assert_int_equal(next - clock_monotonic_ns(&clock.clock), NS_PER_S);
+    fake_clock_advance(&clock, NS_PER_S);
+    assert_int_equal(lease_next_expired(t, &next), 1);
+    assert_int_equal(lease_next_expired(t, &next), 0); /* given once: its deletion is on the way */
+    lease_table_free(t);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(revoking_deletes_the_keys_in_one_revision),  T(a_lease_is_granted_once),
+        T(leases_and_their_keys_survive_restarts),     T(an_expired_lease_takes_its_keys_along),
+        cmocka_unit_test(keeping_alive_moves_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
