@@ -25,7 +25,7 @@ struct http_client_request {
     struct bytes body;
     int timeout_ms; /* whole exchange; 0: none (watches, logs) */
     size_t body_bytes_max; /* 0: 64 MiB */
-    const atomic_bool *cancel; /* NULL or a flag that another thread raises */
+    const atomic_bool *cancel; /* NULL or a flag that another thread raises, and then http_client_wake() */
 };
 struct http_client_response {
     int status;
@@ -33,8 +33,12 @@ struct http_client_response {
     struct bytes content_type; /* in the arena */
 };
 
+/* Lets every running call look at its cancel flag now; without it they do once a second. */
+void http_client_wake(struct http_client *c);
+
 /* ERR_UNAVAILABLE if the peer cannot be reached, ERR_TIMEOUT, ERR_CANCELED; any status is a success
- * here.  ON_BODY, if given, gets the body of a 2xx answer in pieces; it returns -1 to stop. */
+ * here.  ON_BODY, if given, gets the body of a 2xx answer in pieces; it returns -1 to stop,
+ * which ends the call with ERR_CANCELED.  ERR_TOO_LARGE for more than BODY_BYTES_MAX. */
 must_check int http_client_do(struct http_client *c, const struct http_client_request *r,
                               int (*on_body)(struct bytes piece, void *arg), void *arg,
                               struct arena *a, struct http_client_response *out, struct error *err);

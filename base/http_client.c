@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_client.c - libcurl behind base/http_client.h.
+ *
+ * A call borrows a slot: one transfer and the connections it has kept.  Slots go back to the
+ * client, the last one used is the next one taken, so that few connections serve many calls.
+ */
+#include "base/http_client.h"
+
+#include <pthread.h>
+
+#include <curl/curl.h>
+
+#include "base/socket.h"
+#include "base/tls_internal.h"
+
+#define SLOTS_IDLE_MAX          16
+#define SLOT_CONNECTIONS_MAX    4
+#define CONNECT_TIMEOUT_MS      10000
+#define CANCEL_LOOK_MS          1000 /* the net under http_client_wake() */
+#define BODY_BYTES_MAX_DEFAULT  (64 * 1024 * 1024)
+#define UPLOAD_BUFFER_BYTES_MAX (64L * 1024)
+
+struct slot {
+    struct slot *next, *prev;
+    CURLM *multi;
+    CURL *easy;
+};
+
+struct http_client {
+    struct buffer ca, certificate, key;
+    char *server_name;
+    bool insecure_skip_verify;
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct slot *idle, *active;
+    int idle_n;
+};
+
+struct call {
+    struct slot *slot;
+    const struct http_client_request *request;
+    int (*on_body)(struct bytes piece, void *arg);
+    void *arg;
+    size_t body_bytes_max;
+    struct buffer body;
+    struct curl_slist *headers, *connect_to;
+
+    char curl_error[CURL_ERROR_SIZE];
+    enum { GOING, STOPPED, TOO_LARGE } state;
+};
+
+static void init_curl(void)
+{
+    ensure(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+}
+
+struct http_client *http_client_new(const struct tls_client_config *tls, struct error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_curl);
+    ignore_sigpipe();
+    static const struct tls_client_config system_trust;
+    if (!tls)
+        tls = &system_trust;
+    /* libcurl reads the PEM at each connection; reading it once here tells what is wrong with it
+     * now. */
+    scoped(tls) struct tls *checked = tls_client_new(tls, err);
+    if (!checked)
+        return NULL;
+    struct http_client *c = xcalloc(1, sizeof(*c));
+    buffer_add_bytes(&c->ca, tls->ca_pem);
+    buffer_add_bytes(&c->certificate, tls->certificate_pem);
+    buffer_add_bytes(&c->key, tls->key_pem);
+    c->server_name = tls->server_name ? xstrdup(tls->server_name) : NULL;
+    c->insecure_skip_verify = tls->insecure_skip_verify;
+    pthread_mutex_init(&c->lock, NULL);
+    return c;
+}
+
+/* ---- slots ---- */
+
+static void slot_free(struct slot *s)
+{
+    curl_easy_cleanup(s->easy);
+    curl_multi_cleanup(s->multi);
+    free(s);
+}
+
+static struct slot *slot_take(struct http_client *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct slot *s = c->idle;
+    if (s) {
+        c->idle = s->next;
+        c->idle_n--;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (!s) {
+        s = xcalloc(1, sizeof(*s));
+        s->multi = curl_multi_init();
+        s->easy = curl_easy_init();
+        ensure(s->multi && s->easy);
+        curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)SLOT_CONNECTIONS_MAX);
+    }
+    pthread_mutex_lock(&c->lock);
+    s->prev = NULL;
+    s->next = c->active;
+    if (c->active)
+        c->active->prev = s;
+    c->active = s;
+    pthread_mutex_unlock(&c->lock);
+    return s;
+}
+
+static void slot_give_back(struct http_client *c, struct slot *s)
+{
+    curl_easy_reset(s->easy); /* keeps the connections, forgets what was the caller's */
+    pthread_mutex_lock(&c->lock);
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        c->active = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    bool keep = c->idle_n < SLOTS_IDLE_MAX;
+    if (keep) {
+        s->next = c->idle;
+        c->idle = s;
+        c->idle_n++;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (!keep)
+        slot_free(s);
+}
+
+void http_client_wake(struct http_client *c)
+{
+    pthread_mutex_lock(&c->lock);
+    for (struct slot *s = c->active; s; s = s->next)
+        curl_multi_wakeup(s->multi);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void http_client_free(struct http_client *c)
+{
+    if (!c)
+        return;
+    ensure(!c->active);
+    while (c->idle) {
+        struct slot *next = c->idle->next;
+        slot_free(c->idle);
+        c->idle = next;
+    }
+    pthread_mutex_destroy(&c->lock);
+    buffer_free(&c->ca);
+    buffer_free(&c->certificate);
+    buffer_free(&c->key);
+    free(c->server_name);
+    free(c);
+}
+
+/* ---- a call ---- */
+
+static size_t on_data(char *data, size_t size, size_t n, void *arg)
+{
+    struct call *call = arg;
+    size_t len = size * n;
+    long status = 0;
+    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (call->on_body && status >= 200 && status < 300) {
+        if (call->on_body((struct bytes){ data, len }, call->arg) == 0)
+            return len;
+        call->state = STOPPED;
+        return 0;
+    }
+    if (call->body.len + len > call->body_bytes_max) {
+        call->state = TOO_LARGE;
+        return 0;
+    }
+    buffer_add(&call->body, data, len);
+    return len;
+}
+
+static int on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+    (void)arg, (void)purpose;
+    socket_tune(fd);
+    return CURL_SOCKOPT_OK;
+}
+
+static void add_header(struct call *call, const char *name, const char *value)
+{
+    /* "name;" is how libcurl is told of a header without a value. */
+    scoped(str) char *line = *value ? xasprintf("%s: %s", name, value) : xasprintf("%s;", name);
+    call->headers = curl_slist_append(call->headers, line);
+}
+
+static void set_headers(struct call *call)
+{
+    bool has_content_type = false;
+    for (size_t i = 0; i < call->request->headers_n; i++) {
+        const struct http_header *h = &call->request->headers[i];
+        has_content_type = has_content_type || str_equal(h->name, "content-type");
+        add_header(call, h->name, h->value);
+    }
+    if (!has_content_type)
+        call->headers = curl_slist_append(call->headers, "Content-Type:"); /* else it invents one */
+    call->headers = curl_slist_append(call->headers, "Expect:");
+    curl_easy_setopt(call->slot->easy, CURLOPT_HTTPHEADER, call->headers);
+}
+
+static void set_method(struct call *call)
+{
+    CURL *easy = call->slot->easy;
+    const struct http_client_request *r = call->request;
+    if (str_equal(r->method, "HEAD")) {
+        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (r->body.len > 0 || str_equal(r->method, "POST") || str_equal(r->method, "PUT")) {
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, r->body.data ? r->body.data : "");
+        curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES_MAX);
+    }
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+}
+
+static void set_blob(CURL *easy, CURLoption option, const struct buffer *pem)
+{
+    struct curl_blob blob = { pem->data, pem->len, CURL_BLOB_NOCOPY };
+    if (pem->len > 0)
+        curl_easy_setopt(easy, option, &blob);
+}
+
+static void set_tls(CURL *easy, const struct http_client *c)
+{
+    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    set_blob(easy, CURLOPT_CAINFO_BLOB, &c->ca);
+    set_blob(easy, CURLOPT_SSLCERT_BLOB, &c->certificate);
+    set_blob(easy, CURLOPT_SSLKEY_BLOB, &c->key);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, c->insecure_skip_verify ? 0L : 1L);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, c->insecure_skip_verify ? 0L : 2L);
+}
+
+/* libcurl checks the certificate against the host of the URL.  So SERVER_NAME becomes that host,
+ * the connection goes to the host that was there, and the Host header stays. */
+static int use_server_name(struct call *call, const char *server_name, struct error *err)
+{
+    CURLU *u = curl_url();
+    char *host = NULL, *port = NULL, *url = NULL;
+    int ok = u && curl_url_set(u, CURLUPART_URL, call->request->url, 0) == CURLUE_OK &&
+             curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+             curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+             curl_url_set(u, CURLUPART_HOST, server_name, 0) == CURLUE_OK &&
+             curl_url_get(u, CURLUPART_URL, &url, 0) == CURLUE_OK;
+    if (ok) {
+        scoped(str) char *route = xasprintf("%s:%s:%s:%s", server_name, port, host, port);
+        call->connect_to = curl_slist_append(NULL, route);
+        curl_easy_setopt(call->slot->easy, CURLOPT_CONNECT_TO, call->connect_to);
+        scoped(str) char *host_port = xasprintf("%s:%s", host, port);
+        add_header(call, "host", host_port);
+        curl_easy_setopt(call->slot->easy, CURLOPT_URL, url);
+    }
+    curl_free(host);
+    curl_free(port);
+    curl_free(url);
+    curl_url_cleanup(u);
+    return ok ? 0 : error_set(err, ERR_BAD_REQUEST, "url %s is malformed", call->request->url);
+}
+
+static int call_set_up(struct call *call, const struct http_client *c, struct error *err)
+{
+    CURL *easy = call->slot->easy;
+    const struct http_client_request *r = call->request;
+    curl_easy_setopt(easy, CURLOPT_URL, r->url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "coracle/" CORACLE_VERSION);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->curl_error);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+    set_tls(easy, c);
+    set_method(call);
+    if (c->server_name && use_server_name(call, c->server_name, err) < 0)
+        return -1;
+    set_headers(call);
+    return 0;
+}
+
+static bool is_canceled(const struct call *call)
+{
+    return call->request->cancel && atomic_load(call->request->cancel);
+}
+
+/* Runs the transfer to its end: libcurl's verdict, or ERR_CANCELED. */
+static int call_run(struct call *call, CURLcode *verdict, struct error *err)
+{
+    CURLM *multi = call->slot->multi;
+    for (;;) {
+        int running = 0, left = 0;
+        CURLMcode code = curl_multi_perform(multi, &running);
+        if (code != CURLM_OK)
+            return error_set(err, ERR_INTERNAL, "%s", curl_multi_strerror(code));
+        CURLMsg *message = curl_multi_info_read(multi, &left);
+        if (message && message->msg == CURLMSG_DONE) {
+            *verdict = message->data.result;
+            return 0;
+        }
+        if (is_canceled(call))
+            return error_set(err, ERR_CANCELED, "canceled");
+        code =
+            curl_multi_poll(multi, NULL, 0, call->request->cancel ? CANCEL_LOOK_MS : 60000, NULL);
+        if (code != CURLM_OK)
+            return error_set(err, ERR_INTERNAL, "%s", curl_multi_strerror(code));
+    }
+}
+
+static int call_judge(const struct call *call, CURLcode verdict, struct error *err)
+{
+    if (verdict == CURLE_OK)
+        return 0;
+    if (call->state == STOPPED)
+        return error_set(err, ERR_CANCELED, "stopped by the receiver");
+    if (call->state == TOO_LARGE)
+        return error_set(err, ERR_TOO_LARGE, "answer is larger than %zu bytes",
+                         call->body_bytes_max);
+    enum error_code code = verdict == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT
+                           : verdict == CURLE_URL_MALFORMAT || verdict == CURLE_UNSUPPORTED_PROTOCOL
+                               ? ERR_BAD_REQUEST
+                               : ERR_UNAVAILABLE;
+    return error_set(err, code, "%s",
+                     call->curl_error[0] ? call->curl_error : curl_easy_strerror(verdict));
+}
+
+static void call_result(const struct call *call, struct arena *a, struct http_client_response *out)
+{
+    long status = 0;
+    const char *content_type = NULL;
+    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(call->slot->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    *out = (struct http_client_response){
+        .status = (int)status,
+        .body = arena_bytes(a, buffer_bytes(&call->body)),
+        .content_type = arena_bytes(a, bytes_of(content_type)),
+    };
+}
+
+int http_client_do(struct http_client *c, const struct http_client_request *r,
+                   int (*on_body)(struct bytes piece, void *arg), void *arg, struct arena *a,
+                   struct http_client_response *out, struct error *err)
+{
+    struct call call = { .slot = slot_take(c), .request = r, .on_body = on_body, .arg = arg };
+    call.body_bytes_max = r->body_bytes_max ? r->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
+    CURLcode verdict = CURLE_OK;
+    int rc = call_set_up(&call, c, err);
+    if (rc == 0) {
+        curl_multi_add_handle(call.slot->multi, call.slot->easy);
+        rc = call_run(&call, &verdict, err);
+        if (rc == 0)
+            rc = call_judge(&call, verdict, err);
+        if (rc == 0)
+            call_result(&call, a, out);
+        curl_multi_remove_handle(call.slot->multi, call.slot->easy);
+    }
+    curl_slist_free_all(call.headers);
+    curl_slist_free_all(call.connect_to);
+    buffer_free(&call.body);
+    slot_give_back(c, call.slot);
+    return rc < 0 ? error_wrap(err, "%s %s", r->method, r->url) : 0;
+}
