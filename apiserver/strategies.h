@@ -14,3 +14,7 @@ extern const struct strategy job_strategy;                      /* strategy_job.
 extern const struct strategy service_account_strategy;          /* strategy_small.c */
 extern const struct strategy persistent_volume_strategy, persistent_volume_claim_strategy;
 extern const struct strategy certificate_request_strategy;
+extern const struct strategy deployment_strategy, replicaset_strategy, daemonset_strategy;
+extern const struct strategy statefulset_strategy, replication_controller_strategy,
+    cronjob_strategy;
+extern const struct strategy config_map_strategy, node_strategy;

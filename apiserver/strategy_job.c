@@ -2,6 +2,7 @@
 /* strategy_job.c - a job's pods are told apart by its uid, unless its author says otherwise. */
 
 #include "apiserver/strategies.h"
+#include "apiserver/validate_kinds.h"
 
 static void set_absent(struct draft *d, struct json *map, const char *key, const char *value)
 {
@@ -27,4 +28,8 @@ static int prepare_create(struct strategy_call *c, struct draft *new, struct err
     return 0;
 }
 
-const struct strategy job_strategy = { .prepare_create = prepare_create };
+const struct strategy job_strategy = {
+    .prepare_create = prepare_create,
+    .validate = validate_job,
+    .validate_update = validate_job_update,
+};

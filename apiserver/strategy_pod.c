@@ -3,6 +3,7 @@
 
 #include "api/quantity.h"
 #include "apiserver/strategies.h"
+#include "apiserver/validate_kinds.h"
 
 /* ---- quality of service ---- */
 
@@ -91,6 +92,8 @@ static int64_t delete_grace_s(const struct object *pod, int64_t asked)
 
 const struct strategy pod_strategy = {
     .prepare_create = prepare_create,
+    .validate = validate_pod,
+    .validate_update = validate_pod_update,
     .delete_grace_s = delete_grace_s,
 };
 

@@ -2,6 +2,7 @@
 /* strategy_secret.c - stringData becomes data, a type stays. */
 
 #include "apiserver/strategies.h"
+#include "apiserver/validate_kinds.h"
 #include "base/crypto.h"
 
 /* Write-only text wins over data of the same name. */
@@ -43,4 +44,6 @@ static int prepare_update(struct strategy_call *c, const struct object *old, str
 const struct strategy secret_strategy = {
     .prepare_create = prepare_create,
     .prepare_update = prepare_update,
+    .validate = validate_secret,
+    .validate_update = validate_secret_update,
 };

@@ -12,6 +12,7 @@
 #include "apiserver/service_allocator.h"
 #include "apiserver/strategies.h"
 #include "apiserver/strategy_service.h"
+#include "apiserver/validate_kinds.h"
 
 static const char *type_of(const struct json *doc)
 {
@@ -324,6 +325,8 @@ static void release_failed(struct strategy_call *c, const struct object *old,
 const struct strategy service_strategy = {
     .prepare_create = prepare_create,
     .prepare_update = prepare_update,
+    .validate = validate_service,
+    .validate_update = validate_service_update,
     .allocate = allocate,
     .release_failed = release_failed,
 };

@@ -2,6 +2,7 @@
 /* strategy_small.c - kinds of which the server decides a line or two. */
 
 #include "apiserver/strategies.h"
+#include "apiserver/validate_kinds.h"
 #include "base/clock.h"
 
 /* ---- ServiceAccount: a reference to a secret is its name ---- */
@@ -97,4 +98,35 @@ static int request_update(struct strategy_call *c, const struct object *old, str
 const struct strategy certificate_request_strategy = {
     .prepare_create = request_create,
     .prepare_update = request_update,
+};
+
+/* ---- kinds that only have rules ---- */
+
+const struct strategy deployment_strategy = {
+    .validate = validate_deployment,
+    .validate_update = validate_selector_kept,
+};
+const struct strategy replicaset_strategy = {
+    .validate = validate_replicaset,
+    .validate_update = validate_selector_kept,
+};
+const struct strategy daemonset_strategy = {
+    .validate = validate_daemonset,
+    .validate_update = validate_selector_kept,
+};
+const struct strategy statefulset_strategy = {
+    .validate = validate_statefulset,
+    .validate_update = validate_statefulset_update,
+};
+const struct strategy replication_controller_strategy = {
+    .validate = validate_replication_controller,
+};
+const struct strategy cronjob_strategy = { .validate = validate_cronjob };
+const struct strategy config_map_strategy = {
+    .validate = validate_config_map,
+    .validate_update = validate_config_map_update,
+};
+const struct strategy node_strategy = {
+    .validate = validate_node,
+    .validate_update = validate_node_update,
 };
