@@ -17,9 +17,6 @@ struct document {
     struct shared_bytes *body; /* a reference for the caller; NULL: empty */
 };
 
-struct documents *documents_new(void); /* what discovery.c and openapi.c keep in A->documents */
-void documents_free(struct documents *d);
-
 /* False if PATH is no discovery path. */
 bool discovery_serve(struct request *r, struct bytes path, struct bytes accept,
                      struct document *out);

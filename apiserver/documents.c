@@ -19,11 +19,10 @@ struct documents {
     struct hashmap by_name;
 };
 
-struct documents *documents_new(void)
+void documents_start(struct apiserver *a)
 {
-    struct documents *d = xcalloc(1, sizeof(*d));
-    pthread_mutex_init(&d->lock, NULL);
-    return d;
+    a->documents = xcalloc(1, sizeof(*a->documents));
+    pthread_mutex_init(&a->documents->lock, NULL);
 }
 
 static void forget_locked(struct documents *d)
@@ -44,8 +43,9 @@ void documents_forget(struct apiserver *a)
     pthread_mutex_unlock(&a->documents->lock);
 }
 
-void documents_free(struct documents *d)
+void documents_stop(struct apiserver *a)
 {
+    struct documents *d = take_ptr(&a->documents);
     if (!d)
         return;
     forget_locked(d);

@@ -10,6 +10,9 @@
 
 #define ETAG_BYTES 72 /* a SHA-256 in hexadecimal, its quotes, a NUL */
 
+void documents_start(struct apiserver *a);
+void documents_stop(struct apiserver *a);
+
 /* What was kept under NAME, or NULL: a reference.  ETAG is filled then. */
 struct shared_bytes *documents_find(struct apiserver *a, const char *name, char etag[ETAG_BYTES]);
 /* Keeps BODY under NAME unless another thread was first; returns what is kept: a reference. */

@@ -19,7 +19,7 @@
 #define SECURITY                                                                                   \
     "{\"BearerToken\":{\"type\":\"apiKey\",\"description\":\"Bearer Token authentication\","       \
     "\"name\":\"authorization\",\"in\":\"header\"}}"
-#define INFO "\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.36.2\"}"
+#define INFO "\"info\":{\"title\":\"Kubernetes\",\"version\":\"v" KUBERNETES_VERSION "\"}"
 
 /* ---- the digest of the tables ---- */
 
@@ -43,7 +43,7 @@ static char digest[ETAG_BYTES];
 static void make_digest(void)
 {
     scoped(buffer) struct buffer text = { 0 };
-    buffer_add_str(&text, CORACLE_VERSION "\n");
+    buffer_add_str(&text, CORACLE_VERSION " " KUBERNETES_VERSION "\n");
     for (size_t i = 0; i < schema_types_n; i++)
         add_type(&text, &schema_types[i]);
     for (size_t i = 0; i < RESOURCES; i++)

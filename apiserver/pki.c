@@ -357,13 +357,18 @@ static int open_all(struct pki *p, const struct apiserver_config *config, struct
     return open_token_key(p, err);
 }
 
-struct pki *pki_open(const struct apiserver_config *config, const struct clock *clock,
-                     struct error *err)
+struct pki *pki_open(const struct apiserver_config *config, struct error *err)
+{
+    return pki_open_at(config, &system_clock, err);
+}
+
+struct pki *pki_open_at(const struct apiserver_config *config, const struct clock *clock,
+                        struct error *err)
 {
     struct arena *arena = arena_new();
     struct pki *p = arena_zalloc(arena, sizeof(*p));
     p->arena = arena;
-    p->clock = clock ? clock : &system_clock;
+    p->clock = clock;
     p->dir = arena_printf(arena, "%s/server/tls", config->data_dir);
     if (open_all(p, config, err) < 0) {
         pki_free(p);

@@ -23,16 +23,18 @@
 #include "base/crypto.h"
 #include "base/tls.h"
 
-#define PKI_CERTIFICATE_DAYS       365
-#define PKI_CERTIFICATE_RENEW_DAYS 90 /* a kept certificate with less than this left is made anew  \
-                                       */
+#define PKI_CERTIFICATE_DAYS 365
+#define PKI_CERTIFICATE_RENEW_DAYS                                                                 \
+    90 /* a kept certificate with less than this left is made anew                                 \
+        */
 #define PKI_AUTHORITY_DAYS 3650
 
 struct pki;
 
-/* CLOCK NULL: system_clock. */
-struct pki *pki_open(const struct apiserver_config *config, const struct clock *clock,
-                     struct error *err);
+struct pki *pki_open(const struct apiserver_config *config, struct error *err);
+/* The same at another time: tests of renewal. */
+struct pki *pki_open_at(const struct apiserver_config *config, const struct clock *clock,
+                        struct error *err);
 void pki_free(struct pki *p);
 DEFINE_SCOPED(pki, struct pki *, pki_free)
 
