@@ -214,7 +214,7 @@ static bool old_has_port(const struct json *old, int64_t port)
 
 static int invalid_at(struct error *err, const struct draft *d, const char *path, const char *value)
 {
-    char why[ERROR_MESSAGE_BYTES / 2];
+    char why[ERROR_MESSAGE_BYTES];
     snprintf(why, sizeof(why), "%s", err->message);
     return error_set(err, ERR_INVALID, "%s \"%s\" is invalid: %s: Invalid value: %s: %s",
                      d->resource->kind, json_str(d->doc, "metadata.name", ""), path, value, why);
