@@ -50,4 +50,7 @@ must_check int apiserver_client_certificate(struct apiserver *a, const char *use
                                             const char *const *groups, struct arena *arena,
                                             struct bytes *cert_pem, struct bytes *key_pem,
                                             struct error *err);
-struct bytes apiserver_ca_pem(const struct apiserver *a); /* valid as long as A */
+/* Who signs serving certificates (what clients trust), and who signs client certificates (what the
+ * kubelet's own port trusts).  Valid as long as A. */
+struct bytes apiserver_ca_pem(const struct apiserver *a);
+struct bytes apiserver_client_ca_pem(const struct apiserver *a);
