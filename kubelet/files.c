@@ -5,13 +5,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 int files_make_dirs(const char *path, mode_t mode, struct error *err)
 {
@@ -185,62 +180,4 @@ const char *files_find_program(const char *name, struct arena *a)
             return candidate;
     }
     return NULL;
-}
-
-static int spawn_with_output(const char *const *argv, int output, pid_t *pid)
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, output, 1);
-    posix_spawn_file_actions_adddup2(&actions, output, 2);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int rc = posix_spawn(pid, argv[0], &actions, &attr, (char *const *)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    return rc;
-}
-
-int files_run(const char *const *argv, struct error *err)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return error_errno(err, "run %s", argv[0]);
-    pid_t pid;
-    int rc = spawn_with_output(argv, ends[1], &pid);
-    close(ends[1]);
-    if (rc != 0) {
-        close(ends[0]);
-        errno = rc;
-        return error_errno(err, "run %s", argv[0]);
-    }
-
-    char text[512], rest[4096];
-    size_t len = 0;
-    ssize_t n;
-    while ((n = read(ends[0], rest, sizeof(rest))) > 0 || (n < 0 && errno == EINTR)) {
-        size_t room = sizeof(text) - 1 - len;
-        size_t take = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room;
-        memcpy(text + len, rest, take);
-        len += take;
-    }
-    close(ends[0]);
-    while (len && (text[len - 1] == '\n' || text[len - 1] == ' '))
-        len--;
-    text[len] = '\0';
-
-    int status;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return error_errno(err, "run %s", argv[0]);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return error_set(err, ERR_INTERNAL, "%s: %s", argv[0], len ? text : "ended by a signal");
-    return 0;
 }

@@ -28,6 +28,3 @@ bool files_is_mount_point(const char *path);
 
 /* The program's path if one of PATH's folders (or the usual ones) has it; NULL. */
 const char *files_find_program(const char *name, struct arena *a);
-/* Runs ARGV (ends with NULL) and waits; its output, cut to a message's length, is in *ERR when it
- * fails. */
-must_check int files_run(const char *const *argv, struct error *err);

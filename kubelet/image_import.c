@@ -8,24 +8,21 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "kubelet/files.h"
 #include "kubelet/pause_image.h"
 
-#define RECORD_BYTES_MAX (1024 * 1024)
+#define RECORD_BYTES_MAX  (1024 * 1024)
+#define IMPORT_TIMEOUT_MS (10 * 60 * 1000)
 
 /* Imports through ctr, which comes with containerd: it knows both archive formats, unpacks, and
  * holds a lease meanwhile, so that nothing is collected half-way. */
 static int import_file(const struct image_import *i, const char *path, struct error *err)
 {
-    scoped(arena) struct arena *a = arena_new();
-    const char *ctr = files_find_program("ctr", a);
-    if (!ctr)
-        return error_set(err, ERR_UNAVAILABLE, "import %s: ctr is not installed (not in PATH)",
-                         path);
-    const char *argv[] = { ctr,      "--address", i->socket,       "--namespace",  "k8s.io",
-                           "images", "import",    "--snapshotter", i->snapshotter, path,
-                           NULL };
-    if (files_run(argv, err) < 0)
+    const char *argv[] = { "ctr",          "--address", i->socket, "--namespace",
+                           "k8s.io",       "images",    "import",  "--snapshotter",
+                           i->snapshotter, path,        NULL };
+    if (process_run(argv, (struct bytes){ 0 }, NULL, IMPORT_TIMEOUT_MS, err) < 0)
         return error_wrap(err, "import %s", path);
     return 0;
 }

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * volume.h - a pod's volumes as folders and files on the node.
+ *
+ *     <pods_dir>/<uid>/volumes/kubernetes.io~configmap/<name>/..data -> ..2026_11_20_...
+ *
+ * volume_setup() is idempotent: the first call makes what is missing, later ones bring files up to
+ * date with their ConfigMaps, Secrets and tokens, by swapping one symbolic link.
+ *
+ * Threads: any; one at a time for one pod.
+ */
+#pragma once
+
+#include "kubelet/downward.h"
+#include "kubelet/kubelet_context.h"
+
+struct volume {
+    const char *name;      /* as in spec.volumes */
+    const char *host_path; /* what a container mounts */
+};
+struct volume_list {
+    struct volume *items;
+    size_t n, capacity;
+    int64_t refresh_after_ns; /* 0: never; else from now: a token is due for renewal */
+};
+
+/* ERR_NOT_FOUND and a message in upstream's words when something a volume needs is not there. */
+must_check int volume_setup(struct kubelet_context *k, const struct downward_context *pod,
+                            struct arena *a, struct volume_list *out, struct error *err);
+/* Unmounts and removes everything of the pod. */
+must_check int volume_teardown(struct kubelet_context *k, const char *uid, struct error *err);
+
+const struct volume *volume_find(const struct volume_list *l, const char *name);
