@@ -12,7 +12,7 @@ const char *openapi_ref_prefix(enum openapi_version v)
 void openapi_comma(struct buffer *out)
 {
     char last = out->len ? out->data[out->len - 1] : '{';
-    if (last != '{' && last != '[' && last != ':')
+    if (!strchr("{[:,", last))
         buffer_add_char(out, ',');
 }
 
@@ -115,7 +115,6 @@ static void print_raw(const struct schema_type *type, struct buffer *out)
 static void print_item(enum openapi_version v, const struct schema_type *type, bool has_siblings,
                        struct buffer *out)
 {
-    openapi_comma(out);
     if (str_empty(type->name)) {
         if (type->scalar == SCHEMA_RAW || type->scalar == SCHEMA_OBJECT)
             print_raw(type, out);
@@ -123,6 +122,7 @@ static void print_item(enum openapi_version v, const struct schema_type *type, b
             print_scalar(v, type, out);
         return;
     }
+    openapi_comma(out);
     const char *wrap = v == OPENAPI_V3 && has_siblings ? "\"allOf\":[{" : "";
     buffer_printf(out, "%s\"$ref\":\"%s%s\"%s", wrap, openapi_ref_prefix(v), type->name,
                   *wrap ? "}]" : "");

@@ -28,7 +28,8 @@ struct apiserver {
     struct documents *documents;
     struct watch_caches *caches;
     struct service_allocator *service_allocator; /* service_strategy_start() */
-    struct worker_pool *workers; /* mutations and everything else that may block */
+    struct worker_pool *workers;                 /* mutations and everything else that may block */
+    struct worker_pool *streams; /* one thread per log, proxied request or tunnel being opened */
     struct http_server *http;
     atomic_bool is_stopping;
 };

@@ -57,7 +57,8 @@ struct strategy {
     /* Seconds of grace for a delete: ASKED is the option (-1: none given).  NULL or 0: removed at
      * once. */
     int64_t (*delete_grace_s)(const struct object *o, int64_t asked);
-    /* More that has to be empty before an object that is being deleted goes (Namespace.spec.finalizers). */
+    /* More that has to be empty before an object that is being deleted goes
+     * (Namespace.spec.finalizers). */
     bool (*has_more_finalizers)(const struct json *doc);
     /* What else a delete that keeps the object for now (grace, finalizers) changes in it. */
     void (*mark_deleted)(struct strategy_call *c, struct draft *d);

@@ -28,6 +28,22 @@ struct object *watch_cache_get(struct watch_cache *c,
 int64_t watch_cache_list(struct watch_cache *c, const char *ns, struct object_list *out);
 size_t watch_cache_count(struct watch_cache *c);
 
+/* One page of a list, in key order. */
+struct watch_cache_page {
+    const char *ns; /* NULL or "": everywhere */
+    struct bytes
+        start;     /* the first key text ("ns/name") that may be in it; empty: from the beginning */
+    int64_t limit; /* 0: none */
+    int64_t unchanged_since; /* > 0: only if nothing has changed after this revision */
+    bool (*matches)(const struct object *o, void *arg); /* NULL: everything */
+    void *arg;
+};
+/* False if the resource has changed since (or the cache began later).  *REMAINING is what lies
+ * behind the page (-1 with a matches function: not counted), *MORE whether there is any. */
+bool watch_cache_read_page(struct watch_cache *c, const struct watch_cache_page *page,
+                           struct object_list *out, int64_t *revision, int64_t *remaining,
+                           bool *more);
+
 /* FN runs on the store's publishing thread right after a change is in the cache and before the
  * writer hears of it: it must be short and must not block, nor call this cache's functions that
  * take the lock for writing.  OLD NULL: added; NEW NULL: deleted.  Observers are added at start-up
@@ -36,3 +52,33 @@ size_t watch_cache_count(struct watch_cache *c);
 void watch_cache_observe(struct watch_cache *c,
                          void (*fn)(const struct object *old, const struct object *new, void *arg),
                          void *arg);
+
+/* ---- for this folder's plumbing ---- */
+
+/* Fills the caches from the store and follows it from there. */
+struct watch_caches *watch_caches_start(struct apiserver *a, struct error *err);
+void watch_caches_stop(struct watch_caches *c);
+int64_t watch_caches_revision(struct watch_caches *c); /* every change up to it is in the caches */
+/* Waits (worker threads only); false after TIMEOUT_MS. */
+bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout_ms);
+struct watch_delivery *watch_caches_delivery(struct watch_caches *c);
+const struct resource *watch_cache_resource(const struct watch_cache *c);
+
+/* A change, shared by the ring and the delivery thread. */
+struct cache_event {
+    atomic_uint refs;
+    enum watch_type type;
+    int64_t revision;
+    int64_t at_ns; /* monotonic */
+    struct watch_cache *cache;
+    struct object *object; /* the new state; of a delete: the last one, at the delete's revision */
+    struct object *previous; /* NULL: added */
+};
+struct cache_event *cache_event_ref(struct cache_event *e);
+void cache_event_unref(struct cache_event *e);
+
+/* The events after REVISION as an array of references (free it after unref of each), *UPTO is the
+ * revision that they reach. ERR_COMPACTED when the ring does not go back that far. */
+must_check int watch_cache_events_since(struct watch_cache *c, int64_t revision,
+                                        struct cache_event ***events, size_t *n, int64_t *upto,
+                                        struct error *err);

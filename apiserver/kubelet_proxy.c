@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kubelet_proxy.c - logs and proxied requests: one HTTP exchange, streamed through. */
+#include "apiserver/kubelet_proxy.h"
+
+#include <time.h>
+
+#include "apiserver/pki.h"
+#include "apiserver/respond.h"
+#include "apiserver/server.h"
+#include "base/http_client.h"
+
+#define PROXY_TIMEOUT_MS  60000
+#define PROXY_HEADERS_MAX 64
+/* A client that reads slower than the kubelet writes: the reader waits while so many pieces are
+ * queued. */
+#define LOG_PIECES_QUEUED 64
+#define LOG_WAIT_NS       (5 * NS_PER_MS)
+
+struct exchange {
+    struct request *request;
+    struct kubelet_target target;
+    struct http_client *client;
+    struct http_stream *stream; /* of a log, once its first bytes are there */
+    atomic_bool client_left;
+};
+
+static struct http_client *client_for(struct request *r, const struct kubelet_target *target,
+                                      struct error *err)
+{
+    struct tls_client_config tls = { .insecure_skip_verify = true };
+    if (target->is_kubelet)
+        pki_kubelet_client(r->server->pki, &tls);
+    return http_client_new(&tls, err);
+}
+
+static const char *url_of(struct request *r, const struct kubelet_target *t)
+{
+    return arena_printf(r->arena, "%s://%s%s", t->scheme, t->address, t->path);
+}
+
+/* ---- logs ---- */
+
+static void on_client_left(void *arg)
+{
+    struct exchange *x = arg;
+    atomic_store(&x->client_left, true);
+}
+
+static void start_stream(struct exchange *x)
+{
+    struct http_response head = { .status = 200 };
+    head.headers = respond_headers(x->request, "text/plain", &head.headers_n);
+    respond_count(x->request, 200);
+    x->stream = http_stream_start(x->request->http, &head, on_client_left, x);
+}
+
+static int on_log_piece(struct bytes piece, void *arg)
+{
+    struct exchange *x = arg;
+    static const struct timespec pause = { .tv_nsec = LOG_WAIT_NS };
+    if (!x->stream)
+        start_stream(x);
+    while (!atomic_load(&x->client_left) && http_stream_queued(x->stream) > LOG_PIECES_QUEUED)
+        nanosleep(&pause, NULL);
+    if (atomic_load(&x->client_left))
+        return -1;
+    scoped(shared_bytes) struct shared_bytes *chunk = shared_bytes_new(piece);
+    http_stream_write(x->stream, chunk);
+    return 0;
+}
+
+/* The exchange lives until both the log has ended and the stream's close has been told, in the
+ * stream's memory order: http_stream_end() is the last that this thread does with it. */
+static void finish_log(struct exchange *x, const struct http_client_response *answer, int rc,
+                       struct error *err)
+{
+    struct request *r = x->request;
+    if (x->stream) {
+        http_stream_end(x->stream);
+        return;
+    }
+    if (rc < 0) {
+        error_set(err, ERR_INTERNAL, "%s", arena_strdup(r->arena, err->message));
+        respond_error(r, err, NULL);
+    } else if (answer->status / 100 == 2) {
+        respond_text(r, 200, "text/plain", BYTES(""));
+    } else {
+        error_set(err, error_from_http(answer->status, NULL), "%.*s", (int)answer->body.len,
+                  answer->body.data ? answer->body.data : "");
+        respond_error(r, err, NULL);
+    }
+}
+
+static void run_log(struct exchange *x)
+{
+    struct request *r = x->request;
+    struct error err = { 0 };
+    scoped(arena) struct arena *arena = arena_new();
+    struct http_client_response answer = { 0 };
+    struct http_client_request ask = { .method = "GET",
+                                       .url = url_of(r, &x->target),
+                                       .cancel = &x->client_left };
+    int rc = http_client_do(x->client, &ask, on_log_piece, x, arena, &answer, &err);
+    finish_log(x, &answer, rc, &err);
+}
+
+/* ---- proxy ---- */
+
+struct header_list {
+    struct arena *arena;
+    struct http_header items[PROXY_HEADERS_MAX];
+    size_t n;
+};
+
+static void take_header(struct bytes name, struct bytes value, void *arg)
+{
+    /* What concerns this connection, and who the client is to us, stays here. */
+    static const char *const own[] = {
+        "host",          "connection", "content-length", "transfer-encoding", "upgrade",
+        "authorization", "te",         "accept-encoding"
+    };
+    struct header_list *list = arg;
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (bytes_equal_str(name, own[i]))
+            return;
+    if (list->n < PROXY_HEADERS_MAX && name.len > 0 && name.data[0] != ':')
+        list->items[list->n++] =
+            (struct http_header){ arena_strndup(list->arena, name.data, name.len),
+                                  arena_strndup(list->arena, value.data, value.len) };
+}
+
+static void run_proxy(struct exchange *x)
+{
+    struct request *r = x->request;
+    struct error err = { 0 };
+    struct http_client_response answer = { 0 };
+    struct header_list headers = { .arena = r->arena };
+    struct bytes method = http_request_method(r->http);
+    http_request_each_header(r->http, take_header, &headers);
+    struct http_client_request ask = { .method = arena_strndup(r->arena, method.data, method.len),
+                                       .url = url_of(r, &x->target),
+                                       .headers = headers.items,
+                                       .headers_n = headers.n,
+                                       .body = http_request_body(r->http),
+                                       .timeout_ms = PROXY_TIMEOUT_MS };
+    if (http_client_do(x->client, &ask, NULL, NULL, r->arena, &answer, &err) < 0) {
+        const char *why = arena_strdup(r->arena, err.message);
+        error_set(&err, ERR_UNAVAILABLE, "error trying to reach service: %s", why);
+        respond_error(r, &err, NULL);
+        return;
+    }
+    const char *type = answer.content_type.len ? arena_strndup(r->arena, answer.content_type.data,
+                                                               answer.content_type.len)
+                                               : "application/octet-stream";
+    respond_text(r, answer.status, type, answer.body);
+}
+
+/* ---- the way in ---- */
+
+static bool is_tunnel(const struct request *r)
+{
+    const char *s = r->info.subresource;
+    return str_equal(s, "exec") || str_equal(s, "attach") || str_equal(s, "portforward");
+}
+
+static void run_exchange(void *arg)
+{
+    struct exchange *x = arg;
+    struct error err = { 0 };
+    struct request *r = x->request;
+    if (is_tunnel(r)) {
+        kubelet_tunnel_run(r, &x->target);
+        return;
+    }
+    struct http_client *client = x->client = client_for(r, &x->target, &err);
+    if (!client) {
+        respond_error(r, &err, NULL);
+        return;
+    }
+    if (str_equal(r->info.subresource, "log"))
+        run_log(x);
+    else
+        run_proxy(x);
+    http_client_free(client);
+}
+
+static int check_upgrade(struct request *r, struct error *err)
+{
+    if (!is_tunnel(r))
+        return 0;
+    if (!http_request_is_upgrade(r->http))
+        return error_set(err, ERR_BAD_REQUEST, "Upgrade request required");
+    if (!kubelet_tunnel_is_supported(r))
+        return error_set(err, ERR_BAD_REQUEST,
+                         "unable to upgrade: the WebSocket protocols offered are not supported");
+    return 0;
+}
+
+void kubelet_proxy_http(struct request *r)
+{
+    struct error err = { 0 };
+    struct exchange *x = arena_zalloc(r->arena, sizeof(*x));
+    x->request = r;
+    if (check_upgrade(r, &err) < 0 || kubelet_target_find(r, &x->target, &err) < 0) {
+        respond_error(r, &err, NULL);
+        return;
+    }
+    http_request_detach(r->http);
+    if (worker_pool_submit(r->server->streams, run_exchange, x, &err) < 0)
+        respond_error(r, &err, NULL);
+}

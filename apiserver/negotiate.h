@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * negotiate.h - which form of an answer a client accepts.
+ *
+ * Threads: any.
+ */
+#pragma once
+
+#include "apiserver/table_printer.h"
+#include "base/arena.h"
+#include "base/error.h"
+
+enum answer_form { ANSWER_OBJECT, ANSWER_TABLE, ANSWER_METADATA, ANSWER_METADATA_LIST };
+
+struct answer_type {
+    enum answer_form form;
+    bool is_yaml;
+    bool is_pretty;
+    const char *meta_version; /* "meta.k8s.io/v1": of a Table or PartialObjectMetadata */
+    enum table_include include;
+};
+
+/* The best of ACCEPT that can be served; an empty one takes JSON.  ERR_NOT_ACCEPTABLE.  A watch
+ * cannot be YAML. */
+must_check int negotiate(struct bytes accept, bool is_watch, struct answer_type *out,
+                         struct error *err);

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* respond.c - answers over HTTP, without copying what is encoded already. */
+#include "apiserver/respond.h"
+
+#include <pthread.h>
+
+#include "apiserver/server.h"
+#include "base/metrics.h"
+#include "base/yaml.h"
+
+#define RESPONSE_HEADERS_MAX (8 + WARNING_HEADERS_MAX)
+/* Upstream's limit is on their bytes (4 KiB in all); as many as that come to. */
+#define WARNING_HEADERS_MAX 32
+
+/* ---- headers and metrics ---- */
+
+static const char *warning_value(const char *text, struct arena *a)
+{
+    struct buffer b = { 0 };
+    buffer_add_str(&b, "299 - \"");
+    for (const char *c = text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            buffer_add_char(&b, '\\');
+        if ((unsigned char)*c >= ' ')
+            buffer_add_char(&b, *c);
+    }
+    buffer_add_char(&b, '"');
+    const char *value = arena_strdup(a, b.data);
+    buffer_free(&b);
+    return value;
+}
+
+struct http_header *respond_headers(struct request *r, const char *content_type, size_t *n)
+{
+    struct http_header *h = arena_alloc(r->arena, RESPONSE_HEADERS_MAX * sizeof(*h));
+    size_t count = 0;
+    h[count++] = (struct http_header){ "audit-id", r->audit_id };
+    h[count++] = (struct http_header){ "cache-control", "no-cache, private" };
+    h[count++] = (struct http_header){ "content-type", content_type };
+    for (size_t i = 0; i < r->warnings.n && i < WARNING_HEADERS_MAX; i++)
+        h[count++] =
+            (struct http_header){ "warning", warning_value(r->warnings.items[i], r->arena) };
+    *n = count;
+    return h;
+}
+
+static const char *scope_of(const struct request_info *info)
+{
+    if (!info->is_resource_request)
+        return "";
+    if (*info->name || info->verb == REQUEST_CREATE)
+        return "resource";
+    return *info->ns ? "namespace" : "cluster";
+}
+
+static pthread_once_t metrics_once = PTHREAD_ONCE_INIT;
+static struct metric *requests_total, *request_seconds;
+
+static void declare_metrics(void)
+{
+    static const char *const labels[] = { "verb",        "group", "version", "resource",
+                                          "subresource", "scope", "code",    NULL };
+    static const char *const duration_labels[] = { "verb",        "group", "version", "resource",
+                                                   "subresource", "scope", NULL };
+    requests_total =
+        metric_counter("apiserver_request_total", "Requests by verb, resource and code.", labels);
+    request_seconds =
+        metric_histogram("apiserver_request_duration_seconds", "Time from a request to its answer.",
+                         duration_labels, NULL, 0);
+}
+
+void respond_count(struct request *r, int status)
+{
+    pthread_once(&metrics_once, declare_metrics);
+    char verb[24], code[8];
+    snprintf(verb, sizeof(verb), "%s", r->info.verb_name);
+    for (char *c = verb; *c; c++)
+        if (*c >= 'a' && *c <= 'z')
+            *c = (char)(*c - 'a' + 'A');
+    snprintf(code, sizeof(code), "%d", status);
+    bool known = r->info.resource != NULL; /* others would make a series for every guess */
+    const char *values[] = { verb,
+                             known ? r->info.group : "",
+                             known ? r->info.version : "",
+                             known ? r->info.plural : "",
+                             known && r->info.sub ? r->info.subresource : "",
+                             scope_of(&r->info),
+                             code };
+    metric_add(requests_total, 1, values);
+    double seconds = (double)(clock_monotonic_ns(r->server->clock) - r->received_ns) / 1e9;
+    metric_observe(request_seconds, seconds, values);
+}
+
+/* ---- bodies ---- */
+
+static void send_parts(struct request *r, int status, const char *content_type,
+                       const struct bytes *parts, size_t n, const char *retry_after,
+                       void (*release)(void *arg), void *arg)
+{
+    size_t headers_n;
+    struct http_header *headers = respond_headers(r, content_type, &headers_n);
+    if (retry_after)
+        headers[headers_n++] = (struct http_header){ "retry-after", retry_after };
+    respond_count(r, status);
+    http_respond(r->http, &(struct http_response){ .status = status,
+                                                   .headers = headers,
+                                                   .headers_n = headers_n,
+                                                   .parts = parts,
+                                                   .parts_n = n,
+                                                   .release = release,
+                                                   .arg = arg });
+}
+
+static void send_buffer_take(struct request *r, int status, const char *content_type,
+                             struct buffer *b)
+{
+    struct bytes *part = arena_alloc(r->arena, sizeof(*part));
+    *part = buffer_bytes(b);
+    char *text = buffer_take(b);
+    if (part->len == 0)
+        part->data = text;
+    send_parts(r, status, content_type, part, 1, NULL, free, text);
+}
+
+static const char *content_type_of(const struct answer_type *type)
+{
+    return type->is_yaml ? "application/yaml" : "application/json";
+}
+
+static void send_tree(struct request *r, int status, const struct answer_type *type,
+                      const struct json *doc)
+{
+    struct buffer b = { 0 };
+    if (type->is_yaml)
+        yaml_print(doc, &b);
+    else
+        json_print(doc, &b);
+    send_buffer_take(r, status, content_type_of(type), &b);
+}
+
+void respond_json(struct request *r, int status, const struct json *doc)
+{
+    send_tree(r, status, &(struct answer_type){ 0 }, doc);
+}
+
+void respond_text(struct request *r, int status, const char *content_type, struct bytes text)
+{
+    struct buffer b = { 0 };
+    buffer_add_bytes(&b, text);
+    send_buffer_take(r, status, content_type, &b);
+}
+
+static void release_shared(void *arg)
+{
+    shared_bytes_unref(arg);
+}
+
+void respond_document(struct request *r, const struct document *d)
+{
+    size_t n;
+    struct http_header *headers =
+        respond_headers(r, d->content_type ? d->content_type : "text/plain; charset=utf-8", &n);
+    if (d->etag)
+        headers[n++] = (struct http_header){ "etag", d->etag };
+    headers[n++] = (struct http_header){ "vary", "Accept" };
+    struct bytes *part = arena_zalloc(r->arena, sizeof(*part));
+    if (d->body)
+        *part = shared_bytes_view(d->body);
+    respond_count(r, d->status);
+    http_respond(r->http, &(struct http_response){ .status = d->status,
+                                                   .headers = headers,
+                                                   .headers_n = n,
+                                                   .parts = part,
+                                                   .parts_n = d->body ? 1 : 0,
+                                                   .release = release_shared,
+                                                   .arg = d->body });
+}
+
+/* ---- failures ---- */
+
+void respond_error(struct request *r, const struct error *err, const struct outcome *about)
+{
+    struct json *status = status_from_error(err, about ? &about->details : NULL, r->arena);
+    if (about && about->list_continue)
+        json_put_str(r->arena, status, "metadata.continue", about->list_continue);
+    struct buffer b = { 0 };
+    json_print(status, &b);
+    const char *retry = NULL;
+    if (about && about->details.retry_after_s > 0)
+        retry = arena_printf(r->arena, "%d", about->details.retry_after_s);
+    else if (err->code == ERR_TOO_MANY_REQUESTS || err->code == ERR_UNAVAILABLE)
+        retry = "1";
+    struct bytes *part = arena_alloc(r->arena, sizeof(*part));
+    *part = buffer_bytes(&b);
+    send_parts(r, error_http_status(err->code), "application/json", part, 1, retry, free,
+               buffer_take(&b));
+}
+
+/* ---- objects ---- */
+
+enum table_include table_include_of(struct request *r)
+{
+    const char *v = query_get(r->query, "includeObject", 0, r->arena);
+    if (str_equal(v, "None"))
+        return TABLE_INCLUDE_NONE;
+    return str_equal(v, "Object") ? TABLE_INCLUDE_OBJECT : TABLE_INCLUDE_METADATA;
+}
+
+static void release_object(void *arg)
+{
+    object_unref(arg);
+}
+
+static void send_object(struct request *r, int status, const struct object *o)
+{
+    struct bytes *part = arena_alloc(r->arena, sizeof(*part));
+    *part = shared_bytes_view(object_json((struct object *)o));
+    send_parts(r, status, "application/json", part, 1, NULL, release_object, object_ref(o));
+}
+
+static void print_list_meta(const struct list_result *l, struct buffer *b)
+{
+    buffer_printf(b, "\"metadata\":{\"resourceVersion\":\"%lld\"", (long long)l->resource_version);
+    if (l->continue_token)
+        buffer_printf(b, ",\"continue\":\"%s\"", l->continue_token);
+    if (l->continue_token && l->remaining >= 0)
+        buffer_printf(b, ",\"remainingItemCount\":%lld", (long long)l->remaining);
+    buffer_add_str(b, "}");
+}
+
+static void print_table(struct request *r, const struct answer_type *type,
+                        const struct list_result *l, struct buffer *b)
+{
+    int64_t now_ns = clock_wall_ns(r->server->clock);
+    enum table_include include = table_include_of(r);
+    buffer_printf(b, "{\"kind\":\"Table\",\"apiVersion\":\"%s\",", type->meta_version);
+    print_list_meta(l, b);
+    buffer_add_str(b, ",\"columnDefinitions\":");
+    table_print_columns(l->resource, b);
+    buffer_add_str(b, ",\"rows\":[");
+    for (size_t i = 0; i < l->objects.n; i++) {
+        if (i)
+            buffer_add_char(b, ',');
+        table_print_row(l->objects.items[i], include, now_ns, b);
+    }
+    buffer_add_str(b, "]}");
+}
+
+static void print_metadata_list(const struct answer_type *type, const struct list_result *l,
+                                struct buffer *b)
+{
+    buffer_printf(b, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"%s\",",
+                  type->meta_version);
+    print_list_meta(l, b);
+    buffer_add_str(b, ",\"items\":[");
+    for (size_t i = 0; i < l->objects.n; i++) {
+        if (i)
+            buffer_add_char(b, ',');
+        partial_metadata_print(l->objects.items[i], type->meta_version, b);
+    }
+    buffer_add_str(b, "]}");
+}
+
+/* Text that was printed as JSON, in the form asked for. */
+static void send_printed_take(struct request *r, int status, const struct answer_type *type,
+                              struct buffer *b)
+{
+    struct error err = { 0 };
+    if (!type->is_yaml) {
+        send_buffer_take(r, status, "application/json", b);
+        return;
+    }
+    struct json *doc = json_parse(buffer_bytes(b), r->arena, NULL, &err);
+    buffer_free(b);
+    if (doc)
+        send_tree(r, status, type, doc);
+    else
+        respond_error(r, &err, NULL);
+}
+
+static void send_one_as(struct request *r, const struct answer_type *type, const struct outcome *o)
+{
+    struct buffer b = { 0 };
+    if (type->form == ANSWER_TABLE) {
+        struct object *items[] = { o->object };
+        struct list_result l = { .resource = o->object->resource,
+                                 .objects = { .items = items, .n = 1 },
+                                 .resource_version = o->object->resource_version };
+        print_table(r, type, &l, &b);
+    } else {
+        partial_metadata_print(o->object, type->meta_version, &b);
+    }
+    send_printed_take(r, o->http_status, type, &b);
+}
+
+void respond_outcome(struct request *r, const struct answer_type *type, const struct outcome *o)
+{
+    if (!o->object)
+        send_tree(r, o->http_status, type, o->doc);
+    else if (type->form == ANSWER_TABLE || type->form == ANSWER_METADATA)
+        send_one_as(r, type, o);
+    else if (type->is_yaml)
+        send_tree(r, o->http_status, type, o->object->doc);
+    else
+        send_object(r, o->http_status, o->object);
+}
+
+/* ---- lists ---- */
+
+/* A list on its way to the client: the head, then each object's bytes and a comma, then the tail.
+ */
+struct list_body {
+    struct object_list objects;
+    struct buffer head;
+    struct bytes parts[];
+};
+
+static void release_list(void *arg)
+{
+    struct list_body *body = arg;
+    object_list_deinit(&body->objects);
+    buffer_free(&body->head);
+    free(body);
+}
+
+static void send_object_list(struct request *r, const struct list_result *l)
+{
+    size_t n = 0, count = l->objects.n;
+    char version[128];
+    struct list_body *body = xcalloc(1, sizeof(*body) + (2 * count + 2) * sizeof(struct bytes));
+    buffer_printf(&body->head, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",", l->resource->list_kind,
+                  resource_api_version(l->resource, version, sizeof(version)));
+    print_list_meta(l, &body->head);
+    buffer_add_str(&body->head, ",\"items\":[");
+    body->parts[n++] = buffer_bytes(&body->head);
+    for (size_t i = 0; i < count; i++) {
+        if (i)
+            body->parts[n++] = BYTES(",");
+        object_list_add(&body->objects, l->objects.items[i]);
+        body->parts[n++] = shared_bytes_view(object_json(l->objects.items[i]));
+    }
+    body->parts[n++] = BYTES("]}\n");
+    send_parts(r, 200, "application/json", body->parts, n, NULL, release_list, body);
+}
+
+static void send_yaml_list(struct request *r, const struct answer_type *type,
+                           const struct list_result *l)
+{
+    struct arena *a = r->arena;
+    char version[128];
+    struct json *doc = json_new(a, JSON_OBJECT);
+    json_put_str(a, doc, "apiVersion", resource_api_version(l->resource, version, sizeof(version)));
+    json_put_str(a, doc, "kind", l->resource->list_kind);
+    json_put_str(a, doc, "metadata.resourceVersion",
+                 arena_printf(a, "%lld", (long long)l->resource_version));
+    if (l->continue_token)
+        json_put_str(a, doc, "metadata.continue", l->continue_token);
+    struct json *items = json_set_static(a, doc, "items", *json_new(a, JSON_ARRAY));
+    object_list_each (&l->objects, o)
+        json_append(a, items, *o->doc);
+    send_tree(r, 200, type, doc);
+}
+
+void respond_list(struct request *r, const struct answer_type *type, const struct list_result *list)
+{
+    struct buffer b = { 0 };
+    switch (type->form) {
+    case ANSWER_TABLE:
+        print_table(r, type, list, &b);
+        send_printed_take(r, 200, type, &b);
+        break;
+    case ANSWER_METADATA:
+    case ANSWER_METADATA_LIST:
+        print_metadata_list(type, list, &b);
+        send_printed_take(r, 200, type, &b);
+        break;
+    case ANSWER_OBJECT:
+        if (type->is_yaml)
+            send_yaml_list(r, type, list);
+        else
+            send_object_list(r, list);
+        break;
+    }
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_access.c - keys of objects, and writes that are parsed and printed once. */
+#include "apiserver/store_access.h"
+
+#include "apiserver/server.h"
+#include "base/limits.h"
+
+char *store_prefix(const struct resource *r, struct arena *a)
+{
+    const struct resource *stored = r->storage ? r->storage : r;
+    return arena_printf(a, STORE_ROOT "%s/%s/", *stored->group ? stored->group : "core",
+                        stored->plural);
+}
+
+struct bytes store_key(const struct resource *r, const struct object_key *key, struct arena *a)
+{
+    const char *prefix = store_prefix(r, a);
+    if (str_empty(key->ns))
+        return bytes_of(arena_printf(a, "%s%s", prefix, key->name));
+    return bytes_of(arena_printf(a, "%s%s/%s", prefix, key->ns, key->name));
+}
+
+struct bytes store_prefix_end(struct bytes prefix, struct arena *a)
+{
+    char *end = arena_strndup(a, prefix.data, prefix.len);
+    end[prefix.len - 1]++; /* a prefix ends in '/' */
+    return (struct bytes){ end, prefix.len };
+}
+
+/* ---- the attachment of a write ---- */
+
+struct store_write {
+    atomic_uint refs;
+    struct draft *draft; /* until it is published */
+    struct object *object;
+    struct buffer text; /* what is stored */
+    size_t splice_at;   /* where metadata's first member begins in it */
+};
+
+static void write_unref(void *attachment)
+{
+    struct store_write *w = attachment;
+    if (!w || atomic_fetch_sub_explicit(&w->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    draft_free(w->draft);
+    object_unref(w->object);
+    buffer_free(&w->text);
+    free(w);
+}
+
+static void print_member(struct buffer *out, const char *name, const struct json *v)
+{
+    if (out->len > 1)
+        buffer_add_char(out, ',');
+    json_print_string(bytes_of(name), out);
+    buffer_add_char(out, ':');
+    json_print(v, out);
+}
+
+/* Prints kind, apiVersion, metadata and the rest, and notes where metadata's first member is. */
+static void print_draft(struct store_write *w)
+{
+    static const char *const head[] = { "kind", "apiVersion", "metadata" };
+    const struct json *doc = w->draft->doc;
+    buffer_reserve(&w->text, 1024);
+    buffer_add_char(&w->text, '{');
+    for (size_t i = 0; i < ARRAY_LEN(head); i++) {
+        w->splice_at = w->text.len + strlen(",\"metadata\":{");
+        print_member(&w->text, head[i], json_get(doc, head[i]));
+    }
+    json_each_member (doc, m) {
+        if (strcmp(m->name, head[0]) != 0 && strcmp(m->name, head[1]) != 0 &&
+            strcmp(m->name, head[2]) != 0)
+            print_member(&w->text, m->name, &m->value);
+    }
+    buffer_add_char(&w->text, '}');
+}
+
+/* The stored text with the revision as metadata's first member. */
+static struct shared_bytes *text_at_revision(const struct store_write *w, int64_t revision)
+{
+    char member[64];
+    int n = snprintf(member, sizeof(member), "\"resourceVersion\":\"%lld\",", (long long)revision);
+    struct shared_bytes *s = xmalloc(sizeof(*s) + w->text.len + (size_t)n);
+    atomic_init(&s->refs, 1);
+    s->len = w->text.len + (size_t)n;
+    memcpy(s->data, w->text.data, w->splice_at);
+    memcpy(s->data + w->splice_at, member, (size_t)n);
+    memcpy(s->data + w->splice_at + n, w->text.data + w->splice_at, w->text.len - w->splice_at);
+    return s;
+}
+
+static void publish_write(struct store_write *w, int64_t revision)
+{
+    struct shared_bytes *text = text_at_revision(w, revision);
+    w->object = draft_publish(w->draft, revision);
+    w->draft = NULL;
+    atomic_store(&w->object->json, text); /* nobody else has the object yet */
+}
+
+struct object *store_write_object(void *attachment, int64_t revision)
+{
+    struct store_write *w = attachment;
+    if (!w)
+        return NULL;
+    if (!w->object)
+        publish_write(w, revision);
+    return object_ref(w->object);
+}
+
+/* ---- writes ---- */
+
+static int check_size(const struct store_write *w, struct error *err)
+{
+    if (w->text.len <= OBJECT_BYTES_MAX)
+        return 0;
+    return error_set(err, ERR_TOO_LARGE, "etcdserver: request is too large");
+}
+
+static enum store_result put(struct apiserver *a, const struct object_key *key,
+                             struct store_write *w, int64_t expected_revision, int64_t lease,
+                             struct error *err)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    struct bytes k = store_key(w->draft->resource, key, arena);
+    struct storage_compare unchanged = { .key = k,
+                                         .target = STORAGE_COMPARE_MOD_REVISION,
+                                         .result = STORAGE_EQUAL,
+                                         .number = expected_revision };
+    atomic_fetch_add(&w->refs, 1); /* the store's, from submission on */
+    struct storage_op op = { .type = STORAGE_PUT,
+                             .key = k,
+                             .value = buffer_bytes(&w->text),
+                             .lease = lease,
+                             .attachment = w };
+    struct storage_txn txn = { .compares = &unchanged,
+                               .compares_n = 1,
+                               .success = &op,
+                               .success_n = 1,
+                               .attachment_unref = write_unref };
+    struct storage_txn_result result;
+    if (storage_txn(a->storage, &txn, arena, &result, err) < 0)
+        return STORE_FAILED;
+    if (!result.succeeded)
+        return STORE_CONFLICT;
+    if (!w->object)
+        publish_write(w, result.revision); /* a remote store hands no attachments to watchers */
+    return STORE_DONE;
+}
+
+enum store_result store_put(struct apiserver *a, const struct object_key *key,
+                            struct draft *new_take, int64_t expected_revision, int64_t ttl_s,
+                            struct object **out, struct error *err)
+{
+    struct store_write *w = xcalloc(1, sizeof(*w));
+    atomic_init(&w->refs, 1);
+    w->draft = new_take;
+    json_drop(w->draft->doc, "metadata.resourceVersion");
+    print_draft(w);
+
+    enum store_result rc = STORE_FAILED;
+    int64_t lease = 0;
+    if (check_size(w, err) == 0 &&
+        (ttl_s == 0 || storage_lease_grant(a->storage, 0, ttl_s, &lease, err) == 0))
+        rc = put(a, key, w, expected_revision, lease, err);
+    if (rc == STORE_DONE)
+        *out = object_ref(w->object);
+    write_unref(w);
+    return rc;
+}
+
+enum store_result store_delete(struct apiserver *a, const struct object *o, int64_t *revision,
+                               struct error *err)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    struct bytes k = store_key(o->resource, &o->key, arena);
+    struct storage_compare unchanged = { .key = k,
+                                         .target = STORAGE_COMPARE_MOD_REVISION,
+                                         .result = STORAGE_EQUAL,
+                                         .number = o->resource_version };
+    struct storage_op op = { .type = STORAGE_DELETE, .key = k };
+    struct storage_txn txn = {
+        .compares = &unchanged, .compares_n = 1, .success = &op, .success_n = 1
+    };
+    struct storage_txn_result result;
+    if (storage_txn(a->storage, &txn, arena, &result, err) < 0)
+        return STORE_FAILED;
+    *revision = result.revision;
+    return result.succeeded ? STORE_DONE : STORE_CONFLICT;
+}

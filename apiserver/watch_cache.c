@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* watch_cache.c - objects in memory, in order, and the ring of what happened to them. */
+#include "apiserver/watch_cache.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "apiserver/ordered_map.h"
+#include "apiserver/server.h"
+#include "apiserver/store_access.h"
+#include "apiserver/watch_delivery.h"
+#include "base/hashmap.h"
+#include "base/log.h"
+
+/* The ring doubles while its oldest event is younger than this: a client that lost its connection
+ * comes back within a minute or so and should not have to list again. */
+#define RING_KEPT_NS      (75 * NS_PER_S)
+#define RING_EVENTS_FIRST 64
+#define RING_EVENTS_MAX   16384
+#define LOAD_PAGE         1000
+
+struct cache_entry {
+    struct object *object;
+    struct bytes key;
+    char text[];
+};
+
+struct observer {
+    void (*fn)(const struct object *old, const struct object *new, void *arg);
+    void *arg;
+};
+
+struct watch_cache {
+    const struct resource *resource;
+    struct watch_caches *all;
+    struct bytes prefix; /* of the store's keys: /registry/apps/deployments/ */
+    struct observer observers[WATCH_CACHE_OBSERVERS_MAX];
+    size_t observers_n;
+
+    pthread_rwlock_t lock; /* guards what follows; no other lock is taken under it */
+    struct ordered_map objects;
+    struct hashmap by_key;
+    int64_t changed_revision; /* of the last change here */
+    int64_t ring_since;       /* every change after this revision is in the ring */
+    struct cache_event **ring;
+    size_t ring_first, ring_n, ring_capacity;
+};
+
+struct watch_caches {
+    struct apiserver *server;
+    struct watch_cache *by_id[RESOURCES];
+    struct hashmap by_prefix;
+    struct arena *arena;
+    struct storage_watch *watch;
+    struct watch_delivery *delivery;
+    _Atomic int64_t revision;
+    pthread_mutex_t wait_lock; /* guards nothing but the sleep on MOVED */
+    pthread_cond_t moved;
+    atomic_int waiters;
+};
+
+/* ---- events ---- */
+
+struct cache_event *cache_event_ref(struct cache_event *e)
+{
+    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    return e;
+}
+
+void cache_event_unref(struct cache_event *e)
+{
+    if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    object_unref(e->object);
+    object_unref(e->previous);
+    free(e);
+}
+
+static struct cache_event *event_new(struct watch_cache *c, enum watch_type type,
+                                     const struct object *object, struct object *previous_take)
+{
+    struct cache_event *e = xcalloc(1, sizeof(*e));
+    atomic_init(&e->refs, 1);
+    e->type = type;
+    e->revision = object->resource_version;
+    e->at_ns = clock_monotonic_ns(c->all->server->clock);
+    e->cache = c;
+    e->object = object_ref(object);
+    e->previous = previous_take;
+    return e;
+}
+
+static void ring_grow(struct watch_cache *c)
+{
+    size_t capacity = c->ring_capacity ? 2 * c->ring_capacity : RING_EVENTS_FIRST;
+    struct cache_event **ring = xmalloc(capacity * sizeof(*ring));
+    for (size_t i = 0; i < c->ring_n; i++)
+        ring[i] = c->ring[(c->ring_first + i) % c->ring_capacity];
+    free(c->ring);
+    c->ring = ring;
+    c->ring_first = 0;
+    c->ring_capacity = capacity;
+}
+
+/* Returns the event that had to go, for the caller to release outside the lock. */
+static struct cache_event *ring_add(struct watch_cache *c, struct cache_event *e)
+{
+    struct cache_event *gone = NULL;
+    if (c->ring_n == c->ring_capacity) {
+        bool is_young = c->ring_n > 0 && e->at_ns - c->ring[c->ring_first]->at_ns < RING_KEPT_NS;
+        if (c->ring_n == 0 || (is_young && c->ring_capacity < RING_EVENTS_MAX)) {
+            ring_grow(c);
+        } else {
+            gone = c->ring[c->ring_first];
+            c->ring_since = gone->revision;
+            c->ring_first = (c->ring_first + 1) % c->ring_capacity;
+            c->ring_n--;
+        }
+    }
+    c->ring[(c->ring_first + c->ring_n) % c->ring_capacity] = cache_event_ref(e);
+    c->ring_n++;
+    return gone;
+}
+
+/* ---- changes, on the store's publishing thread ---- */
+
+static struct bytes key_text(const struct watch_cache *c, struct bytes storage_key)
+{
+    return (struct bytes){ storage_key.data + c->prefix.len, storage_key.len - c->prefix.len };
+}
+
+/* Puts O in place of what is under KEY and returns that (NULL: nothing was). */
+static struct object *insert_object_take(struct watch_cache *c, struct bytes key, struct object *o)
+{
+    struct cache_entry *entry = hashmap_get(&c->by_key, key);
+    if (entry) {
+        struct object *old = entry->object;
+        entry->object = o;
+        return old;
+    }
+    entry = xmalloc(sizeof(*entry) + key.len + 1);
+    memcpy(entry->text, key.data, key.len);
+    entry->text[key.len] = '\0';
+    entry->key = (struct bytes){ entry->text, key.len };
+    entry->object = o;
+    hashmap_put(&c->by_key, entry->key, entry);
+    ordered_map_put(&c->objects, entry->key, entry);
+    return NULL;
+}
+
+static struct object *remove_object(struct watch_cache *c, struct bytes key)
+{
+    struct cache_entry *entry = hashmap_remove(&c->by_key, key);
+    if (!entry)
+        return NULL;
+    ordered_map_remove(&c->objects, key);
+    struct object *old = entry->object;
+    free(entry);
+    return old;
+}
+
+static void observe(struct watch_cache *c, const struct object *old, const struct object *new)
+{
+    for (size_t i = 0; i < c->observers_n; i++)
+        c->observers[i].fn(old, new, c->observers[i].arg);
+}
+
+static struct cache_event *commit_event(struct watch_cache *c, struct cache_event *e)
+{
+    c->changed_revision = e->revision;
+    return ring_add(c, e);
+}
+
+static struct cache_event *apply_put(struct watch_cache *c, const struct storage_event *event)
+{
+    struct error err = { 0 };
+    struct object *new = store_write_object(event->attachment, event->kv.mod_revision);
+    if (!new)
+        new = object_parse(c->resource, event->kv.value, event->kv.mod_revision, &err);
+    if (!new) {
+        log_error("apiserver", "%.*s: stored value does not parse: %s", (int)event->kv.key.len,
+                  event->kv.key.data, err.message);
+        return NULL;
+    }
+    struct bytes key = key_text(c, event->kv.key);
+
+    pthread_rwlock_wrlock(&c->lock);
+    struct object *old = insert_object_take(c, key, new);
+    struct cache_event *e = event_new(c, old ? WATCH_MODIFIED : WATCH_ADDED, new, old);
+    struct cache_event *gone = commit_event(c, e);
+    pthread_rwlock_unlock(&c->lock);
+
+    cache_event_unref(gone);
+    return e;
+}
+
+static struct cache_event *apply_delete(struct watch_cache *c, const struct storage_event *event)
+{
+    struct bytes key = key_text(c, event->kv.key);
+    struct cache_entry *entry = hashmap_get(&c->by_key, key); /* only this thread ever changes it */
+    if (!entry)
+        return NULL;
+    struct object *last = draft_publish(object_edit(entry->object), event->kv.mod_revision);
+
+    pthread_rwlock_wrlock(&c->lock);
+    struct object *old = remove_object(c, key);
+    struct cache_event *e = event_new(c, WATCH_DELETED, last, old);
+    struct cache_event *gone = commit_event(c, e);
+    pthread_rwlock_unlock(&c->lock);
+
+    object_unref(last);
+    cache_event_unref(gone);
+    return e;
+}
+
+/* The cache whose prefix KEY has: /registry/GROUP/PLURAL/ ends at the fourth slash. */
+static struct watch_cache *cache_for_key(struct watch_caches *all, struct bytes key)
+{
+    size_t slashes = 0;
+    for (size_t i = 0; i < key.len; i++) {
+        if (key.data[i] == '/' && ++slashes == 4)
+            return hashmap_get(&all->by_prefix, (struct bytes){ key.data, i + 1 });
+    }
+    return NULL;
+}
+
+static void caches_moved(struct watch_caches *all, int64_t revision)
+{
+    atomic_store(&all->revision, revision);
+    if (atomic_load(&all->waiters) > 0) {
+        pthread_mutex_lock(&all->wait_lock);
+        pthread_cond_broadcast(&all->moved);
+        pthread_mutex_unlock(&all->wait_lock);
+    }
+}
+
+static void on_events(const struct storage_event *events, size_t n, int64_t revision, void *arg)
+{
+    struct watch_caches *all = arg;
+    for (size_t i = 0; i < n; i++) {
+        struct watch_cache *c = cache_for_key(all, events[i].kv.key);
+        if (!c)
+            continue;
+        struct cache_event *e =
+            events[i].is_delete ? apply_delete(c, &events[i]) : apply_put(c, &events[i]);
+        if (!e)
+            continue;
+        observe(c, e->previous, e->type == WATCH_DELETED ? NULL : e->object);
+        watch_delivery_push_take(all->delivery, e);
+    }
+    caches_moved(all, revision);
+    watch_delivery_advance(all->delivery, revision);
+}
+
+static void on_watch_failed(const struct error *err, int64_t compacted_revision, void *arg)
+{
+    (void)arg;
+    log_error("apiserver", "watch of the store ended (compacted at %lld): %s",
+              (long long)compacted_revision, err->message);
+}
+
+/* ---- start and stop ---- */
+
+static struct watch_cache *cache_new(struct watch_caches *all, const struct resource *r)
+{
+    struct watch_cache *c = xcalloc(1, sizeof(*c));
+    c->resource = r;
+    c->all = all;
+    c->prefix = bytes_of(store_prefix(r, all->arena));
+    /* Readers come without end under load; a writer that waited for a gap would never publish. */
+    pthread_rwlockattr_t prefer_writers;
+    pthread_rwlockattr_init(&prefer_writers);
+    pthread_rwlockattr_setkind_np(&prefer_writers, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&c->lock, &prefer_writers);
+    pthread_rwlockattr_destroy(&prefer_writers);
+    all->by_id[r->id] = c;
+    hashmap_put(&all->by_prefix, c->prefix, c);
+    return c;
+}
+
+static void cache_free(struct watch_cache *c)
+{
+    struct ordered_map_cursor cursor = ordered_map_seek(&c->objects, BYTES(""));
+    struct cache_entry *entry;
+    while ((entry = ordered_map_next(&cursor, BYTES("")))) {
+        object_unref(entry->object);
+        free(entry);
+    }
+    ordered_map_deinit(&c->objects);
+    hashmap_deinit(&c->by_key);
+    for (size_t i = 0; i < c->ring_n; i++)
+        cache_event_unref(c->ring[(c->ring_first + i) % c->ring_capacity]);
+    free(c->ring);
+    pthread_rwlock_destroy(&c->lock);
+    free(c);
+}
+
+/* Reads what is stored as of REVISION, a page at a time so that no copy of everything is made. */
+static int cache_load(struct watch_cache *c, int64_t revision, struct error *err)
+{
+    struct storage *storage = c->all->server->storage;
+    scoped(arena) struct arena *arena = arena_new();
+    struct buffer next = { 0 };
+    buffer_add_bytes(&next, c->prefix);
+    int rc = 0;
+    bool more = true;
+
+    while (more && rc == 0) {
+        struct storage_range range = { .key = arena_bytes(arena, buffer_bytes(&next)),
+                                       .end = store_prefix_end(c->prefix, arena),
+                                       .revision = revision,
+                                       .limit = LOAD_PAGE };
+        struct storage_range_result page;
+        rc = storage_range(storage, &range, arena, &page, err);
+        more = rc == 0 && page.more && page.n > 0;
+        for (size_t i = 0; rc == 0 && i < page.n; i++) {
+            struct storage_kv *kv = &page.kvs[i];
+            struct object *o = object_parse(c->resource, kv->value, kv->mod_revision, err);
+            if (!o)
+                rc = error_wrap(err, "load %.*s", (int)kv->key.len, kv->key.data);
+            else
+                object_unref(insert_object_take(c, key_text(c, kv->key), o));
+        }
+        if (more) {
+            buffer_clear(&next);
+            buffer_add_bytes(&next, page.kvs[page.n - 1].key);
+            buffer_add_char(&next, '\0');
+        }
+        arena_reset(arena);
+    }
+    buffer_free(&next);
+    c->changed_revision = c->ring_since = revision;
+    return rc;
+}
+
+struct watch_caches *watch_caches_start(struct apiserver *a, struct error *err)
+{
+    struct watch_caches *all = xcalloc(1, sizeof(*all));
+    all->server = a;
+    all->arena = arena_new();
+    pthread_mutex_init(&all->wait_lock, NULL);
+    pthread_cond_init(&all->moved, NULL);
+    a->caches = all;
+
+    int64_t revision = storage_revision(a->storage);
+    atomic_store(&all->revision, revision);
+    for (int id = 0; id < RESOURCES; id++) {
+        const struct resource *r = &resources[id];
+        if (r->storage != r || !r->is_stored)
+            continue;
+        if (cache_load(cache_new(all, r), revision, err) < 0)
+            goto failed;
+    }
+    all->delivery = watch_delivery_start(a, revision, err);
+    if (!all->delivery)
+        goto failed;
+    struct storage_watch_config config = {
+        .key = BYTES(STORE_ROOT),
+        .end = store_prefix_end(BYTES(STORE_ROOT), all->arena),
+        .start_revision = revision + 1,
+        .events = on_events,
+        .failed = on_watch_failed,
+        .arg = all,
+    };
+    all->watch = storage_watch(a->storage, &config, err);
+    if (all->watch)
+        return all;
+failed:
+    watch_caches_stop(all);
+    return NULL;
+}
+
+void watch_caches_stop(struct watch_caches *all)
+{
+    if (!all)
+        return;
+    if (all->watch)
+        storage_watch_close(all->watch);
+    if (all->delivery)
+        watch_delivery_stop(all->delivery);
+    for (int id = 0; id < RESOURCES; id++)
+        if (all->by_id[id])
+            cache_free(all->by_id[id]);
+    hashmap_deinit(&all->by_prefix);
+    pthread_cond_destroy(&all->moved);
+    pthread_mutex_destroy(&all->wait_lock);
+    all->server->caches = NULL;
+    arena_free(all->arena);
+    free(all);
+}
+
+int64_t watch_caches_revision(struct watch_caches *c)
+{
+    return atomic_load(&c->revision);
+}
+
+bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout_ms)
+{
+    if (atomic_load(&c->revision) >= revision)
+        return true;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    int64_t ns = until.tv_nsec + timeout_ms % 1000 * NS_PER_MS;
+    until.tv_sec += timeout_ms / 1000 + ns / NS_PER_S;
+    until.tv_nsec = ns % NS_PER_S;
+
+    pthread_mutex_lock(&c->wait_lock);
+    atomic_fetch_add(&c->waiters, 1);
+    int rc = 0;
+    while (rc == 0 && atomic_load(&c->revision) < revision)
+        rc = pthread_cond_timedwait(&c->moved, &c->wait_lock, &until);
+    atomic_fetch_sub(&c->waiters, 1);
+    pthread_mutex_unlock(&c->wait_lock);
+    return atomic_load(&c->revision) >= revision;
+}
+
+struct watch_delivery *watch_caches_delivery(struct watch_caches *c)
+{
+    return c->delivery;
+}
+
+/* ---- reading ---- */
+
+struct watch_cache *watch_cache_of(struct apiserver *a, const struct resource *r)
+{
+    const struct resource *stored = r->storage ? r->storage : r;
+    ensure(stored->id < RESOURCES && a->caches->by_id[stored->id]);
+    return a->caches->by_id[stored->id];
+}
+
+const struct resource *watch_cache_resource(const struct watch_cache *c)
+{
+    return c->resource;
+}
+
+struct object *watch_cache_get(struct watch_cache *c, const struct object_key *key)
+{
+    char text[KEY_TEXT_BYTES_MAX];
+    struct bytes k = object_key_text(key, text);
+    pthread_rwlock_rdlock(&c->lock);
+    struct cache_entry *entry = hashmap_get(&c->by_key, k);
+    struct object *o = entry ? object_ref(entry->object) : NULL;
+    pthread_rwlock_unlock(&c->lock);
+    return o;
+}
+
+/* A list may show a change before the shared revision has moved to it, so it is at least as new as
+ * the last change of this resource. */
+static int64_t revision_locked(struct watch_cache *c)
+{
+    int64_t all = atomic_load(&c->all->revision);
+    return all > c->changed_revision ? all : c->changed_revision;
+}
+
+static struct bytes ns_prefix(const char *ns, char buf[KEY_TEXT_BYTES_MAX])
+{
+    if (str_empty(ns))
+        return BYTES("");
+    int n = snprintf(buf, KEY_TEXT_BYTES_MAX, "%s/", ns);
+    return (struct bytes){ buf, n < KEY_TEXT_BYTES_MAX ? (size_t)n : KEY_TEXT_BYTES_MAX - 1 };
+}
+
+int64_t watch_cache_list(struct watch_cache *c, const char *ns, struct object_list *out)
+{
+    struct watch_cache_page page = { .ns = ns };
+    int64_t revision, remaining;
+    bool more;
+    watch_cache_read_page(c, &page, out, &revision, &remaining, &more);
+    return revision;
+}
+
+size_t watch_cache_count(struct watch_cache *c)
+{
+    pthread_rwlock_rdlock(&c->lock);
+    size_t n = c->objects.n;
+    pthread_rwlock_unlock(&c->lock);
+    return n;
+}
+
+bool watch_cache_read_page(struct watch_cache *c, const struct watch_cache_page *page,
+                           struct object_list *out, int64_t *revision, int64_t *remaining,
+                           bool *more)
+{
+    char buf[KEY_TEXT_BYTES_MAX];
+    struct bytes prefix = ns_prefix(page->ns, buf);
+    *more = false;
+    *remaining = page->matches ? -1 : 0;
+
+    pthread_rwlock_rdlock(&c->lock);
+    if (page->unchanged_since > 0 && c->changed_revision > page->unchanged_since) {
+        pthread_rwlock_unlock(&c->lock);
+        return false;
+    }
+    *revision = revision_locked(c);
+    struct ordered_map_cursor cursor =
+        ordered_map_seek(&c->objects, page->start.len > 0 ? page->start : prefix);
+    int64_t taken = 0;
+    struct cache_entry *entry;
+    for (;;) {
+        struct ordered_map_cursor here = cursor;
+        entry = ordered_map_next(&cursor, prefix);
+        if (!entry)
+            break;
+        if (page->matches && !page->matches(entry->object, page->arg))
+            continue;
+        if (page->limit > 0 && taken == page->limit) {
+            *more = true;
+            if (!page->matches)
+                *remaining = (int64_t)ordered_map_count(here, prefix);
+            break;
+        }
+        object_list_add(out, entry->object);
+        taken++;
+    }
+    pthread_rwlock_unlock(&c->lock);
+    return true;
+}
+
+void watch_cache_observe(struct watch_cache *c,
+                         void (*fn)(const struct object *old, const struct object *new, void *arg),
+                         void *arg)
+{
+    /* Before the first write of this process's own: nothing is published meanwhile. */
+    ensure(c->observers_n < WATCH_CACHE_OBSERVERS_MAX);
+    scoped(object_list) struct object_list list = { 0 };
+    pthread_rwlock_wrlock(&c->lock);
+    struct ordered_map_cursor cursor = ordered_map_seek(&c->objects, BYTES(""));
+    struct cache_entry *entry;
+    while ((entry = ordered_map_next(&cursor, BYTES(""))))
+        object_list_add(&list, entry->object);
+    c->observers[c->observers_n++] = (struct observer){ fn, arg };
+    pthread_rwlock_unlock(&c->lock);
+    object_list_each (&list, o)
+        fn(NULL, o, arg);
+}
+
+int watch_cache_events_since(struct watch_cache *c, int64_t revision, struct cache_event ***events,
+                             size_t *n, int64_t *upto, struct error *err)
+{
+    pthread_rwlock_rdlock(&c->lock);
+    *upto = revision_locked(c);
+    if (revision < c->ring_since) {
+        int64_t oldest = c->ring_since;
+        pthread_rwlock_unlock(&c->lock);
+        return error_set(err, ERR_COMPACTED, "too old resource version: %lld (%lld)",
+                         (long long)revision, (long long)oldest);
+    }
+    /* The first event after REVISION: the ring ascends. */
+    size_t low = 0, high = c->ring_n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (c->ring[(c->ring_first + middle) % c->ring_capacity]->revision <= revision)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *n = c->ring_n - low;
+    *events = xmalloc((*n + 1) * sizeof(**events));
+    for (size_t i = 0; i < *n; i++)
+        (*events)[i] = cache_event_ref(c->ring[(c->ring_first + low + i) % c->ring_capacity]);
+    pthread_rwlock_unlock(&c->lock);
+    return 0;
+}

@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* watch_delivery.c - changes meet watchers on a thread of their own. */
+#include "apiserver/watch_delivery.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "apiserver/server.h"
+#include "base/hashmap.h"
+#include "base/limits.h"
+
+/* Upstream's pace of bookmarks. */
+#define BOOKMARK_EVERY_NS (60 * NS_PER_S)
+#define BUCKET_KEY_BYTES  (KEY_TEXT_BYTES_MAX + 32)
+
+/* The watchers that one key of the index leads to. */
+struct watch_bucket {
+    struct watcher **items;
+    size_t n, capacity;
+    struct bytes key;
+    char text[];
+};
+
+enum command_type { COMMAND_ADD, COMMAND_REMOVE, COMMAND_END_ALL };
+struct command {
+    enum command_type type;
+    struct watcher *watcher;
+    bool *done; /* set under the lock when it has happened; NULL: nobody waits */
+};
+
+struct batch {
+    struct cache_event **events;
+    size_t events_n, events_capacity;
+    struct command *commands;
+    size_t commands_n, commands_capacity;
+    int64_t revision;
+};
+
+struct watch_delivery {
+    struct apiserver *server;
+    pthread_t thread;
+
+    pthread_mutex_t lock; /* guards what follows, to the blank line */
+    pthread_cond_t wake, done;
+    struct batch incoming;
+    bool is_stopping;
+
+    /* The thread's own. */
+    struct hashmap buckets;
+    struct watcher **heap; /* by due_ns, the next one first */
+    size_t heap_n, heap_capacity;
+    int64_t revision; /* delivered */
+};
+
+/* ---- a heap of what is due when ---- */
+
+static void heap_set(struct watch_delivery *d, size_t i, struct watcher *w)
+{
+    d->heap[i] = w;
+    w->heap_index = i;
+}
+
+static void heap_sift(struct watch_delivery *d, size_t i)
+{
+    struct watcher *w = d->heap[i];
+    while (i > 0 && d->heap[(i - 1) / 2]->due_ns > w->due_ns) {
+        heap_set(d, i, d->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= d->heap_n)
+            break;
+        if (child + 1 < d->heap_n && d->heap[child + 1]->due_ns < d->heap[child]->due_ns)
+            child++;
+        if (d->heap[child]->due_ns >= w->due_ns)
+            break;
+        heap_set(d, i, d->heap[child]);
+        i = child;
+    }
+    heap_set(d, i, w);
+}
+
+static void heap_add(struct watch_delivery *d, struct watcher *w)
+{
+    if (d->heap_n == d->heap_capacity) {
+        d->heap_capacity = d->heap_capacity ? 2 * d->heap_capacity : 64;
+        d->heap = xrealloc(d->heap, d->heap_capacity * sizeof(*d->heap));
+    }
+    d->heap_n++;
+    heap_set(d, d->heap_n - 1, w);
+    heap_sift(d, w->heap_index);
+}
+
+static void heap_remove(struct watch_delivery *d, struct watcher *w)
+{
+    size_t i = w->heap_index;
+    struct watcher *last = d->heap[--d->heap_n];
+    if (last == w)
+        return;
+    heap_set(d, i, last);
+    heap_sift(d, i);
+}
+
+static void plan_next(struct watcher *w)
+{
+    w->due_ns = INT64_MAX;
+    if (w->deadline_ns)
+        w->due_ns = w->deadline_ns;
+    if (w->with_bookmarks && w->bookmark_ns < w->due_ns)
+        w->due_ns = w->bookmark_ns;
+}
+
+/* ---- the index ---- */
+
+static struct bytes bucket_key(char buf[BUCKET_KEY_BYTES], int resource, char what, const char *a,
+                               const char *b)
+{
+    int n = snprintf(buf, BUCKET_KEY_BYTES, "%d%c%s/%s", resource, what, a, b);
+    return (struct bytes){ buf, n < BUCKET_KEY_BYTES ? (size_t)n : BUCKET_KEY_BYTES - 1 };
+}
+
+/* The narrowest key that every object for W has. */
+static struct bytes bucket_key_of(const struct watcher *w, char buf[BUCKET_KEY_BYTES])
+{
+    const struct resource *r = watch_cache_resource(w->cache);
+    if (*w->name && (*w->ns || !r->namespaced))
+        return bucket_key(buf, r->id, 'o', w->ns, w->name);
+    if (*w->node)
+        return bucket_key(buf, r->id, 'f', w->node, "");
+    if (*w->ns)
+        return bucket_key(buf, r->id, 'n', w->ns, "");
+    return bucket_key(buf, r->id, '*', "", "");
+}
+
+static void bucket_add(struct watch_delivery *d, struct watcher *w)
+{
+    char buf[BUCKET_KEY_BYTES];
+    struct bytes key = bucket_key_of(w, buf);
+    struct watch_bucket *b = hashmap_get(&d->buckets, key);
+    if (!b) {
+        b = xcalloc(1, sizeof(*b) + key.len);
+        memcpy(b->text, key.data, key.len);
+        b->key = (struct bytes){ b->text, key.len };
+        hashmap_put(&d->buckets, b->key, b);
+    }
+    if (b->n == b->capacity) {
+        b->capacity = b->capacity ? 2 * b->capacity : 4;
+        b->items = xrealloc(b->items, b->capacity * sizeof(*b->items));
+    }
+    w->bucket = b;
+    w->bucket_index = b->n;
+    b->items[b->n++] = w;
+}
+
+static void bucket_remove(struct watch_delivery *d, struct watcher *w)
+{
+    struct watch_bucket *b = w->bucket;
+    struct watcher *last = b->items[--b->n];
+    b->items[w->bucket_index] = last;
+    last->bucket_index = w->bucket_index;
+    w->bucket = NULL;
+    if (b->n > 0)
+        return;
+    hashmap_remove(&d->buckets, b->key);
+    free(b->items);
+    free(b);
+}
+
+/* ---- one watcher ---- */
+
+static void leave_index(struct watch_delivery *d, struct watcher *w)
+{
+    bucket_remove(d, w);
+    heap_remove(d, w);
+    w->is_ended = true;
+}
+
+static void end_watcher(struct watch_delivery *d, struct watcher *w, const struct error *err)
+{
+    leave_index(d, w);
+    w->ops->ended(w, err);
+}
+
+static bool is_wanted(const struct watcher *w, const struct object *o)
+{
+    if (*w->ns && strcmp(w->ns, o->key.ns) != 0)
+        return false;
+    if (*w->name && strcmp(w->name, o->key.name) != 0)
+        return false;
+    if (w->labels && !selector_matches(w->labels, json_at(o->doc, "metadata.labels")))
+        return false;
+    return !w->fields || field_selector_matches(w->fields, o);
+}
+
+/* What leaves a selection is told as deleted: its last state that matched, at the change's
+ * revision. */
+static void tell_left(struct watcher *w, const struct cache_event *e, struct watch_frames *frames)
+{
+    scoped(object) struct object *left = draft_publish(object_edit(e->previous), e->revision);
+    w->ops->event(w, WATCH_DELETED, left, frames);
+}
+
+static void tell_event(struct watcher *w, const struct cache_event *e, struct watch_frames *frames)
+{
+    bool was = e->previous && is_wanted(w, e->previous);
+    bool is = e->type != WATCH_DELETED && is_wanted(w, e->object);
+    w->since = e->revision;
+    if (is)
+        w->ops->event(w, was ? WATCH_MODIFIED : WATCH_ADDED, e->object, frames);
+    else if (was && e->type == WATCH_DELETED)
+        w->ops->event(w, WATCH_DELETED, e->object, frames);
+    else if (was)
+        tell_left(w, e, frames);
+}
+
+static int tell_history(struct watcher *w, struct error *err)
+{
+    struct cache_event **events;
+    size_t n;
+    int64_t upto;
+    if (watch_cache_events_since(w->cache, w->resource_version, &events, &n, &upto, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        tell_event(w, events[i], NULL);
+        cache_event_unref(events[i]);
+    }
+    free(events);
+    w->since = upto > w->resource_version ? upto : w->resource_version;
+    return 0;
+}
+
+static bool matches_arg(const struct object *o, void *arg)
+{
+    return is_wanted(arg, o);
+}
+
+static void tell_existing(struct watcher *w)
+{
+    scoped(object_list) struct object_list list = { 0 };
+    struct watch_cache_page page = { .ns = w->ns, .matches = matches_arg, .arg = w };
+    int64_t remaining;
+    bool more;
+    watch_cache_read_page(w->cache, &page, &list, &w->since, &remaining, &more);
+    object_list_each (&list, o)
+        w->ops->event(w, WATCH_ADDED, o, NULL);
+}
+
+static void start_watcher(struct watch_delivery *d, struct watcher *w)
+{
+    struct error err = { 0 };
+    int rc = 0;
+    int64_t now = clock_monotonic_ns(d->server->clock);
+    w->deadline_ns = w->timeout_ns ? now + w->timeout_ns : 0;
+    w->bookmark_ns = now + BOOKMARK_EVERY_NS;
+    plan_next(w);
+
+    bucket_add(d, w);
+    heap_add(d, w);
+    if (w->with_initial_events)
+        tell_existing(w);
+    else
+        rc = tell_history(w, &err);
+    if (w->ops->initial_done)
+        w->ops->initial_done(w);
+    if (rc < 0)
+        end_watcher(d, w, &err);
+    else if (w->with_initial_events && w->with_initial_end)
+        w->ops->bookmark(w, w->since, true);
+}
+
+static void remove_watcher(struct watch_delivery *d, struct watcher *w)
+{
+    if (!w->is_ended)
+        leave_index(d, w);
+    w->ops->free(w);
+}
+
+/* ---- the thread ---- */
+
+static void deliver_to_bucket(struct watch_delivery *d, const struct cache_event *e,
+                              struct bytes key, struct watch_frames *frames)
+{
+    struct watch_bucket *b = hashmap_get(&d->buckets, key);
+    /* Backwards: a watcher that ends here is replaced by the last one, which has had its turn. */
+    for (size_t i = b ? b->n : 0; i-- > 0;) {
+        struct watcher *w = b->items[i];
+        if (w->since >= e->revision)
+            continue;
+        bool is_last = b->n == 1;
+        tell_event(w, e, frames);
+        if (w->ops->is_slow(w)) {
+            struct error err = { 0 };
+            error_set(&err, ERR_UNAVAILABLE, "watch is too slow: more than %d events behind",
+                      WATCH_QUEUED_MAX);
+            end_watcher(d, w, &err);
+            if (is_last)
+                return; /* the bucket is gone with it */
+        }
+    }
+}
+
+static const char *node_of(const struct object *o)
+{
+    return o ? json_str(o->doc, "spec.nodeName", "") : "";
+}
+
+static void deliver(struct watch_delivery *d, const struct cache_event *e)
+{
+    struct watch_frames frames = { 0 };
+    char buf[BUCKET_KEY_BYTES];
+    const struct resource *r = watch_cache_resource(e->cache);
+    const struct object *o = e->object;
+
+    deliver_to_bucket(d, e, bucket_key(buf, r->id, '*', "", ""), &frames);
+    deliver_to_bucket(d, e, bucket_key(buf, r->id, 'o', o->key.ns, o->key.name), &frames);
+    if (*o->key.ns)
+        deliver_to_bucket(d, e, bucket_key(buf, r->id, 'n', o->key.ns, ""), &frames);
+    if (r->id == RESOURCE_PODS) {
+        /* The old node's watcher comes second and finds that it has been told, if it is the same.
+         */
+        deliver_to_bucket(d, e, bucket_key(buf, r->id, 'f', node_of(o), ""), &frames);
+        if (e->previous && strcmp(node_of(e->previous), node_of(o)) != 0)
+            deliver_to_bucket(d, e, bucket_key(buf, r->id, 'f', node_of(e->previous), ""), &frames);
+    }
+    for (int type = 0; type < WATCH_BOOKMARK; type++)
+        for (int encoding = 0; encoding < WATCH_ENCODINGS; encoding++)
+            shared_bytes_unref(frames.frames[type][encoding]);
+}
+
+static int64_t bookmark_revision(const struct watch_delivery *d, const struct watcher *w)
+{
+    return d->revision > w->since ? d->revision : w->since;
+}
+
+static void run_due(struct watch_delivery *d)
+{
+    int64_t now = clock_monotonic_ns(d->server->clock);
+    while (d->heap_n > 0 && d->heap[0]->due_ns <= now) {
+        struct watcher *w = d->heap[0];
+        bool is_over = w->deadline_ns && w->deadline_ns <= now;
+        if (w->with_bookmarks)
+            w->ops->bookmark(w, bookmark_revision(d, w), false);
+        if (is_over) {
+            end_watcher(d, w, NULL);
+            continue;
+        }
+        w->bookmark_ns = now + BOOKMARK_EVERY_NS;
+        plan_next(w);
+        heap_sift(d, w->heap_index);
+    }
+}
+
+/* Over sockets all watchers have a timeout; those of loopback clients are closed by their owners.
+ */
+static void end_sockets(struct watch_delivery *d)
+{
+    size_t n = d->heap_n;
+    struct watcher **those = xmalloc((n + 1) * sizeof(struct watcher *));
+    memcpy(those, d->heap, n * sizeof(struct watcher *)); /* ending one reorders the heap */
+    for (size_t i = 0; i < n; i++)
+        if (those[i]->timeout_ns)
+            end_watcher(d, those[i], NULL);
+    free(those);
+}
+
+static void run_command(struct watch_delivery *d, const struct command *c)
+{
+    switch (c->type) {
+    case COMMAND_ADD:
+        start_watcher(d, c->watcher);
+        break;
+    case COMMAND_REMOVE:
+        remove_watcher(d, c->watcher);
+        break;
+    case COMMAND_END_ALL:
+        end_sockets(d);
+        break;
+    }
+    if (c->done) {
+        pthread_mutex_lock(&d->lock);
+        *c->done = true;
+        pthread_cond_broadcast(&d->done);
+        pthread_mutex_unlock(&d->lock);
+    }
+}
+
+static void run_batch(struct watch_delivery *d, struct batch *b)
+{
+    for (size_t i = 0; i < b->events_n; i++) {
+        deliver(d, b->events[i]);
+        cache_event_unref(b->events[i]);
+    }
+    if (b->revision > d->revision)
+        d->revision = b->revision;
+    for (size_t i = 0; i < b->commands_n; i++)
+        run_command(d, &b->commands[i]);
+    b->events_n = b->commands_n = 0;
+}
+
+static bool has_work(const struct batch *b)
+{
+    return b->events_n > 0 || b->commands_n > 0;
+}
+
+/* Sleeps until there is work or a watcher is due; false when stopping and nothing is left. */
+static bool next_batch(struct watch_delivery *d, struct batch *out)
+{
+    pthread_mutex_lock(&d->lock);
+    while (!has_work(&d->incoming) && !d->is_stopping) {
+        int64_t due = d->heap_n > 0 ? d->heap[0]->due_ns : INT64_MAX;
+        if (due == INT64_MAX) {
+            pthread_cond_wait(&d->wake, &d->lock);
+            continue;
+        }
+        struct timespec until = { .tv_sec = due / NS_PER_S, .tv_nsec = due % NS_PER_S };
+        if (pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0)
+            break;
+    }
+    bool goes_on = has_work(&d->incoming) || !d->is_stopping;
+    struct batch empty = *out; /* its arrays are used again */
+    *out = d->incoming;
+    empty.revision = out->revision;
+    d->incoming = empty;
+    pthread_mutex_unlock(&d->lock);
+    return goes_on;
+}
+
+static void *delivery_thread(void *arg)
+{
+    struct watch_delivery *d = arg;
+    struct batch batch = { 0 };
+    while (next_batch(d, &batch)) {
+        run_batch(d, &batch);
+        run_due(d);
+    }
+    free(batch.events);
+    free(batch.commands);
+    return NULL;
+}
+
+struct watch_delivery *watch_delivery_start(struct apiserver *a, int64_t revision,
+                                            struct error *err)
+{
+    struct watch_delivery *d = xcalloc(1, sizeof(*d));
+    d->server = a;
+    d->revision = revision;
+    d->incoming.revision = revision;
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->wake, &monotonic);
+    pthread_cond_init(&d->done, NULL);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&d->thread, NULL, delivery_thread, d) == 0) {
+        pthread_setname_np(d->thread, "watch-delivery");
+        return d;
+    }
+    error_set(err, ERR_INTERNAL, "start the watch delivery thread");
+    pthread_cond_destroy(&d->wake);
+    pthread_cond_destroy(&d->done);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+    return NULL;
+}
+
+void watch_delivery_stop(struct watch_delivery *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->is_stopping = true;
+    pthread_cond_signal(&d->wake);
+    pthread_mutex_unlock(&d->lock);
+    pthread_join(d->thread, NULL);
+    while (d->heap_n > 0)
+        remove_watcher(d, d->heap[0]);
+    hashmap_deinit(&d->buckets);
+    free(d->heap);
+    free(d->incoming.events);
+    free(d->incoming.commands);
+    pthread_cond_destroy(&d->wake);
+    pthread_cond_destroy(&d->done);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+void watch_delivery_push_take(struct watch_delivery *d, struct cache_event *e)
+{
+    pthread_mutex_lock(&d->lock);
+    struct batch *b = &d->incoming;
+    if (b->events_n == b->events_capacity) {
+        b->events_capacity = b->events_capacity ? 2 * b->events_capacity : 64;
+        b->events = xrealloc(b->events, b->events_capacity * sizeof(struct cache_event *));
+    }
+    b->events[b->events_n++] = e;
+    pthread_mutex_unlock(&d->lock);
+}
+
+void watch_delivery_advance(struct watch_delivery *d, int64_t revision)
+{
+    pthread_mutex_lock(&d->lock);
+    d->incoming.revision = revision;
+    if (d->incoming.events_n > 0)
+        pthread_cond_signal(&d->wake);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void command_add_locked(struct watch_delivery *d, struct command c)
+{
+    struct batch *b = &d->incoming;
+    if (b->commands_n == b->commands_capacity) {
+        b->commands_capacity = b->commands_capacity ? 2 * b->commands_capacity : 16;
+        b->commands = xrealloc(b->commands, b->commands_capacity * sizeof(struct command));
+    }
+    b->commands[b->commands_n++] = c;
+    pthread_cond_signal(&d->wake);
+}
+
+static void command_add(struct watch_delivery *d, struct command c)
+{
+    pthread_mutex_lock(&d->lock);
+    command_add_locked(d, c);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void watch_delivery_add(struct watch_delivery *d, struct watcher *w)
+{
+    command_add(d, (struct command){ COMMAND_ADD, w, NULL });
+}
+
+void watch_delivery_remove(struct watch_delivery *d, struct watcher *w)
+{
+    command_add(d, (struct command){ COMMAND_REMOVE, w, NULL });
+}
+
+void watch_delivery_remove_wait(struct watch_delivery *d, struct watcher *w)
+{
+    bool done = false;
+    pthread_mutex_lock(&d->lock);
+    command_add_locked(d, (struct command){ COMMAND_REMOVE, w, &done });
+    while (!done)
+        pthread_cond_wait(&d->done, &d->lock);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void watch_delivery_end_all(struct watch_delivery *d)
+{
+    command_add(d, (struct command){ COMMAND_END_ALL, NULL, NULL });
+}
