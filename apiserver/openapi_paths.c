@@ -108,6 +108,9 @@ static const struct operation on_object[] = {
     { VERB_PATCH, "patch", "patch", "patch", "200 201", WRITE_PARAMETERS | BIT(P_FORCE), BODY_PATCH,
       ANSWER_OBJECT },
 };
+static const struct operation on_text[] = {
+    { VERB_GET, "get", "get", "read", "200", 0, BODY_NONE, ANSWER_TEXT },
+};
 /* Streams and proxies: nothing is known of what goes through them. */
 static const struct operation on_connection[] = {
     { VERB_GET, "get", "connect", "connect", "200", 0, BODY_NONE, ANSWER_TEXT },
@@ -386,7 +389,7 @@ static void print_path(const struct path *p, unsigned verbs, const struct operat
 
 static void print_subresource(struct path p, const struct resource_subresource *s)
 {
-    static const char *const connections[] = { "attach", "exec", "portforward", "proxy", "log" };
+    static const char *const connections[] = { "attach", "exec", "portforward", "proxy" };
     p.sub = s;
     p.group = s->group ? s->group : p.resource->group;
     p.api_version = s->group ? s->version : p.resource->version;
@@ -396,6 +399,8 @@ static void print_subresource(struct path p, const struct resource_subresource *
         p.is_connection |= strcmp(s->name, connections[i]) == 0;
     if (p.is_connection)
         print_path(&p, s->verbs, on_connection, ARRAY_LEN(on_connection), "/{name}");
+    else if (strcmp(s->name, "log") == 0)
+        print_path(&p, s->verbs, on_text, ARRAY_LEN(on_text), "/{name}");
     else
         print_path(&p, s->verbs, on_object, ARRAY_LEN(on_object), "/{name}");
 }

@@ -34,14 +34,23 @@ static bool is_built_in(const struct schema_type *type)
     return type >= schema_types && type < schema_types + schema_types_n;
 }
 
+static void use_fields(struct openapi_types *t, const struct schema_type *type)
+{
+    for (size_t i = 0; i < type->fields_n; i++) {
+        const struct schema_field *f = &type->fields[i];
+        if (f->flags & SCHEMA_INLINE) /* its fields appear in the parent, it does not */
+            use_fields(t, f->type);
+        else if (!(f->flags & SCHEMA_NO_JSON))
+            openapi_types_use(t, f->type);
+    }
+}
+
 void openapi_types_use(struct openapi_types *t, const struct schema_type *type)
 {
     if (!type || !is_built_in(type) || t->used[type - schema_types])
         return;
     t->used[type - schema_types] = true;
-    for (size_t i = 0; i < type->fields_n; i++)
-        if (!(type->fields[i].flags & SCHEMA_NO_JSON))
-            openapi_types_use(t, type->fields[i].type);
+    use_fields(t, type);
 }
 
 const struct schema_type *openapi_meta_type(const char *name)
@@ -246,17 +255,20 @@ static void print_kind(struct buffer *out, const char *group, const char *versio
                   version);
 }
 
-/* DeleteOptions and WatchEvent are kinds of every group version. */
+/* DeleteOptions and WatchEvent are kinds of every group version, Status is one of the core group.
+ */
 static void print_kinds(const struct schema_type *type, struct buffer *out)
 {
+    bool is_status = strcmp(type->name, META "Status") == 0;
     bool is_everywhere = str_has_suffix(type->name, META "DeleteOptions") ||
                          str_has_suffix(type->name, META "WatchEvent");
-    if (!is_everywhere && !type->group)
+    if (!is_everywhere && !is_status && !type->group)
         return;
     openapi_comma(out);
     buffer_add_str(out, "\"x-kubernetes-group-version-kind\":[");
     if (!is_everywhere)
-        print_kind(out, type->group, type->version, type->go_name);
+        print_kind(out, is_status ? "" : type->group, is_status ? "v1" : type->version,
+                   type->go_name);
     for (size_t i = 0; is_everywhere && i < api_group_versions_n; i++)
         print_kind(out, api_group_versions[i].group, api_group_versions[i].version, type->go_name);
     buffer_add_char(out, ']');
