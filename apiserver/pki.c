@@ -170,6 +170,21 @@ static int open_authority(struct pki *p, const char *stem, const char *common_na
     return 0;
 }
 
+/* One authority signs for servers and for clients unless two are given in the files: a node that
+ * joins with a kubeconfig alone then knows whom to trust on its own port.  What a certificate is
+ * good for is in its extended key usage. */
+static int share_authority(struct pki *p, struct error *err)
+{
+    scoped(arena) struct arena *scratch = arena_new();
+    struct bytes cert;
+    int rc = load(p, "client-ca.crt", scratch, &cert, err);
+    if (rc != 0)
+        return rc < 0 ? -1 : 0;
+    if (store(p, "client-ca.key", p->server_ca.key, 0600, err) < 0)
+        return -1;
+    return store(p, "client-ca.crt", p->server_ca.cert, 0644, err);
+}
+
 int pki_client_certificate(const struct pki *p, const char *user, const char *const *groups,
                            struct arena *arena, struct bytes *cert_pem, struct bytes *key_pem,
                            struct error *err)
@@ -347,7 +362,8 @@ static int open_token_key(struct pki *p, struct error *err)
 
 static int open_all(struct pki *p, const struct apiserver_config *config, struct error *err)
 {
-    if (open_authority(p, "server-ca", "coracle-server-ca", &p->server_ca, err) < 0 ||
+    if (open_authority(p, "server-ca", "coracle-ca", &p->server_ca, err) < 0 ||
+        share_authority(p, err) < 0 ||
         open_authority(p, "client-ca", "coracle-client-ca", &p->client_ca, err) < 0 ||
         open_authority(p, "request-header-ca", "coracle-request-header-ca", &p->request_header_ca,
                        err) < 0)

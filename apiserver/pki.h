@@ -4,7 +4,7 @@
  * <data_dir>/server/tls under k3s' file names.
  *
  *     server-ca.crt .key               signs serving certificates; published as kube-root-ca.crt
- *     client-ca.crt .key               signs client certificates
+ *     client-ca.crt .key               signs client certificates; the same unless given
  *     request-header-ca.crt .key       signs the front proxy's client certificate
  *     service.key                      signs service-account tokens
  *     serving-kube-apiserver.crt .key

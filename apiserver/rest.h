@@ -129,10 +129,10 @@ struct update_call {
     const struct write_options *options;
     const char *subresource; /* "" for the object itself */
 };
-must_check int update_object(const struct update_call *c, const struct object *old,
+must_check int rest_update_object(const struct update_call *c, const struct object *old,
                              struct draft *new_take, struct outcome *out, struct error *err);
 /* Creates from a draft whose body has been decoded and defaulted. */
-must_check int create_object(struct request *r, struct draft *new_take,
+must_check int rest_create_object(struct request *r, struct draft *new_take,
                              const struct write_options *o, struct outcome *out, struct error *err);
 
 /* How often a write that meets a conflict which is not the caller's is tried again. */

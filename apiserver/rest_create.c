@@ -101,7 +101,7 @@ static int finish_create(struct strategy_call *call, struct draft *new_take, str
     return store_new(call, take_ptr(&new), doc, out, err);
 }
 
-int create_object(struct request *r, struct draft *new_take, const struct write_options *o,
+int rest_create_object(struct request *r, struct draft *new_take, const struct write_options *o,
                   struct outcome *out, struct error *err)
 {
     scoped(draft) struct draft *new = new_take;
@@ -141,7 +141,7 @@ int rest_create(struct request *r, const struct body *body, const struct write_o
         if (body_decode(r, body, r->info.resource, o, &new, err) < 0)
             return -1;
         bool is_generated = !json_at(new->doc, "metadata.name");
-        if (create_object(r, new, o, out, err) == 0)
+        if (rest_create_object(r, new, o, out, err) == 0)
             return 0;
         if (err->code != ERR_ALREADY_EXISTS || !is_generated || attempt == WRITE_ATTEMPTS_MAX)
             return -1;

@@ -96,7 +96,7 @@ static int patch_once(const struct update_call *call, enum patch_type type,
     scoped(draft) struct draft *new = patched_draft(r, type, current, patch, call->options, err);
     if (!new || check_identity(current, new, err) < 0)
         return -1;
-    return update_object(call, old, take_ptr(&new), out, err);
+    return rest_update_object(call, old, take_ptr(&new), out, err);
 }
 
 static int parse_patch(struct request *r, const struct body *body, struct json **out,

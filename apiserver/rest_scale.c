@@ -93,7 +93,7 @@ static int write_scale(struct request *r, const struct object *old, const struct
     const char *uid = json_str(scale, "metadata.uid", "");
     if (*uid)
         json_put_str(d->arena, d->doc, "metadata.uid", uid);
-    int rc = update_object(&call, old, d, out, err);
+    int rc = rest_update_object(&call, old, d, out, err);
     if (rc == 0)
         answer(r, out);
     return rc;

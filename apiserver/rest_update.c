@@ -214,7 +214,7 @@ static void take_over(const struct update_call *c, const struct object *old, str
     schema_default(d->resource, d->doc, d->arena);
 }
 
-int update_object(const struct update_call *c, const struct object *old, struct draft *new_take,
+int rest_update_object(const struct update_call *c, const struct object *old, struct draft *new_take,
                   struct outcome *out, struct error *err)
 {
     scoped(draft) struct draft *new = new_take;
@@ -295,7 +295,7 @@ static int create_missing(struct request *r, struct draft *new_take, const struc
     if (rest_storage_of(resource)->creates_on_update && !*r->info.subresource &&
         str_empty(json_str(new_take->doc, "metadata.uid", "")) &&
         str_empty(json_str(new_take->doc, "metadata.resourceVersion", "")))
-        return create_object(r, new_take, o, out, err);
+        return rest_create_object(r, new_take, o, out, err);
     draft_free(new_take);
     outcome_about(out, r);
     return status_not_found(err, resource, r->info.name);
@@ -320,7 +320,7 @@ int rest_update(struct request *r, const struct body *body, const struct write_o
         if (!old)
             return create_missing(r, new, o, out, err);
         bool has_revision = !str_empty(json_str(new->doc, "metadata.resourceVersion", ""));
-        int rc = update_object(&call, old, new, out, err);
+        int rc = rest_update_object(&call, old, new, out, err);
         if (rc <= 0)
             return rc;
         if (has_revision || attempt == WRITE_ATTEMPTS_MAX)
