@@ -231,6 +231,22 @@ static void completing_adds_what_an_encoder_always_writes(void **state)
     }
 }
 
+static void everything_is_documented(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < schema_types_n; i++) {
+        const struct schema_type *t = &schema_types[i];
+        if (t->scalar == SCHEMA_OBJECT && !*t->doc)
+            fail_msg("%s has no documentation", t->name);
+        for (size_t k = 0; k < t->fields_n; k++)
+            if (!*t->fields[k].doc)
+                fail_msg("%s.%s has no documentation", t->name, t->fields[k].name);
+    }
+    for (size_t i = 0; i < RESOURCES; i++)
+        for (size_t k = 0; k < resources[i].columns_n; k++)
+            assert_true(*resources[i].columns[k].description);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +259,7 @@ int main(void)
         cmocka_unit_test(quantities_become_canonical_and_resource_lists_count_in_thousandths),
         cmocka_unit_test(member_names_become_the_tables_own),
         cmocka_unit_test(completing_adds_what_an_encoder_always_writes),
+        cmocka_unit_test(everything_is_documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
