@@ -111,6 +111,8 @@ size_t json_size_bytes(const struct json *v); /* what a clone takes of an arena 
 struct json *json_set(struct arena *a, struct json *object, const char *name, struct json value);
 struct json *json_set_static(struct arena *a, struct json *object, const char *name,
                              struct json value);
+/* Appends a member without looking: NAME, which lives as long as the tree, is known to be new. */
+struct json *json_add(struct arena *a, struct json *object, const char *name, struct json value);
 bool json_remove(struct json *object, const char *name);
 struct json *json_append(struct arena *a, struct json *array, struct json value);
 void json_remove_item(struct json *array, size_t index);

@@ -101,6 +101,12 @@ static bool arrays_equal(const struct json *a, const struct json *b)
     return true;
 }
 
+static void index_members(struct hashmap *index, const struct json *object)
+{
+    json_each_member (object, m)
+        hashmap_put(index, bytes_of(m->name), (void *)&m->value);
+}
+
 static bool objects_equal(const struct json *a, const struct json *b)
 {
     struct hashmap index = { 0 };
@@ -113,8 +119,8 @@ static bool objects_equal(const struct json *a, const struct json *b)
         } else if (b->len <= SCAN_MAX) {
             other = json_get(b, m->name);
         } else {
-            for (size_t j = 0; index.n == 0 && j < b->len; j++)
-                hashmap_put(&index, bytes_of(b->members[j].name), &b->members[j].value);
+            if (index.n == 0)
+                index_members(&index, b);
             other = hashmap_get(&index, bytes_of(m->name));
         }
         equal = other && json_equal(&m->value, other);
@@ -256,8 +262,7 @@ static void *with_room(struct arena *a, struct json *v, void *children, size_t c
     return moved;
 }
 
-static struct json *add_member(struct arena *a, struct json *object, const char *name,
-                               struct json value)
+struct json *json_add(struct arena *a, struct json *object, const char *name, struct json value)
 {
     object->members = with_room(a, object, object->members, sizeof(*object->members));
     struct json_member *m = &object->members[object->len++];
@@ -269,7 +274,7 @@ struct json *json_set(struct arena *a, struct json *object, const char *name, st
 {
     struct json *v = member(object, bytes_of(name));
     if (!v)
-        return add_member(a, object, arena_strdup(a, name), value);
+        return json_add(a, object, arena_strdup(a, name), value);
     *v = value;
     return v;
 }
@@ -279,7 +284,7 @@ struct json *json_set_static(struct arena *a, struct json *object, const char *n
 {
     struct json *v = member(object, bytes_of(name));
     if (!v)
-        return add_member(a, object, name, value);
+        return json_add(a, object, name, value);
     *v = value;
     return v;
 }
@@ -321,8 +326,8 @@ struct json *json_make(struct arena *a, struct json *root, const char *path)
             *v = (struct json){ .type = JSON_OBJECT };
         struct json *next = member(v, name);
         if (!next)
-            next = add_member(a, v, arena_strndup(a, name.data, name.len),
-                              (struct json){ .type = JSON_NULL });
+            next = json_add(a, v, arena_strndup(a, name.data, name.len),
+                            (struct json){ .type = JSON_NULL });
         v = next;
     }
     return v;

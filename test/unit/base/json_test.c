@@ -303,6 +303,23 @@ static void equality_ignores_the_order_of_members_only(void **state)
     assert_true(json_equal(NULL, NULL));
 }
 
+static void large_objects_in_another_order_are_equal(void **state)
+{
+    (void)state;
+    scoped(arena) struct arena *a = arena_new();
+    struct json *up = json_new(a, JSON_OBJECT), *down = json_new(a, JSON_OBJECT);
+    for (int i = 0; i < 100; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "k%d", i);
+        json_set(a, up, name, json_int_value(i));
+        snprintf(name, sizeof(name), "k%d", 99 - i);
+        json_set(a, down, name, json_int_value(99 - i));
+    }
+    assert_true(json_equal(up, down));
+    json_put_int(a, down, "k50", 0);
+    assert_false(json_equal(up, down));
+}
+
 /* y_ must parse, n_ must not, i_ may do either but must not harm. */
 static void public_parser_cases_are_judged_right(void **state)
 {
@@ -348,6 +365,7 @@ int main(void)
         cmocka_unit_test(appending_is_cheap),
         cmocka_unit_test(a_clone_shares_nothing),
         cmocka_unit_test(equality_ignores_the_order_of_members_only),
+        cmocka_unit_test(large_objects_in_another_order_are_equal),
         cmocka_unit_test(public_parser_cases_are_judged_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
