@@ -225,7 +225,7 @@ static char *print_decimal(const struct quantity *q, bool is_negative, unsigned 
     }
     if (q->format != QUANTITY_DECIMAL_EXPONENT)
         return print_scaled(a, is_negative, nano, suffix_name(QUANTITY_DECIMAL_SI, exponent));
-    char suffix[8] = "";
+    char suffix[16] = "";
     if (exponent)
         snprintf(suffix, sizeof(suffix), "e%d", exponent);
     return print_scaled(a, is_negative, nano, suffix);
