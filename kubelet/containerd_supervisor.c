@@ -211,8 +211,10 @@ static int wait_ready(struct containerd_supervisor *s, struct error *err)
         if (answers(s))
             return 0;
         int status;
-        if (waitpid(s->pid, &status, WNOHANG) == s->pid)
-            return error_set(err, ERR_UNAVAILABLE, "containerd ended at once, see %s", s->log_path);
+        bool is_dead = waitpid(s->pid, &status, WNOHANG) == s->pid; /* our own child */
+        is_dead |= kill(s->pid, 0) < 0 && errno == ESRCH;           /* an adopted one */
+        if (is_dead)
+            return error_set(err, ERR_UNAVAILABLE, "containerd ended instead of answering, see %s", s->log_path);
         if (is_stopped_within(s, READY_CHECK_MS))
             return error_set(err, ERR_CANCELED, "stopped while containerd started");
     }
@@ -232,8 +234,10 @@ static int bring_up(struct containerd_supervisor *s, struct error *err)
         }
         if (err->code == ERR_CANCELED)
             return -1;
-        log_warn("kubelet", "containerd (process %d) does not answer: replaced", pid);
-        kill(pid, SIGKILL);
+        if (recorded_pid(s) == pid) {
+            log_warn("kubelet", "containerd (process %d) does not answer: replaced", pid);
+            kill(pid, SIGKILL);
+        }
     }
     if (spawn(s, err) < 0)
         return -1;

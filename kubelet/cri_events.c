@@ -56,8 +56,8 @@ static struct grpc_stream *connect_stream(struct cri_events *e, struct error *er
     if (!stream)
         return NULL;
     static char *filters[] = {
-        (char *)"namespace==k8s.io,topic==/tasks/exit",
-        (char *)"namespace==k8s.io,topic==/tasks/oom",
+        (char *)"namespace==k8s.io,topic==\"/tasks/exit\"",
+        (char *)"namespace==k8s.io,topic==\"/tasks/oom\"",
     };
     Ctd__SubscribeRequest request = CTD__SUBSCRIBE_REQUEST__INIT;
     request.filters = filters;

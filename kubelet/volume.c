@@ -18,14 +18,14 @@ static const struct kind {
     const char *field;
     const char *folder; /* upstream's plugin names, which backup tools look for */
     volume_setup_fn *setup;
-    bool is_owned; /* fsGroup applies */
+    bool is_owned; /* fsGroup is applied here; volumes made of files do it as they write */
 } kinds[] = {
     { "emptyDir", "kubernetes.io~empty-dir", volume_setup_empty_dir, true },
     { "hostPath", NULL, volume_setup_host_path, false },
-    { "configMap", "kubernetes.io~configmap", volume_setup_config_map, true },
-    { "secret", "kubernetes.io~secret", volume_setup_secret, true },
-    { "downwardAPI", "kubernetes.io~downward-api", volume_setup_downward, true },
-    { "projected", "kubernetes.io~projected", volume_setup_projected, true },
+    { "configMap", "kubernetes.io~configmap", volume_setup_config_map, false },
+    { "secret", "kubernetes.io~secret", volume_setup_secret, false },
+    { "downwardAPI", "kubernetes.io~downward-api", volume_setup_downward, false },
+    { "projected", "kubernetes.io~projected", volume_setup_projected, false },
 };
 
 const struct volume *volume_find(const struct volume_list *l, const char *name)
