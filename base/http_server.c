@@ -111,7 +111,7 @@ struct connection {
     size_t open_requests;
     int early_ends_left;
     uint64_t refilled_at_ms;
-    bool idle_at_sweep;
+    bool idle_at_sweep, is_expelled;
 };
 
 struct header {
@@ -365,8 +365,9 @@ static void count_end(struct http_request *r)
     c->early_ends_left += r->is_complete ? 1 : -1;
     if (c->early_ends_left > EARLY_ENDS_MAX)
         c->early_ends_left = EARLY_ENDS_MAX;
-    if (c->early_ends_left >= 0 || !c->sock)
+    if (c->early_ends_left >= 0 || !c->sock || c->is_expelled)
         return;
+    c->is_expelled = true;
     log_warn("http", "%s resets too many requests: connection closed", c->remote_ip);
     connection_shut(c);
 }
@@ -854,8 +855,12 @@ static void stream_start_on_loop(struct http_stream *s, const struct http_respon
     r->generator.proceed = on_stream_proceed;
     h2o_start_response(r->h2o, &r->generator);
     s->is_sending = true;
-    h2o_send(r->h2o, NULL, 0,
-             H2O_SEND_STATE_IN_PROGRESS); /* a watch without events has headers at once */
+    /* A watch without events has its head at once.  libh2o's filters hold back what has no bytes,
+     * so the order to send goes straight to the protocol. */
+    h2o_ostream_t *protocol = r->h2o->_ostr_top;
+    while (protocol->next)
+        protocol = protocol->next;
+    protocol->do_send(protocol, r->h2o, NULL, 0, H2O_SEND_STATE_IN_PROGRESS);
 }
 
 static void on_stream_start_mail(struct mail *m)
