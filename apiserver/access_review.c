@@ -43,8 +43,12 @@ static struct json user_json(const struct user *user, struct arena *a)
         json_put_str(a, o, "uid", user->uid);
     if (user->groups[0])
         json_put(a, o, "groups", strings_json(user->groups, a));
-    for (const struct user_extra *e = user->extra; e && e->key; e++)
-        json_set(a, json_make(a, o, "extra"), e->key, strings_json(e->values, a));
+    if (!user->extra || !user->extra->key)
+        return *o;
+    struct json *extra = json_new(a, JSON_OBJECT);
+    for (const struct user_extra *e = user->extra; e->key; e++)
+        json_set(a, extra, e->key, strings_json(e->values, a));
+    json_set_static(a, o, "extra", *extra);
     return *o;
 }
 

@@ -225,11 +225,20 @@ static bool related(const struct question *q, const char *kind)
     return false;
 }
 
+/* Over the loopback the selector of a list is not known here; who holds a loopback is this process.
+ */
+static bool is_unseen_list(const struct question *q)
+{
+    return !q->at->field_selector && !*q->at->name && verb_in(q->at, "list watch");
+}
+
 /* Secrets, config maps: also list and watch of one name, which is how a kubelet follows it. */
 static bool may_read(const struct question *q, const char *kind)
 {
     if (!verb_in(q->at, "get list watch") || *q->at->subresource)
         return refuse(q->reason, "can only read resources of this type");
+    if (is_unseen_list(q))
+        return true;
     if (!*q->at->name)
         return refuse(q->reason, "No Object name found");
     return related(q, kind);
@@ -328,17 +337,26 @@ static bool may_node(const struct question *q)
 {
     if (verb_in(q->at, "create"))
         return !*q->at->subresource;
-    if (strcmp(q->at->name, q->node) != 0)
-        return refuse(q->reason, "node cannot read or change nodes other than its own");
+    if (is_unseen_list(q))
+        return true;
+    if (!*q->at->name) {
+        snprintf(q->reason, AUTHZ_REASON_BYTES,
+                 "node '%s' cannot read all nodes, only its own Node object", q->node);
+        return false;
+    }
+    if (strcmp(q->at->name, q->node) != 0) {
+        snprintf(q->reason, AUTHZ_REASON_BYTES,
+                 "node '%s' cannot read '%s', only its own Node object", q->node, q->at->name);
+        return false;
+    }
     return *q->at->subresource ? verb_in(q->at, "get patch update")
                                : verb_in(q->at, "get list watch patch update");
 }
 
-/* Whether a list asks for the node's own pods only.  Over the loopback the selector is not known
- * here; who holds a loopback is this process. */
+/* Whether a list asks for the node's own pods only. */
 static bool selects_own_pods(const struct question *q)
 {
-    if (!q->at->field_selector)
+    if (is_unseen_list(q))
         return true;
     scoped(arena) struct arena *a = arena_new();
     struct error err = { 0 };

@@ -562,7 +562,8 @@ static struct json *new_doc(const struct resource *r, const struct object_key *k
     struct json *labels = json_set(a, metadata, "labels", *json_new(a, JSON_OBJECT));
     json_set(a, labels, "kubernetes.io/bootstrapping", json_string_value(a, "rbac-defaults"));
     struct json *annotations = json_set(a, metadata, "annotations", *json_new(a, JSON_OBJECT));
-    json_set(a, annotations, "rbac.authorization.kubernetes.io/autoupdate", json_string_value(a, "true"));
+    json_set(a, annotations, "rbac.authorization.kubernetes.io/autoupdate",
+             json_string_value(a, "true"));
     return doc;
 }
 
@@ -578,7 +579,7 @@ static struct json *role_doc(const struct policy_role *role, const struct resour
     if (role->aggregates) {
         struct json *selectors = json_new(a, JSON_ARRAY);
         struct json *selector = json_append(a, selectors, *json_new(a, JSON_OBJECT));
-        json_set(a, json_make(a, selector, "matchLabels"),
+        json_set(a, json_set_static(a, selector, "matchLabels", *json_new(a, JSON_OBJECT)),
                  arena_printf(a, AGGREGATE_LABEL "%s", role->aggregates),
                  json_string_value(a, "true"));
         json_put(a, doc, "aggregationRule.clusterRoleSelectors", *selectors);
