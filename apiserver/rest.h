@@ -113,8 +113,12 @@ must_check int body_decode_document(struct request *r, const struct body *body,
                                     const struct schema_type *type, const char *api_version,
                                     const char *kind, const struct write_options *o,
                                     struct json **out, struct error *err);
-must_check int body_parse(struct request *r, const struct body *body, struct arena *arena,
-                          struct json_duplicates *duplicates, struct json **out, struct error *err);
+/* DeleteOptions, of whichever version. */
+must_check int body_decode_options(struct request *r, const struct body *body, struct json **out,
+                                   struct error *err);
+/* A patch: JSON text, whatever its content type. */
+must_check int body_parse_patch(struct request *r, const struct body *body, struct json **out,
+                                struct error *err);
 
 struct object_key request_key(const struct request *r);
 /* A failure about the request's object: fills OUT->details. */
@@ -130,10 +134,11 @@ struct update_call {
     const char *subresource; /* "" for the object itself */
 };
 must_check int rest_update_object(const struct update_call *c, const struct object *old,
-                             struct draft *new_take, struct outcome *out, struct error *err);
+                                  struct draft *new_take, struct outcome *out, struct error *err);
 /* Creates from a draft whose body has been decoded and defaulted. */
 must_check int rest_create_object(struct request *r, struct draft *new_take,
-                             const struct write_options *o, struct outcome *out, struct error *err);
+                                  const struct write_options *o, struct outcome *out,
+                                  struct error *err);
 
 /* How often a write that meets a conflict which is not the caller's is tried again. */
 #define WRITE_ATTEMPTS_MAX 16

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rest_common.c - bodies, options and answers that the verbs share. */
+#include "api/protobuf.h"
 #include "apiserver/conversion.h"
 #include "apiserver/rest.h"
 #include "base/yaml.h"
@@ -84,34 +85,41 @@ static bool has_media_type(struct bytes content_type, const char *type)
     return content_type.len == n || content_type.data[n] == ';' || content_type.data[n] == ' ';
 }
 
-int body_parse(struct request *r, const struct body *body, struct arena *arena,
-               struct json_duplicates *duplicates, struct json **out, struct error *err)
+static bool is_protobuf(const struct body *body)
 {
-    (void)r;
+    return !body->doc && has_media_type(body->content_type, PROTOBUF_MEDIA_TYPE);
+}
+
+/* Any of the three forms; PROTOBUF needs to know the type. */
+static int parse_any(const struct body *body, const struct schema_type *type, const char *kind,
+                     struct arena *arena, struct json_duplicates *duplicates, struct json **out,
+                     struct error *err)
+{
     if (body->doc) {
         *out = json_clone(body->doc, arena);
-        return 0;
-    }
-    if (has_media_type(body->content_type, "application/yaml")) {
+    } else if (is_protobuf(body)) {
+        *out = protobuf_decode(type, kind, body->text, arena, err);
+    } else if (has_media_type(body->content_type, "application/yaml")) {
         struct bytes text = body->text;
-        int rc = yaml_next(&text, arena, out, err);
-        if (rc == 0 || (rc > 0 && !*out))
+        *out = NULL;
+        if (yaml_next(&text, arena, out, err) >= 0 && !*out)
             *out = json_new(arena, JSON_OBJECT);
-        return rc < 0 ? -1 : 0;
+    } else {
+        *out = json_parse(body->text, arena, duplicates, err);
     }
-    *out = json_parse(body->text, arena, duplicates, err);
     return *out ? 0 : -1;
 }
 
 static int check_media_type(const struct body *body, struct error *err)
 {
-    if (body->doc || body->content_type.len == 0 ||
+    if (body->doc || body->content_type.len == 0 || is_protobuf(body) ||
         has_media_type(body->content_type, "application/json") ||
         has_media_type(body->content_type, "application/yaml"))
         return 0;
     return error_set(err, ERR_UNSUPPORTED_MEDIA_TYPE,
                      "the body of the request was in an unknown format - accepted media types "
-                     "include: application/json, application/yaml");
+                     "include: application/json, application/yaml, "
+                     "application/vnd.kubernetes.protobuf");
 }
 
 static const char *summary(struct bytes text, struct arena *a)
@@ -201,8 +209,8 @@ static int decode_tree(struct request *r, const struct body *body, const struct 
     bool checks = validation != FIELD_VALIDATION_IGNORE && !body->doc;
     if (check_media_type(body, err) < 0)
         return -1;
-    if (body_parse(r, body, arena, checks ? &duplicates : NULL, out, err) < 0)
-        return bad_body(r, body, NULL, kind, err);
+    if (parse_any(body, type, kind, arena, checks ? &duplicates : NULL, out, err) < 0)
+        return err->code == ERR_UNSUPPORTED_MEDIA_TYPE ? -1 : bad_body(r, body, NULL, kind, err);
     if (check_type_meta(*out, api_version, kind, err) < 0) {
         if (err->code == ERR_CONFLICT)
             return error_set(err, ERR_BAD_REQUEST,
@@ -245,4 +253,22 @@ int body_decode_document(struct request *r, const struct body *body, const struc
                          struct json **out, struct error *err)
 {
     return decode_tree(r, body, type, api_version, kind, o->field_validation, r->arena, out, err);
+}
+
+int body_decode_options(struct request *r, const struct body *body, struct json **out,
+                        struct error *err)
+{
+    static const char name[] = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+    return parse_any(body, schema_type_find(name), "DeleteOptions", r->arena, NULL, out, err);
+}
+
+int body_parse_patch(struct request *r, const struct body *body, struct json **out,
+                     struct error *err)
+{
+    *out =
+        body->doc ? json_clone(body->doc, r->arena) : json_parse(body->text, r->arena, NULL, err);
+    if (*out)
+        return 0;
+    const char *why = arena_strdup(r->arena, err->message);
+    return error_set(err, ERR_BAD_REQUEST, "error decoding patch: %s", why);
 }

@@ -102,7 +102,7 @@ static int finish_create(struct strategy_call *call, struct draft *new_take, str
 }
 
 int rest_create_object(struct request *r, struct draft *new_take, const struct write_options *o,
-                  struct outcome *out, struct error *err)
+                       struct outcome *out, struct error *err)
 {
     scoped(draft) struct draft *new = new_take;
     struct strategy_call call = { .request = r,

@@ -87,7 +87,7 @@ int delete_options_parse(struct request *r, const struct body *body, struct dele
     if (!body->doc && body->text.len == 0)
         return take_query(r, out, err);
     struct json *doc;
-    if (body_parse(r, body, r->arena, NULL, &doc, err) < 0)
+    if (body_decode_options(r, body, &doc, err) < 0)
         return error_wrap(err, "decode DeleteOptions");
     const char *kind = json_str(doc, "kind", "");
     if (*kind && strcmp(kind, "DeleteOptions") != 0)
@@ -230,6 +230,9 @@ static enum plan plan_deletion(struct strategy_call *call, const struct object *
         return PLAN_REMOVE;
     if (!is_deleting && !is_graceful) {
         begin_deletion(d, call->now_ns, 0);
+        /* A namespace is not deleted by grace but by its finalizers. */
+        if (s && s->has_more_finalizers)
+            json_drop(d->doc, "metadata.deletionGracePeriodSeconds");
         changed = true;
     }
     if (changed && s && s->mark_deleted)

@@ -99,15 +99,6 @@ static int patch_once(const struct update_call *call, enum patch_type type,
     return rest_update_object(call, old, take_ptr(&new), out, err);
 }
 
-static int parse_patch(struct request *r, const struct body *body, struct json **out,
-                       struct error *err)
-{
-    if (body_parse(r, body, r->arena, NULL, out, err) == 0)
-        return 0;
-    char *why = arena_strdup(r->arena, err->message);
-    return error_set(err, ERR_BAD_REQUEST, "error decoding patch: %s", why);
-}
-
 int rest_patch(struct request *r, enum patch_type type, const struct body *body,
                const struct write_options *o, struct outcome *out, struct error *err)
 {
@@ -116,7 +107,7 @@ int rest_patch(struct request *r, enum patch_type type, const struct body *body,
     struct update_call call = { .request = r, .options = o, .subresource = r->info.subresource };
     struct json *patch;
     outcome_about(out, r);
-    if (parse_patch(r, body, &patch, err) < 0)
+    if (body_parse_patch(r, body, &patch, err) < 0)
         return -1;
     /* A patch that names no resourceVersion is about whatever is there: a conflict is ours to
      * solve. */

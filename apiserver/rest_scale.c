@@ -153,8 +153,8 @@ int scale_patch(struct request *r, enum patch_type type, const struct body *body
 {
     struct json *patch;
     outcome_about(out, r);
-    if (body_parse(r, body, r->arena, NULL, &patch, err) < 0)
-        return error_wrap(err, "error decoding patch");
+    if (body_parse_patch(r, body, &patch, err) < 0)
+        return -1;
     for (int attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
         scoped(object) struct object *old = current(r, err);
         if (!old)

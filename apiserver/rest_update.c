@@ -204,18 +204,79 @@ static int store_changed(struct strategy_call *call, const struct object *old,
     return rc;
 }
 
+/* Subresources that take one part of what is sent and keep the rest of the object. */
+static const struct {
+    const char *plural, *subresource, *path;
+} parts[] = {
+    { "namespaces", "finalize", "spec.finalizers" },
+    { "pods", "ephemeralcontainers", "spec.ephemeralContainers" },
+    { "certificatesigningrequests", "approval", "status.conditions" },
+};
+
+static void take_part(const struct object *old, struct draft *d, const char *path)
+{
+    const struct json *sent = json_at(d->doc, path);
+    struct json part = sent ? *sent : (struct json){ .type = JSON_NULL };
+    d->doc = json_clone(old->doc, d->arena);
+    if (sent)
+        json_put(d->arena, d->doc, path, part);
+    else
+        json_drop(d->doc, path);
+}
+
+static const struct json *container_named(const struct json *list, const char *name)
+{
+    json_each_item (list, c) {
+        if (str_equal(json_str(c, "name", ""), name))
+            return c;
+    }
+    return NULL;
+}
+
+/* pods/resize: resources and resizePolicy of containers that exist, nothing else. */
+static void take_resources(const struct object *old, struct draft *d)
+{
+    static const char *const lists[] = { "spec.containers", "spec.initContainers" };
+    static const char *const taken[] = { "resources", "resizePolicy" };
+    const struct json *sent = d->doc;
+    d->doc = json_clone(old->doc, d->arena);
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+        struct json *list = json_find(d->doc, lists[l]);
+        for (uint32_t i = 0; list && i < list->len; i++) {
+            struct json *c = &list->items[i];
+            const struct json *from =
+                container_named(json_at(sent, lists[l]), json_str(c, "name", ""));
+            for (size_t t = 0; from && t < ARRAY_LEN(taken); t++)
+                if (json_get(from, taken[t]))
+                    json_set_static(d->arena, c, taken[t], *json_get(from, taken[t]));
+        }
+    }
+}
+
+static void take_subresource(const char *subresource, const struct object *old, struct draft *d)
+{
+    if (strcmp(subresource, "status") == 0)
+        keep_all_but_status(old, d);
+    else if (strcmp(subresource, "resize") == 0)
+        take_resources(old, d);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (strcmp(d->resource->plural, parts[i].plural) == 0 &&
+            strcmp(subresource, parts[i].subresource) == 0)
+            take_part(old, d, parts[i].path);
+}
+
 static void take_over(const struct update_call *c, const struct object *old, struct draft *d)
 {
-    if (strcmp(c->subresource, "status") == 0)
-        keep_all_but_status(old, d);
-    else if (!*c->subresource && resource_has_status(d->resource))
+    if (*c->subresource)
+        take_subresource(c->subresource, old, d);
+    else if (resource_has_status(d->resource))
         keep_member(old, d, "status");
     object_meta_prepare_update(old, d);
     schema_default(d->resource, d->doc, d->arena);
 }
 
-int rest_update_object(const struct update_call *c, const struct object *old, struct draft *new_take,
-                  struct outcome *out, struct error *err)
+int rest_update_object(const struct update_call *c, const struct object *old,
+                       struct draft *new_take, struct outcome *out, struct error *err)
 {
     scoped(draft) struct draft *new = new_take;
     struct request *r = c->request;
