@@ -144,9 +144,12 @@ static void container_requests(struct json *pod_spec, const char *list, struct a
 
 static void host_ports(struct json *pod_spec, const char *list, struct arena *a)
 {
-    each_item_to_change(pod_spec, list,
-                        c) each_item_to_change(c, "ports", port) if (!json_int(port, "hostPort", 0))
-        json_set_static(a, port, "hostPort", json_int_value(json_int(port, "containerPort", 0)));
+    each_item_to_change(pod_spec, list, c) each_item_to_change(c, "ports", port)
+    {
+        int64_t number = json_int(port, "containerPort", 0);
+        if (number && !json_int(port, "hostPort", 0))
+            json_set_static(a, port, "hostPort", json_int_value(number));
+    }
 }
 
 static struct quantity container_quantity(const struct json *container, const char *kind,
@@ -228,9 +231,7 @@ static void pod_requests(struct json *spec, struct arena *a)
 
 void schema_defaults_pod(struct json *pod, struct arena *a)
 {
-    struct json *spec = json_find(pod, "spec");
-    if (!json_is(spec, JSON_OBJECT))
-        return;
+    struct json *spec = need_object(a, pod, "spec");
     set_if_unset(a, spec, "enableServiceLinks", json_bool_value(true));
     container_requests(spec, "containers", a);
     container_requests(spec, "initContainers", a);
