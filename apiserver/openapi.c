@@ -107,6 +107,22 @@ static void make_v2(struct buffer *out)
     openapi_types_deinit(&types);
 }
 
+#define GNOSTIC      "application/com.github.proto-openapi.spec.v2"
+#define GNOSTIC_TYPE GNOSTIC ".v1.0+protobuf"
+
+/* The v2 document in protobuf; false if it cannot be made, which would be our own fault. */
+static bool make_gnostic(struct buffer *out)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    scoped(buffer) struct buffer text = { 0 };
+    struct error err = { 0 };
+    make_v2(&text);
+    const struct json *doc = json_parse(buffer_bytes(&text), arena, NULL, &err);
+    if (doc)
+        openapi_encode_gnostic(doc, out);
+    return doc != NULL;
+}
+
 /* "/openapi/v3/apis/apps/v1" -> the row of apps/v1; NULL if it is not served. */
 static const struct api_group_version *group_version_of(const char *path)
 {
@@ -155,19 +171,25 @@ void openapi_serve(struct request *r, struct bytes path, struct bytes accept,
         answer(out, 404, "text/plain; charset=utf-8", &made);
         return;
     }
-    if (!accepts_json(accept)) {
+    bool is_gnostic = is_v2 && memmem(accept.data, accept.len, GNOSTIC, strlen(GNOSTIC));
+    if (!is_gnostic && !accepts_json(accept)) {
         buffer_add_str(&made, "only application/json is served here\n");
         answer(out, 406, "text/plain; charset=utf-8", &made);
         return;
     }
     char hash[ETAG_BYTES];
     hash_of(gv ? text + strlen(V3 "/") : text, hash);
-    out->etag = arena_printf(r->arena, "\"%s\"", hash);
+    out->etag = arena_printf(r->arena, "\"%s%s\"", hash, is_gnostic ? "P" : "");
     if (gv && r->query.len && query_get(r->query, "hash", 0, r->arena))
         out->cache_control = "public, immutable, max-age=31536000";
     if (etag_matches(if_none_match, out->etag)) {
         out->status = 304;
-        out->content_type = "application/json";
+        out->content_type = is_gnostic ? GNOSTIC_TYPE : "application/json";
+        return;
+    }
+    if (is_gnostic) {
+        ensure(make_gnostic(&made));
+        answer(out, 200, GNOSTIC_TYPE, &made);
         return;
     }
     if (is_index)

@@ -33,5 +33,8 @@ void openapi_print_types(enum openapi_version v, const struct openapi_types *t, 
 void openapi_print_paths(enum openapi_version v, const struct api_group_version *gv,
                          struct openapi_types *types, struct buffer *out);
 
+/* The protobuf form of a v2 document. */
+void openapi_encode_gnostic(const struct json *v2, struct buffer *out);
+
 /* Puts a comma unless OUT is at the start of an object or array. */
 void openapi_comma(struct buffer *out);
