@@ -162,9 +162,7 @@ static void drop_condition(struct json *status, const char *type)
 
 static void append_condition(struct arena *a, struct json *status, const struct condition *k)
 {
-    struct json *list = json_make(a, status, "conditions");
-    if (list->type != JSON_ARRAY)
-        *list = *json_new(a, JSON_ARRAY);
+    struct json *list = make_array(a, status, "conditions");
     struct json *v = json_new(a, JSON_OBJECT);
     json_put_str(a, v, "type", k->type);
     json_put_str(a, v, "status", k->status);
@@ -205,7 +203,7 @@ static bool has_deadline(const struct object *d)
 static void set_progressing(struct rollout *r, struct draft *d, const char *status,
                             const char *reason, const char *message)
 {
-    struct json *root = json_make(d->arena, d->doc, "status");
+    struct json *root = make_object(d->arena, d->doc, "status");
     set_condition(d->arena, root, condition_now(r, "Progressing", status, reason, message));
 }
 
@@ -231,7 +229,7 @@ static int write_set(struct rollout *r, int index, const struct draft *d, struct
 
 static void put_annotation(struct draft *d, const char *name, const char *value)
 {
-    struct json *list = json_make(d->arena, d->doc, "metadata.annotations");
+    struct json *list = make_object(d->arena, d->doc, "metadata.annotations");
     json_set(d->arena, list, name, json_string_value(d->arena, value));
 }
 
@@ -439,7 +437,7 @@ static struct draft *draft_set(struct rollout *r, const char *hash)
     json_put_str(a, d->doc, "metadata.namespace", deployment->key.ns);
     json_put_str(a, d->doc, "metadata.name", arena_printf(a, "%s-%s", deployment->key.name, hash));
     json_put_int(a, d->doc, "spec.replicas", new_size_of(r, 0));
-    put_count(a, json_make(a, d->doc, "spec"), "minReadySeconds",
+    put_count(a, make_object(a, d->doc, "spec"), "minReadySeconds",
               json_int(deployment->doc, "spec.minReadySeconds", 0));
     json_put(a, d->doc, "spec.selector",
              json_clone_value(json_at(deployment->doc, "spec.selector"), a));
@@ -900,10 +898,18 @@ static int64_t shrink_unhealthy(struct rollout *r, int64_t most, struct error *e
     return total;
 }
 
+/* A ReplicaSet that has just been told to shrink still counts the pods it is about to delete. */
+static int64_t count_staying(const struct rollout *r)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < r->sets.n; i++)
+        sum += least(status_of(r->sets.items[i], "availableReplicas"), wanted(r->sets.items[i]));
+    return sum;
+}
+
 static int64_t shrink_available(struct rollout *r, struct error *err)
 {
-    int64_t spare = sum_status(r, ALL_SETS, "availableReplicas") -
-                    (wanted(r->deployment) - max_unavailable(r->deployment));
+    int64_t spare = count_staying(r) - (wanted(r->deployment) - max_unavailable(r->deployment));
     int64_t total = 0;
     for (int i = 0; i < (int)r->sets.n && total < spare; i++) {
         int64_t size = wanted(r->sets.items[i]);

@@ -86,7 +86,7 @@ static void fill(const struct object *service, const struct json *subsets, bool 
         json_put(d->arena, d->doc, "subsets", json_clone_value(subsets, d->arena));
     struct json *annotations = json_find(d->doc, "metadata.annotations");
     if (cut)
-        json_set(d->arena, json_make(d->arena, d->doc, "metadata.annotations"), ANNOTATION_CUT,
+        json_set(d->arena, make_object(d->arena, d->doc, "metadata.annotations"), ANNOTATION_CUT,
                  json_string_value(d->arena, "truncated"));
     else if (annotations)
         json_remove(annotations, ANNOTATION_CUT);
