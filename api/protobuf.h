@@ -14,13 +14,14 @@
 #include "api/schema.h"
 
 #define PROTOBUF_MEDIA_TYPE "application/vnd.kubernetes.protobuf"
-#define PROTOBUF_DEPTH_MAX  100
 
-/* The document in an envelope, with its apiVersion and kind, as JSON would have said it: to be
- * shaped by schema_shape() like any other body.  ERR_BAD_REQUEST: not an envelope, a kind that is
- * not known, or damaged. */
-must_check struct json *protobuf_decode(struct bytes body, struct arena *a, struct error *err);
+/* The document in an envelope, as JSON would have said it: to be shaped by schema_shape() like any
+ * other body.  TYPE and KIND are what the caller expects; an envelope that names another kind gives
+ * a document with its apiVersion and kind alone, for the caller to refuse.  ERR_BAD_REQUEST: not an
+ * envelope, or damaged. */
+must_check struct json *protobuf_decode(const struct schema_type *type, const char *kind,
+                                        struct bytes data, struct arena *arena, struct error *err);
 
-/* The same document back as an envelope.  DOC has been completed (schema_complete) or not: both
- * give the same bytes. */
+/* The document as an envelope.  DOC may have been completed (schema_complete) or not: both give the
+ * same bytes. */
 void protobuf_encode(const struct schema_type *type, const struct json *doc, struct buffer *out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* protobuf.c - Kubernetes' protobuf form, decoded by the schema tables. */
+/* protobuf_decode.c - protobuf to trees. */
 #include "api/protobuf.h"
 
 #include "base/clock.h"
@@ -367,7 +367,9 @@ struct json *protobuf_decode(const struct schema_type *type, const char *kind, s
     struct decoder d = { .arena = arena, .err = err };
     struct small envelope, meta;
     if (data.len < 4 || memcmp(data.data, "k8s\0", 4) != 0) {
-        malformed(&d, "the body does not begin with the prefix of Kubernetes' protobuf form");
+        error_set(err, ERR_BAD_REQUEST,
+                  "provided data does not appear to be a protobuf message, expected prefix [107 56 "
+                  "115 0]");
         return NULL;
     }
     struct bytes unknown = { data.data + 4, data.len - 4 };
