@@ -112,7 +112,7 @@ static __int128 nano_of(const struct digits *d, int shift)
     __int128 whole = 0, fraction = 0, scale = 1;
     for (long i = 0; i < d->point; i++) {
         whole = whole * 10 + digit_at(d, i);
-        if (whole > VALUE_MAX)
+        if (whole > VALUE_MAX >> shift)
             return cap;
     }
     for (long i = 0; i < DIGITS_BEHIND; i++) {

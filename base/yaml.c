@@ -3,6 +3,7 @@
 #include "base/yaml.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <yaml.h>
 
 #include "base/hashmap.h"
@@ -113,6 +114,8 @@ static bool resolve_number(const char *text, struct json *out)
     if (!is_float(text))
         return false;
     double v = strtod(text, NULL);
+    if (!isfinite(v)) /* too large for a number: text, as in go-yaml */
+        return false;
     /* The way to JSON text and back makes an integer of 1.0. */
     if (v >= -9.2e18 && v <= 9.2e18 && v == (double)(int64_t)v)
         *out = json_int_value((int64_t)v);
