@@ -63,7 +63,8 @@ struct grpc_server_call; /* valid until finished by grpc_call_finish() */
 
 struct grpc_server_handler { /* one per method */
     const char *method; /* "/etcdserverpb.KV/Range" */
-    /* A new call; returns what the callbacks below get as STATE. */
+    /* A new call; returns what the callbacks below get as STATE.  No callback starts once the call is
+     * finished.  The message's bytes live for the callback. */
     void *(*open)(struct grpc_server_call *call, void *arg);
     void (*message)(struct grpc_server_call *call, struct bytes message, void *state);
     void (*half_close)(struct grpc_server_call *call, void *state); /* the client has sent all */
@@ -79,10 +80,12 @@ struct grpc_server_config {
 };
 struct grpc_server *grpc_server_start(const struct grpc_server_config *config, struct error *err);
 int grpc_server_port(const struct grpc_server *s);
+/* Closes all connections; returns once every call was finished. */
 void grpc_server_stop(struct grpc_server *s);
 const struct tls_peer *grpc_call_peer(struct grpc_server_call *call);
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);
 /* Threads: any. */
 void grpc_call_send(struct grpc_server_call *call, struct bytes message); /* copied */
 size_t grpc_call_queued_bytes(struct grpc_server_call *call);
+/* The last use of CALL, once and always; MESSAGE may be NULL. */
 void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message);

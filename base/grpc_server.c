@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * grpc_server.c - the server side: one loop thread over epoll owns every connection.
+ *
+ *     any thread --grpc_call_send/finish--> server->dirty --> loop thread --> nghttp2 --> socket
+ *
+ * A call has two holders, its user until grpc_call_finish() and its stream until that is closed; it
+ * is freed on the loop thread when both are through.
+ */
+#include "base/grpc.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/grpc_wire.h"
+#include "base/hashmap.h"
+#include "base/log.h"
+#include "base/socket.h"
+
+#define CONNECTIONS_MAX         16384
+#define STREAMS_PER_CONNECTION  4096
+#define STREAM_WINDOW_BYTES     (1024 * 1024)
+#define CONNECTION_WINDOW_BYTES (16 * 1024 * 1024)
+#define METADATA_BYTES_MAX      (32 * 1024)
+#define METADATA_MAX            64
+#define EVENTS_PER_TURN         256
+#define ACCEPTS_PER_TURN        64
+
+struct connection {
+    struct grpc_server *server;
+    struct grpc_link link;
+    struct arena *arena;
+    struct tls_peer peer;
+    bool knows_peer;
+    bool is_touched; /* has something to write, or to be closed for */
+    bool is_doomed;  /* closed at the end of the turn */
+    uint32_t events; /* what epoll watches for */
+    struct grpc_server_call *calls;
+    struct connection *prev, *next; /* server->connections */
+    struct connection *next_touched;
+};
+
+struct grpc_server_call {
+    struct grpc_server *server;
+    struct arena *arena;
+
+    /* guarded by server->lock */
+    struct grpc_outbox pending;
+    bool is_finished, is_dirty;
+    enum grpc_status status;
+    struct grpc_server_call *next_dirty;
+    atomic_size_t queued_bytes;
+
+    /* the loop's */
+    struct connection *connection; /* NULL once the stream is closed */
+    int32_t id;
+    const struct grpc_server_handler *handler;
+    void *state;
+    const char *method, *content_type, *message;
+    struct grpc_metadata metadata[METADATA_MAX];
+    size_t metadata_n, metadata_bytes;
+    struct tls_peer peer;
+    struct grpc_deframer deframer;
+    struct grpc_outbox sending;
+    bool is_open, has_head, has_half_closed, is_ending;
+    struct grpc_server_call *prev, *next; /* connection->calls */
+};
+
+struct grpc_server {
+    struct hashmap handlers;
+    struct grpc_server_handler *handler_list;
+    void *arg;
+    struct tls *tls;
+    int port, listen_fd, epoll_fd, wake_fd;
+    pthread_t thread;
+
+    /* the loop's */
+    struct connection *connections, *touched;
+    size_t connections_n, calls_n;
+    bool is_accepting;
+
+    pthread_mutex_t lock; /* guards what follows and the upper part of each call */
+    struct grpc_server_call *dirty, *dirty_tail;
+    bool is_stopping;
+};
+
+/* What epoll says about the two descriptors that are no connection. */
+static char listener_tag, wake_tag;
+
+/* ---- calls ---- */
+
+static void call_free(struct grpc_server_call *call)
+{
+    call->server->calls_n--;
+    grpc_outbox_deinit(&call->pending);
+    grpc_outbox_deinit(&call->sending);
+    grpc_deframer_deinit(&call->deframer);
+    arena_free(call->arena);
+    free(call);
+}
+
+/* Lets the loop write to the connection at the end of its turn. */
+static void touch(struct connection *c)
+{
+    if (c->is_touched)
+        return;
+    c->is_touched = true;
+    c->next_touched = c->server->touched;
+    c->server->touched = c;
+}
+
+static struct grpc_server_call *call_new(struct connection *c, int32_t id)
+{
+    struct grpc_server_call *call = xcalloc(1, sizeof(*call));
+    call->server = c->server;
+    call->arena = arena_new_sized(1024);
+    call->connection = c;
+    call->id = id;
+    call->next = c->calls;
+    if (c->calls)
+        c->calls->prev = call;
+    c->calls = call;
+    c->server->calls_n++;
+    return call;
+}
+
+/* From then on the user's state may be gone: no callback runs any more. */
+static bool is_finished(struct grpc_server_call *call)
+{
+    pthread_mutex_lock(&call->server->lock);
+    bool finished = call->is_finished;
+    pthread_mutex_unlock(&call->server->lock);
+    return finished;
+}
+
+/* The stream is over, in whatever way. */
+static void call_detach(struct grpc_server_call *call)
+{
+    if (call->prev)
+        call->prev->next = call->next;
+    else
+        call->connection->calls = call->next;
+    if (call->next)
+        call->next->prev = call->prev;
+    call->connection = NULL;
+    pthread_mutex_lock(&call->server->lock);
+    bool finished = call->is_finished, is_dirty = call->is_dirty;
+    pthread_mutex_unlock(&call->server->lock);
+    if (!call->is_open) {
+        call_free(call); /* it never reached a handler */
+        return;
+    }
+    if (!finished && call->handler->close)
+        call->handler->close(call, call->state);
+    else if (finished && !is_dirty)
+        call_free(call);
+}
+
+static ssize_t read_outbox(nghttp2_session *session, int32_t id, uint8_t *buf, size_t n,
+                           uint32_t *data_flags, nghttp2_data_source *source, void *user_data);
+
+static void send_head(struct grpc_server_call *call)
+{
+    if (call->has_head)
+        return;
+    call->has_head = true;
+    nghttp2_nv headers[] = { grpc_header(":status", "200"),
+                             grpc_header("content-type", "application/grpc") };
+    nghttp2_data_provider body = { .read_callback = read_outbox };
+    nghttp2_submit_response(call->connection->link.session, call->id, headers, ARRAY_LEN(headers),
+                            &body);
+}
+
+/* The trailers' two fields; TEXT has room for the number. */
+static size_t trailer_fields(struct grpc_server_call *call, char text[8], nghttp2_nv out[2])
+{
+    snprintf(text, 8, "%d", call->status);
+    size_t n = 0;
+    out[n++] = grpc_header("grpc-status", text);
+    if (!str_empty(call->message))
+        out[n++] = grpc_header("grpc-message", grpc_message_encode(call->message, call->arena));
+    return n;
+}
+
+/* An end without any message before it is one header block. */
+static void send_end_alone(struct grpc_server_call *call)
+{
+    call->has_head = true;
+    char text[8];
+    nghttp2_nv headers[4] = { grpc_header(":status", "200"),
+                              grpc_header("content-type", "application/grpc") };
+    size_t n = 2 + trailer_fields(call, text, headers + 2);
+    nghttp2_submit_response(call->connection->link.session, call->id, headers, n, NULL);
+}
+
+static ssize_t read_outbox(nghttp2_session *session, int32_t id, uint8_t *buf, size_t n,
+                           uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
+{
+    (void)source, (void)user_data;
+    struct grpc_server_call *call = nghttp2_session_get_stream_user_data(session, id);
+    if (!call)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    size_t got = grpc_outbox_read(&call->sending, buf, n);
+    atomic_fetch_sub(&call->queued_bytes, got);
+    if (!call->sending.head && call->is_ending) {
+        *data_flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        char text[8];
+        nghttp2_nv trailers[2];
+        size_t trailers_n = trailer_fields(call, text, trailers);
+        nghttp2_submit_trailer(session, id, trailers, trailers_n);
+    } else if (got == 0) {
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    return (ssize_t)got;
+}
+
+/* Carries out what has been asked for CALL since the last look. */
+static void attend(struct grpc_server_call *call)
+{
+    pthread_mutex_lock(&call->server->lock);
+    call->is_dirty = false;
+    grpc_outbox_move(&call->sending, &call->pending);
+    call->is_ending = call->is_finished;
+    pthread_mutex_unlock(&call->server->lock);
+    if (!call->connection) {
+        if (call->is_ending)
+            call_free(call);
+        return;
+    }
+    touch(call->connection);
+    if (call->is_ending && !call->has_head && !call->sending.head) {
+        send_end_alone(call);
+        return;
+    }
+    if (!call->has_head)
+        send_head(call);
+    else
+        nghttp2_session_resume_data(call->connection->link.session, call->id);
+}
+
+static void attend_all(struct grpc_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct grpc_server_call *call = s->dirty;
+    s->dirty = s->dirty_tail = NULL;
+    pthread_mutex_unlock(&s->lock);
+    while (call) {
+        struct grpc_server_call *next = call->next_dirty;
+        attend(call);
+        call = next;
+    }
+}
+
+/* ---- what nghttp2 tells ---- */
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct connection *c = user_data;
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    struct grpc_server_call *call = call_new(c, frame->hd.stream_id);
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *user_data)
+{
+    (void)flags, (void)user_data;
+    struct grpc_server_call *call =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (!call || call->is_open)
+        return 0; /* trailers of a request mean nothing here */
+    call->metadata_bytes += name_len + value_len;
+    if (call->metadata_bytes > METADATA_BYTES_MAX || call->metadata_n == METADATA_MAX)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
+    const char *n = arena_strndup(call->arena, (const char *)name, name_len);
+    const char *v = arena_strndup(call->arena, (const char *)value, value_len);
+    if (str_equal(n, ":path"))
+        call->method = v;
+    else if (str_equal(n, "content-type"))
+        call->content_type = v;
+    else if (n[0] != ':')
+        call->metadata[call->metadata_n++] = (struct grpc_metadata){ n, v };
+    return 0;
+}
+
+static void refuse_http(struct grpc_server_call *call, const char *status)
+{
+    nghttp2_nv header = grpc_header(":status", status);
+    nghttp2_submit_response(call->connection->link.session, call->id, &header, 1, NULL);
+}
+
+/* All headers of a request are there: finds its handler. */
+static void call_open(struct grpc_server_call *call)
+{
+    struct connection *c = call->connection;
+    struct grpc_server *s = c->server;
+    if (!call->content_type || !str_has_prefix(call->content_type, "application/grpc")) {
+        refuse_http(call, "415");
+        return;
+    }
+    call->handler = hashmap_get(&s->handlers, bytes_of(call->method));
+    if (!call->handler) {
+        call->status = GRPC_UNIMPLEMENTED;
+        call->message =
+            arena_printf(call->arena, "unknown method %s", call->method ? call->method : "");
+        send_end_alone(call);
+        return;
+    }
+    if (!c->knows_peer) {
+        transport_peer(c->link.transport, c->arena, &c->peer);
+        c->knows_peer = true;
+    }
+    tls_peer_copy(call->arena, &c->peer, &call->peer); /* a call may outlive its connection */
+    call->is_open = true;
+    call->state = call->handler->open(call, s->arg);
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    (void)user_data;
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+        return 0;
+    struct grpc_server_call *call =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (!call)
+        return 0;
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        call_open(call);
+    if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) || call->has_half_closed)
+        return 0;
+    call->has_half_closed = true;
+    if (call->is_open && call->handler->half_close && !is_finished(call))
+        call->handler->half_close(call, call->state);
+    return 0;
+}
+
+static void on_message(struct bytes message, void *arg)
+{
+    struct grpc_server_call *call = arg;
+    if (call->handler->message && !is_finished(call))
+        call->handler->message(call, message, call->state);
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                   size_t len, void *user_data)
+{
+    (void)flags, (void)user_data;
+    struct grpc_server_call *call = nghttp2_session_get_stream_user_data(session, id);
+    struct error err = { 0 };
+    if (!call || !call->is_open ||
+        grpc_deframe(&call->deframer, (struct bytes){ (const char *)data, len }, on_message, call,
+                     &err) == 0)
+        return 0;
+    log_debug("grpc", "%s: %s", call->method, err.message);
+    nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id,
+                              err.code == ERR_TOO_LARGE ? NGHTTP2_ENHANCE_YOUR_CALM
+                                                        : NGHTTP2_PROTOCOL_ERROR);
+    return 0;
+}
+
+/* A client that is still sending when we have answered shall stop. */
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    (void)user_data;
+    if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        return 0;
+    struct grpc_server_call *call =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (call && !call->has_half_closed)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_code,
+                           void *user_data)
+{
+    (void)error_code, (void)user_data;
+    struct grpc_server_call *call = nghttp2_session_get_stream_user_data(session, id);
+    if (call)
+        call_detach(call);
+    return 0;
+}
+
+static nghttp2_session *session_new(struct connection *c)
+{
+    nghttp2_session_callbacks *callbacks;
+    ensure(nghttp2_session_callbacks_new(&callbacks) == 0);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session *session;
+    ensure(nghttp2_session_server_new(&session, callbacks, c) == 0);
+    nghttp2_session_callbacks_del(callbacks);
+    const nghttp2_settings_entry settings[] = {
+        { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_PER_CONNECTION },
+        { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES },
+        { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, METADATA_BYTES_MAX },
+    };
+    nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings));
+    nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW_BYTES);
+    return session;
+}
+
+/* ---- connections ---- */
+
+static void connection_watch(struct connection *c)
+{
+    short events = transport_events(c->link.transport, grpc_link_wants_write(&c->link));
+    uint32_t wanted = EPOLLIN | (events & POLLOUT ? EPOLLOUT : 0);
+    if (wanted == c->events)
+        return;
+    struct epoll_event e = { .events = wanted, .data.ptr = c };
+    int op = c->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    c->events = wanted;
+    if (epoll_ctl(c->server->epoll_fd, op, transport_fd(c->link.transport), &e) < 0)
+        c->is_doomed = true;
+}
+
+static void connection_new(struct grpc_server *s, int fd)
+{
+    struct connection *c = xcalloc(1, sizeof(*c));
+    socket_tune(fd);
+    c->server = s;
+    c->arena = arena_new_sized(256);
+    c->link.transport = transport_server_take(fd, s->tls);
+    c->link.session = session_new(c);
+    c->next = s->connections;
+    if (s->connections)
+        s->connections->prev = c;
+    s->connections = c;
+    s->connections_n++;
+    touch(c);
+}
+
+static void connection_free(struct connection *c)
+{
+    struct grpc_server *s = c->server;
+    while (c->calls) {
+        nghttp2_session_set_stream_user_data(c->link.session, c->calls->id, NULL);
+        call_detach(c->calls);
+    }
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->connections = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    s->connections_n--;
+    grpc_link_deinit(&c->link);
+    arena_free(c->arena);
+    free(c);
+}
+
+static void connection_read(struct connection *c)
+{
+    struct error err = { 0 };
+    if (grpc_link_read(&c->link, &err) < 0)
+        c->is_doomed = true;
+    touch(c);
+}
+
+/* The end of a turn: each connection that has something to say says it in one go. */
+static void flush_touched(struct grpc_server *s)
+{
+    while (s->touched) {
+        struct connection *c = s->touched;
+        s->touched = c->next_touched;
+        c->is_touched = false;
+        struct error err = { 0 };
+        if (!c->is_doomed && grpc_link_write(&c->link, &err) < 0)
+            c->is_doomed = true;
+        if (!c->is_doomed)
+            connection_watch(c);
+        if (c->is_doomed && !c->is_touched)
+            connection_free(c);
+    }
+}
+
+static void accept_some(struct grpc_server *s)
+{
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
+            /* Out of descriptors: stop listening until a connection has gone. */
+            log_warn("grpc", "accept: %s", strerror(errno));
+            epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
+            s->is_accepting = false;
+        }
+        if (fd < 0)
+            return;
+        if (s->connections_n >= CONNECTIONS_MAX)
+            close(fd);
+        else
+            connection_new(s, fd);
+    }
+}
+
+/* ---- the loop ---- */
+
+static void listen_again(struct grpc_server *s)
+{
+    struct epoll_event e = { .events = EPOLLIN, .data.ptr = &listener_tag };
+    s->is_accepting = epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->listen_fd, &e) == 0;
+}
+
+static void turn(struct grpc_server *s, int timeout_ms)
+{
+    struct epoll_event events[EVENTS_PER_TURN];
+    size_t before = s->connections_n;
+    int n = epoll_wait(s->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
+    for (int i = 0; i < n; i++) {
+        void *tag = events[i].data.ptr;
+        eventfd_t ignored;
+        if (tag == &listener_tag)
+            accept_some(s);
+        else if (tag == &wake_tag)
+            eventfd_read(s->wake_fd, &ignored);
+        else if (events[i].events & ~(uint32_t)EPOLLOUT)
+            connection_read(tag);
+        else
+            touch(tag);
+    }
+    attend_all(s);
+    flush_touched(s);
+    if (!s->is_accepting && s->listen_fd >= 0 && s->connections_n < before)
+        listen_again(s);
+}
+
+static bool is_stopping(struct grpc_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool stopping = s->is_stopping;
+    pthread_mutex_unlock(&s->lock);
+    return stopping;
+}
+
+/* Closes every connection and waits for the users of calls that are still out. */
+static void drain(struct grpc_server *s)
+{
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
+    close(s->listen_fd);
+    s->listen_fd = -1;
+    for (struct connection *c = s->connections; c; c = c->next) {
+        nghttp2_session_terminate_session(c->link.session, NGHTTP2_NO_ERROR);
+        touch(c);
+    }
+    flush_touched(s);
+    for (struct connection *c = s->connections; c; c = c->next) {
+        c->is_doomed = true;
+        touch(c);
+    }
+    flush_touched(s);
+    while (s->calls_n > 0)
+        turn(s, -1);
+}
+
+static void *loop_thread(void *arg)
+{
+    struct grpc_server *s = arg;
+    while (!is_stopping(s))
+        turn(s, -1);
+    drain(s);
+    return NULL;
+}
+
+struct grpc_server *grpc_server_start(const struct grpc_server_config *config, struct error *err)
+{
+    int port = config->port;
+    int fd = socket_listen(config->bind_address, &port, err);
+    if (fd < 0)
+        return NULL;
+    ignore_sigpipe();
+    struct grpc_server *s = xcalloc(1, sizeof(*s));
+    s->port = port;
+    s->listen_fd = fd;
+    s->arg = config->arg;
+    s->tls = tls_ref(config->tls);
+    s->handler_list = xcalloc(config->handlers_n + 1, sizeof(*s->handler_list));
+    for (size_t i = 0; i < config->handlers_n; i++) {
+        s->handler_list[i] = config->handlers[i];
+        hashmap_put(&s->handlers, bytes_of(config->handlers[i].method), &s->handler_list[i]);
+    }
+    pthread_mutex_init(&s->lock, NULL);
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    ensure(s->epoll_fd >= 0 && s->wake_fd >= 0);
+    struct epoll_event e = { .events = EPOLLIN, .data.ptr = &wake_tag };
+    ensure(epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->wake_fd, &e) == 0);
+    listen_again(s);
+    ensure(s->is_accepting && pthread_create(&s->thread, NULL, loop_thread, s) == 0);
+    return s;
+}
+
+int grpc_server_port(const struct grpc_server *s)
+{
+    return s->port;
+}
+
+void grpc_server_stop(struct grpc_server *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->is_stopping = true;
+    eventfd_write(s->wake_fd, 1);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    /* Whoever finished the last call may still be holding the lock. */
+    pthread_mutex_lock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_destroy(&s->lock);
+    hashmap_deinit(&s->handlers);
+    free(s->handler_list);
+    tls_unref(s->tls);
+    close(s->epoll_fd);
+    close(s->wake_fd);
+    free(s);
+}
+
+/* ---- users of calls ---- */
+
+const struct tls_peer *grpc_call_peer(struct grpc_server_call *call)
+{
+    return &call->peer;
+}
+
+const char *grpc_call_metadata(struct grpc_server_call *call, const char *name)
+{
+    for (size_t i = 0; i < call->metadata_n; i++) {
+        if (str_equal(call->metadata[i].name, name))
+            return call->metadata[i].value;
+    }
+    return NULL;
+}
+
+/* Under the server's lock. */
+static void mark_dirty(struct grpc_server_call *call)
+{
+    struct grpc_server *s = call->server;
+    if (call->is_dirty)
+        return;
+    call->is_dirty = true;
+    call->next_dirty = NULL;
+    if (s->dirty_tail)
+        s->dirty_tail->next_dirty = call;
+    else
+        s->dirty = call;
+    s->dirty_tail = call;
+    if (s->dirty == call)
+        eventfd_write(s->wake_fd, 1);
+}
+
+void grpc_call_send(struct grpc_server_call *call, struct bytes message)
+{
+    struct grpc_outbox one = { 0 };
+    grpc_outbox_add(&one, message);
+    atomic_fetch_add(&call->queued_bytes, message.len + GRPC_FRAME_HEADER_BYTES);
+    pthread_mutex_lock(&call->server->lock);
+    ensure(!call->is_finished);
+    grpc_outbox_move(&call->pending, &one);
+    mark_dirty(call);
+    pthread_mutex_unlock(&call->server->lock);
+}
+
+size_t grpc_call_queued_bytes(struct grpc_server_call *call)
+{
+    return atomic_load(&call->queued_bytes);
+}
+
+void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message)
+{
+    struct grpc_server *s = call->server;
+    pthread_mutex_lock(&s->lock);
+    ensure(!call->is_finished);
+    call->is_finished = true;
+    call->status = status;
+    /* The call's arena is its user's until now and the loop's from here on. */
+    call->message = arena_strdup(call->arena, message);
+    mark_dirty(call);
+    pthread_mutex_unlock(&s->lock);
+}

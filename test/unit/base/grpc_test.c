@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* grpc_test.c - our gRPC client against our gRPC server, over real sockets. */
+#include "base/grpc.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <unistd.h>
+
+#include "test/unit/base/net_fixture.h"
+
+struct server {
+    struct net_fixture *fixture;
+    struct grpc_server *grpc;
+    struct grpc_channel *channel;
+    char target[64];
+    sem_t has_call, has_closed;
+    struct grpc_server_call *parked;
+    pthread_t worker;
+    atomic_int closed;
+};
+
+static void *open_call(struct grpc_server_call *call, void *arg)
+{
+    (void)call;
+    return arg;
+}
+
+/* Answers with what it got. */
+static void echo_message(struct grpc_server_call *call, struct bytes message, void *state)
+{
+    (void)state;
+    grpc_call_send(call, message);
+}
+
+static void echo_end(struct grpc_server_call *call, void *state)
+{
+    (void)state;
+    grpc_call_finish(call, GRPC_OK, NULL);
+}
+
+static void just_finish(struct grpc_server_call *call, void *state)
+{
+    struct server *s = state;
+    atomic_fetch_add(&s->closed, 1);
+    grpc_call_finish(call, GRPC_CANCELLED, "gone");
+    sem_post(&s->has_closed);
+}
+
+static void *fail_open(struct grpc_server_call *call, void *arg)
+{
+    grpc_call_finish(call, GRPC_NOT_FOUND, "no \"key\" 100% h\xc3\xa9re\n");
+    return arg;
+}
+
+static void describe_end(struct grpc_server_call *call, void *state)
+{
+    (void)state;
+    const struct tls_peer *peer = grpc_call_peer(call);
+    const char *token = grpc_call_metadata(call, "token");
+    char text[200];
+    int n =
+        snprintf(text, sizeof(text), "%s %zu %s", peer->common_name ? peer->common_name : "nobody",
+                 peer->organizations_n, token ? token : "-");
+    grpc_call_send(call, (struct bytes){ text, (size_t)n });
+    grpc_call_finish(call, GRPC_OK, NULL);
+}
+
+static void park(struct grpc_server_call *call, void *state)
+{
+    struct server *s = state;
+    s->parked = call;
+    sem_post(&s->has_call);
+}
+
+static void *work(void *arg)
+{
+    struct grpc_server_call *call = arg;
+    grpc_call_send(call, BYTES("from a worker"));
+    grpc_call_finish(call, GRPC_OK, NULL);
+    return NULL;
+}
+
+static void to_worker(struct grpc_server_call *call, void *state)
+{
+    (void)state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, work, call), 0);
+    pthread_detach(thread);
+}
+
+static const struct grpc_server_handler handlers[] = {
+    { "/test/Echo", open_call, echo_message, echo_end, just_finish },
+    { "/test/Fail", fail_open, NULL, NULL, NULL },
+    { "/test/Describe", open_call, NULL, describe_end, just_finish },
+    { "/test/Park", open_call, NULL, park, just_finish },
+    { "/test/Worker", open_call, NULL, to_worker, just_finish },
+};
+
+static void start(struct server *s, struct tls *tls, int port)
+{
+    struct error err = { 0 };
+    s->grpc = grpc_server_start(&(struct grpc_server_config){ .bind_address = "127.0.0.1",
+                                                              .port = port,
+                                                              .tls = tls,
+                                                              .handlers = handlers,
+                                                              .handlers_n = ARRAY_LEN(handlers),
+                                                              .arg = s },
+                                &err);
+    if (!s->grpc)
+        fail_msg("%s", err.message);
+    snprintf(s->target, sizeof(s->target), "127.0.0.1:%d", grpc_server_port(s->grpc));
+}
+
+static int set_up(void **state)
+{
+    struct server *s = xcalloc(1, sizeof(*s));
+    struct error err = { 0 };
+    s->fixture = fixture_new();
+    sem_init(&s->has_call, 0, 0);
+    sem_init(&s->has_closed, 0, 0);
+    scoped(tls) struct tls *server = fixture_server_tls(s->fixture);
+    start(s, server, 0);
+    struct tls_client_config config = fixture_client_config(s->fixture);
+    scoped(tls) struct tls *client = tls_client_new(&config, &err);
+    s->channel = grpc_channel_new(s->target, client, &err);
+    assert_non_null(s->channel);
+    *state = s;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct server *s = *state;
+    grpc_channel_free(s->channel);
+    grpc_server_stop(s->grpc);
+    fixture_free(s->fixture);
+    free(s);
+    return 0;
+}
+
+static void a_message_of_any_size_comes_back(void **state)
+{
+    struct server *s = *state;
+    static const size_t sizes[] = { 0, 1, 16379, 16384, 100000, 5000000, GRPC_MESSAGE_BYTES_MAX };
+    char *data = xmalloc(GRPC_MESSAGE_BYTES_MAX);
+    for (size_t i = 0; i < GRPC_MESSAGE_BYTES_MAX; i++)
+        data[i] = (char)(i % 251);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct error err = { 0 };
+        struct bytes out;
+        enum grpc_status status;
+        if (grpc_unary(s->channel, "/test/Echo", (struct bytes){ data, sizes[i] }, NULL,
+                       s->fixture->arena, &out, &status, &err) < 0)
+            fail_msg("%s", err.message);
+        assert_int_equal(status, GRPC_OK);
+        assert_true(bytes_equal(out, (struct bytes){ data, sizes[i] }));
+    }
+    free(data);
+}
+
+static void a_message_over_the_limit_is_refused_before_it_is_sent(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    char *data = xcalloc(1, GRPC_MESSAGE_BYTES_MAX + 1);
+    assert_int_equal(grpc_unary(s->channel, "/test/Echo",
+                                (struct bytes){ data, GRPC_MESSAGE_BYTES_MAX + 1 }, NULL,
+                                s->fixture->arena, &out, NULL, &err),
+                     -1);
+    assert_int_equal(err.code, ERR_TOO_LARGE);
+    free(data);
+}
+
+static void a_failure_carries_its_status_and_any_text(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    enum grpc_status status;
+    assert_int_equal(grpc_unary(s->channel, "/test/Fail", BYTES("x"), NULL, s->fixture->arena, &out,
+                                &status, &err),
+                     -1);
+    assert_int_equal(status, GRPC_NOT_FOUND);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_string_equal(err.message, "no \"key\" 100% h\xc3\xa9re\n");
+}
+
+static void an_unknown_method_is_unimplemented(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    enum grpc_status status;
+    assert_int_equal(grpc_unary(s->channel, "/test/None", BYTES("x"), NULL, s->fixture->arena, &out,
+                                &status, &err),
+                     -1);
+    assert_int_equal(status, GRPC_UNIMPLEMENTED);
+}
+
+static void the_server_knows_the_client_and_its_metadata(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    struct grpc_metadata metadata = { "token", "secret" };
+    assert_int_equal(
+        grpc_unary(s->channel, "/test/Describe", BYTES(""),
+                   &(struct grpc_call_options){ .metadata = &metadata, .metadata_n = 1 },
+                   s->fixture->arena, &out, NULL, &err),
+        0);
+    assert_true(bytes_equal_str(out, "admin 2 secret"));
+}
+
+static void a_deadline_ends_the_call_on_both_sides(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    enum grpc_status status;
+    assert_int_equal(grpc_unary(s->channel, "/test/Park", BYTES("x"),
+                                &(struct grpc_call_options){ .timeout_ms = 50 }, s->fixture->arena,
+                                &out, &status, &err),
+                     -1);
+    assert_int_equal(status, GRPC_DEADLINE_EXCEEDED);
+    assert_int_equal(err.code, ERR_TIMEOUT);
+    sem_wait(&s->has_closed);
+}
+
+static void a_stream_goes_both_ways(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    struct grpc_stream *stream = grpc_stream_open(s->channel, "/test/Echo", NULL, &err);
+    for (int i = 0; i < 100; i++) {
+        char text[16];
+        int n = snprintf(text, sizeof(text), "m%d", i);
+        assert_int_equal(grpc_stream_send(stream, (struct bytes){ text, (size_t)n }, &err), 0);
+        assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), 1);
+        assert_true(bytes_equal_str(out, text));
+    }
+    grpc_stream_end_send(stream);
+    assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), 0);
+    assert_int_equal(grpc_stream_status(stream), GRPC_OK);
+    grpc_stream_close(stream);
+}
+
+static void *cancel_it(void *arg)
+{
+    grpc_stream_cancel(arg);
+    return NULL;
+}
+
+static void canceling_wakes_the_receiver_and_tells_the_server(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    struct grpc_stream *stream = grpc_stream_open(s->channel, "/test/Echo", NULL, &err);
+    assert_int_equal(grpc_stream_send(stream, BYTES("x"), &err), 0);
+    assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), 1);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, cancel_it, stream), 0);
+    assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), -1);
+    assert_int_equal(err.code, ERR_CANCELED);
+    pthread_join(thread, NULL);
+    grpc_stream_close(stream);
+    sem_wait(&s->has_closed);
+}
+
+static void a_slow_receiver_holds_the_server_back_and_loses_nothing(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    scoped(arena) struct arena *a = arena_new();
+    struct bytes out;
+    struct grpc_stream *stream = grpc_stream_open(s->channel, "/test/Park", NULL, &err);
+    grpc_stream_end_send(stream);
+    sem_wait(&s->has_call);
+    size_t size = 1000000;
+    char *data = xcalloc(1, size);
+    for (int i = 0; i < 64; i++) {
+        data[0] = (char)i;
+        grpc_call_send(s->parked, (struct bytes){ data, size });
+    }
+    usleep(200000); /* as much as will go is on its way; the rest must not be */
+    assert_true(grpc_call_queued_bytes(s->parked) > 30 * size);
+    grpc_call_finish(s->parked, GRPC_OK, NULL);
+    for (int i = 0; i < 64; i++) {
+        assert_int_equal(grpc_stream_receive(stream, a, &out, &err), 1);
+        assert_int_equal(out.len, size);
+        assert_int_equal(out.data[0], i);
+        arena_reset(a);
+    }
+    assert_int_equal(grpc_stream_receive(stream, a, &out, &err), 0);
+    grpc_stream_close(stream);
+    free(data);
+}
+
+struct caller {
+    struct server *s;
+    int failures;
+};
+
+static void *call_often(void *arg)
+{
+    struct caller *c = arg;
+    for (int i = 0; i < 300; i++) {
+        scoped(arena) struct arena *a = arena_new();
+        struct error err = { 0 };
+        struct bytes out;
+        bool to_worker = i % 3 == 0;
+        if (grpc_unary(c->s->channel, to_worker ? "/test/Worker" : "/test/Echo", BYTES("hello"),
+                       NULL, a, &out, NULL, &err) < 0 ||
+            !bytes_equal_str(out, to_worker ? "from a worker" : "hello"))
+            c->failures++;
+    }
+    return NULL;
+}
+
+static void many_threads_share_one_channel(void **state)
+{
+    pthread_t threads[8];
+    struct caller callers[8];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        callers[i] = (struct caller){ *state, 0 };
+        assert_int_equal(pthread_create(&threads[i], NULL, call_often, &callers[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(callers[i].failures, 0);
+    }
+}
+
+static void a_lost_connection_fails_its_calls_and_is_made_anew(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    enum grpc_status status;
+    int port = grpc_server_port(s->grpc);
+    struct grpc_stream *stream = grpc_stream_open(s->channel, "/test/Echo", NULL, &err);
+    assert_int_equal(grpc_stream_send(stream, BYTES("x"), &err), 0);
+    assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), 1);
+    grpc_server_stop(s->grpc);
+    assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), -1);
+    grpc_stream_close(stream);
+    while (grpc_unary(s->channel, "/test/Echo", BYTES("x"), NULL, s->fixture->arena, &out, &status,
+                      &err) == 0)
+        ;
+    assert_int_equal(status, GRPC_UNAVAILABLE);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+
+    scoped(tls) struct tls *tls = fixture_server_tls(s->fixture);
+    start(s, tls, port);
+    assert_int_equal(
+        grpc_unary(s->channel, "/test/Echo", BYTES("x"), NULL, s->fixture->arena, &out, NULL, &err),
+        0);
+}
+
+static void garbage_and_plain_text_do_not_harm_the_server(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    scoped(tls) struct tls *tls =
+        tls_client_new(&(struct tls_client_config){ .ca_pem = s->fixture->ca }, &err);
+    for (int i = 0; i < 4; i++) {
+        scoped(stream) struct stream *stream =
+            stream_dial(s->target, i % 2 ? tls : NULL, 5000, &err);
+        scoped(buffer) struct buffer b = { 0 };
+        const char *text = i < 2 ? "GET / HTTP/1.1\r\n\r\n"
+                                 : "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\1\1\1\1\1\1\1";
+        assert_int_equal(stream_write(stream, text, strlen(text), &err), 0);
+        assert_false(read_until(stream, &b, "never"));
+    }
+    assert_int_equal(
+        grpc_unary(s->channel, "/test/Echo", BYTES("x"), NULL, s->fixture->arena, &out, NULL, &err),
+        0);
+}
+
+static void nobody_there_is_unavailable(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    scoped(arena) struct arena *a = arena_new();
+    struct bytes out;
+    enum grpc_status status;
+    struct grpc_channel *c = grpc_channel_new("unix:/tmp/there-is-no-such-socket", NULL, &err);
+    assert_int_equal(grpc_unary(c, "/test/Echo", BYTES("x"), NULL, a, &out, &status, &err), -1);
+    assert_int_equal(status, GRPC_UNAVAILABLE);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    grpc_channel_free(c);
+    assert_null(grpc_channel_new("no-port", NULL, &err));
+}
+
+static void a_unix_socket_without_tls_works_too(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    scoped(arena) struct arena *a = arena_new();
+    struct bytes out;
+    char *address = arena_printf(a, "unix:/tmp/coracle-grpc-test-%d.sock", (int)getpid());
+    struct server s = { 0 };
+    sem_init(&s.has_closed, 0, 0);
+    struct grpc_server *server =
+        grpc_server_start(&(struct grpc_server_config){ .bind_address = address,
+                                                        .handlers = handlers,
+                                                        .handlers_n = ARRAY_LEN(handlers),
+                                                        .arg = &s },
+                          &err);
+    assert_non_null(server);
+    struct grpc_channel *c = grpc_channel_new(address, NULL, &err);
+    assert_int_equal(grpc_unary(c, "/test/Describe", BYTES("x"), NULL, a, &out, NULL, &err), 0);
+    assert_true(bytes_equal_str(out, "nobody 0 -"));
+    grpc_channel_free(c);
+    grpc_server_stop(server);
+    unlink(address + strlen("unix:"));
+}
+
+#define SERVER_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SERVER_TEST(a_message_of_any_size_comes_back),
+        SERVER_TEST(a_message_over_the_limit_is_refused_before_it_is_sent),
+        SERVER_TEST(a_failure_carries_its_status_and_any_text),
+        SERVER_TEST(an_unknown_method_is_unimplemented),
+        SERVER_TEST(the_server_knows_the_client_and_its_metadata),
+        SERVER_TEST(a_deadline_ends_the_call_on_both_sides),
+        SERVER_TEST(a_stream_goes_both_ways),
+        SERVER_TEST(canceling_wakes_the_receiver_and_tells_the_server),
+        SERVER_TEST(a_slow_receiver_holds_the_server_back_and_loses_nothing),
+        SERVER_TEST(many_threads_share_one_channel),
+        SERVER_TEST(a_lost_connection_fails_its_calls_and_is_made_anew),
+        SERVER_TEST(garbage_and_plain_text_do_not_harm_the_server),
+        cmocka_unit_test(nobody_there_is_unavailable),
+        cmocka_unit_test(a_unix_socket_without_tls_works_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
