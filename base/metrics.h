@@ -18,6 +18,7 @@
 
 struct metric;
 
+/* NAME, HELP, LABELS (ends with NULL; NULL for none) and BUCKETS are kept, not copied. */
 struct metric *metric_counter(const char *name, const char *help, const char *const *labels);
 struct metric *metric_gauge(const char *name, const char *help, const char *const *labels);
 struct metric *metric_histogram(const char *name, const char *help, const char *const *labels,

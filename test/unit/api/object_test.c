@@ -2,6 +2,10 @@
 /* object_test.c - objects and drafts. */
 #include "api/object.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -157,6 +161,25 @@ static void the_transition_time_moves_only_with_the_status(void **state)
     assert_int_equal(json_len(d->doc, "status.conditions"), 2);
 }
 
+#ifdef CORACLE_DEBUG
+static void a_write_to_a_shared_object_is_found(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        fclose(stderr);
+        signal(SIGABRT, SIG_DFL);
+        struct object *o = pod(1);
+        ((struct json *)json_at(o->doc, "metadata.generation"))->integer++;
+        object_unref(o);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+#endif
+
 static void bad_text_is_an_error(void **state)
 {
     (void)state;
@@ -191,6 +214,9 @@ int main(void)
         cmocka_unit_test(keys_survive_text),
         cmocka_unit_test(a_controller_reference_names_its_owner),
         cmocka_unit_test(the_transition_time_moves_only_with_the_status),
+#ifdef CORACLE_DEBUG
+        cmocka_unit_test(a_write_to_a_shared_object_is_found),
+#endif
         cmocka_unit_test(bad_text_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
