@@ -184,7 +184,7 @@ static void list_remove(struct list *l)
 static void post(struct server_loop *loop, struct mail *m, void (*run)(struct mail *m))
 {
     m->run = run;
-    m->link.link = (h2o_linklist_t){ NULL };
+    m->link.link = (h2o_linklist_t){ NULL, NULL };
     pthread_mutex_lock(&loop->post_lock);
     h2o_multithread_send_message(&loop->mailbox, &m->link);
     pthread_mutex_unlock(&loop->post_lock);
@@ -736,7 +736,7 @@ struct http_stream {
     void *arg;
     atomic_size_t queued;
 
-    pthread_mutex_t lock; /* guards what follows; no other lock is taken under it */
+    pthread_mutex_t lock; /* guards what follows; before server_loop.post_lock */
     struct shared_bytes **pending;
     size_t pending_first, pending_n, pending_capacity;
     bool is_posted, is_ended, is_aborted, is_closed;
@@ -959,7 +959,7 @@ struct http_socket {
     void *arg;
     pthread_t thread;
 
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t lock; /* guards what follows; before server_loop.post_lock */
     pthread_cond_t changed;
     struct buffer in, out;
     size_t in_at;
