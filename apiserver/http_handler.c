@@ -173,7 +173,10 @@ static int check_resource(const struct request *r, struct error *err)
     bool is_create_by_name = info->verb == REQUEST_CREATE && *info->name && !*info->subresource;
     bool is_create_nowhere =
         info->verb == REQUEST_CREATE && info->resource->namespaced && !*info->ns;
-    if (!(verbs & verb_bit(info->verb)) || is_create_by_name || is_create_nowhere)
+    bool is_change_of_nothing =
+        !*info->name && (info->verb == REQUEST_UPDATE || info->verb == REQUEST_PATCH);
+    if (!(verbs & verb_bit(info->verb)) || is_create_by_name || is_create_nowhere ||
+        is_change_of_nothing)
         return error_set(err, ERR_METHOD_NOT_ALLOWED,
                          "the server does not allow this method on the requested resource");
     return 0;

@@ -264,6 +264,8 @@ static void *with_room(struct arena *a, struct json *v, void *children, size_t c
 
 struct json *json_add(struct arena *a, struct json *object, const char *name, struct json value)
 {
+    if (object->type == JSON_NULL) /* what json_make() has just made */
+        *object = (struct json){ .type = JSON_OBJECT };
     object->members = with_room(a, object, object->members, sizeof(*object->members));
     struct json_member *m = &object->members[object->len++];
     *m = (struct json_member){ name, value };

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real API server on a free port, and a small client that shows status, headers and body."""
+import base64
+import http.client
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import tempfile
+import unittest
+import urllib.parse
+
+
+class Answer:
+    def __init__(self, response, body):
+        self.code = response.status
+        self.headers = response.headers
+        self.text = body.decode()
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+
+class Client:
+    """One user over HTTPS; a connection per request, so that tests never depend on another's."""
+
+    def __init__(self, port, context, headers=None):
+        self.port, self.context, self.headers = port, context, headers or {}
+
+    def connect(self, timeout=30):
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=timeout)
+
+    def call(self, method, path, body=None, headers=None, **query):
+        if query:
+            path += "?" + urllib.parse.urlencode(query, doseq=True)
+        sent = dict(self.headers)
+        if body is not None and not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        sent.update(headers or {})
+        connection = self.connect()
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            response = connection.getresponse()
+            return Answer(response, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path, **kw):
+        return self.call("GET", path, **kw)
+
+    def post(self, path, body, **kw):
+        return self.call("POST", path, body, **kw)
+
+    def put(self, path, body, **kw):
+        return self.call("PUT", path, body, **kw)
+
+    def delete(self, path, body=None, **kw):
+        return self.call("DELETE", path, body, **kw)
+
+    def patch(self, path, body, kind="merge-patch", **kw):
+        return self.call("PATCH", path, body, headers={"Content-Type": f"application/{kind}+json"}, **kw)
+
+    def watch(self, path, **query):
+        return Watch(self, path, query)
+
+
+class Watch:
+    """The events of a watch, one by one; ends with the stream."""
+
+    def __init__(self, client, path, query):
+        query.setdefault("watch", "true")
+        query.setdefault("timeoutSeconds", "20")
+        headers = dict(client.headers)
+        headers["Accept"] = query.pop("accept", "application/json")
+        self.connection = client.connect()
+        self.connection.request("GET", path + "?" + urllib.parse.urlencode(query), headers=headers)
+        self.response = self.connection.getresponse()
+        self.code = self.response.status
+
+    def next(self):
+        line = self.response.readline()
+        return json.loads(line) if line else None
+
+    def take(self, n):
+        return [self.next() for _ in range(n)]
+
+    def close(self):
+        self.connection.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+
+class ApiTest(unittest.TestCase):
+    """Every class gets a server of its own; every test a namespace of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="coracle-api-")
+        cls.start()
+
+    @classmethod
+    def start(cls):
+        cls.server = subprocess.Popen([os.environ["API_SERVER"], cls.dir], stdout=subprocess.PIPE, text=True)
+        ready = cls.server.stdout.readline().split()
+        assert ready and ready[0] == "READY", "the server did not start"
+        cls.port, cls.kubeconfig = int(ready[1]), ready[2]
+        cls.admin = Client(cls.port, cls.context_of_kubeconfig())
+
+    @classmethod
+    def context_of_kubeconfig(cls):
+        fields = {}
+        with open(cls.kubeconfig) as f:
+            for line in f:
+                key, _, value = line.strip().lstrip("- ").partition(": ")
+                if key.endswith("-data"):
+                    path = os.path.join(cls.dir, key)
+                    with open(path, "wb") as out:
+                        out.write(base64.b64decode(value))
+                    fields[key] = path
+        cls.ca = fields["certificate-authority-data"]
+        context = ssl.create_default_context(cafile=cls.ca)
+        context.load_cert_chain(fields["client-certificate-data"], fields["client-key-data"])
+        return context
+
+    @classmethod
+    def anonymous(cls, **headers):
+        return Client(cls.port, ssl.create_default_context(cafile=cls.ca), headers)
+
+    @classmethod
+    def stop(cls):
+        cls.server.terminate()
+        code = cls.server.wait(timeout=60)
+        cls.server.stdout.close()
+        assert code == 0, f"the server ended with {code}"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.stop()
+        shutil.rmtree(cls.dir)
+
+    def setUp(self):
+        name = self.id().split(".")[-1].replace("_", "-")[:55].strip("-")
+        self.ns = name
+        self.assertEqual(self.admin.post("/api/v1/namespaces", {"metadata": {"name": name}}).code, 201)
+        self.admin.post(f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
+
+    def path(self, plural, name="", group=""):
+        prefix = f"/apis/{group}" if group else "/api/v1"
+        return f"{prefix}/namespaces/{self.ns}/{plural}" + (f"/{name}" if name else "")
+
+    def configmap(self, name, **data):
+        answer = self.admin.post(self.path("configmaps"), {"metadata": {"name": name}, "data": data})
+        self.assertEqual(answer.code, 201, answer.text)
+        return answer.json
+
+    def assertStatus(self, answer, code, reason, message=None):
+        self.assertEqual(answer.code, code, answer.text)
+        status = answer.json
+        self.assertEqual(status["kind"], "Status")
+        self.assertEqual(status.get("reason"), reason, answer.text)
+        if message is not None:
+            self.assertEqual(status["message"], message)
+        return status
+
+
+def main():
+    unittest.main(verbosity=2)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists and watches: pages, selectors, revisions, order, bookmarks."""
+import base64
+import json
+
+from apiserver_fixture import ApiTest, main
+
+
+class Lists(ApiTest):
+    def make(self, *names):
+        for name in names:
+            self.configmap(name)
+
+    def names(self, answer):
+        self.assertEqual(answer.code, 200, answer.text)
+        return [i["metadata"]["name"] for i in answer.json["items"]]
+
+    def test_in_order_with_a_resource_version(self):
+        self.make("b", "a", "c")
+        answer = self.admin.get(self.path("configmaps"))
+        self.assertEqual(self.names(answer), ["a", "b", "c"])
+        self.assertEqual(answer.json["kind"], "ConfigMapList")
+        newest = max(int(i["metadata"]["resourceVersion"]) for i in answer.json["items"])
+        self.assertGreaterEqual(int(answer.json["metadata"]["resourceVersion"]), newest)
+
+    def test_pages_show_one_state(self):
+        self.make("a", "b", "c", "d", "e")
+        first = self.admin.get(self.path("configmaps"), limit=2)
+        self.assertEqual(self.names(first), ["a", "b"])
+        self.assertEqual(first.json["metadata"]["remainingItemCount"], 3)
+        self.admin.delete(self.path("configmaps", "c"))
+        self.make("cc")
+        token = first.json["metadata"]["continue"]
+        second = self.admin.get(self.path("configmaps"), **{"limit": 2, "continue": token})
+        self.assertEqual(self.names(second), ["c", "d"])
+        self.assertEqual(second.json["metadata"]["resourceVersion"], first.json["metadata"]["resourceVersion"])
+        last = self.admin.get(self.path("configmaps"), **{"continue": second.json["metadata"]["continue"]})
+        self.assertEqual(self.names(last), ["e"])
+        self.assertNotIn("continue", last.json["metadata"])
+
+    def test_a_page_may_go_on_inconsistently(self):
+        self.make("a", "b", "c")
+        text = json.dumps({"v": "meta.k8s.io/v1", "rv": -1, "start": "a\0"})
+        token = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        answer = self.admin.get(self.path("configmaps"), **{"continue": token})
+        self.assertEqual(self.names(answer), ["b", "c"])
+
+    def test_a_broken_continue_token_is_refused(self):
+        self.assertStatus(self.admin.get(self.path("configmaps"), **{"continue": "x"}), 400, "BadRequest")
+
+    def test_label_selectors(self):
+        for name, labels in (("a", {"x": "1"}), ("b", {"x": "2"}), ("c", {})):
+            self.admin.post(self.path("configmaps"), {"metadata": {"name": name, "labels": labels}})
+        for selector, wanted in (("x=1", ["a"]), ("x", ["a", "b"]), ("!x", ["c"]), ("x in (1,2)", ["a", "b"]),
+                                 ("x!=1", ["b", "c"])):
+            self.assertEqual(self.names(self.admin.get(self.path("configmaps"), labelSelector=selector)), wanted)
+        self.assertStatus(self.admin.get(self.path("configmaps"), labelSelector="x in"), 400, "BadRequest")
+
+    def test_field_selectors(self):
+        self.make("a", "b")
+        answer = self.admin.get(self.path("configmaps"), fieldSelector="metadata.name=b")
+        self.assertEqual(self.names(answer), ["b"])
+        answer = self.admin.get("/api/v1/configmaps", fieldSelector=f"metadata.namespace={self.ns}")
+        self.assertEqual(self.names(answer), ["a", "b"])
+        answer = self.admin.get(self.path("configmaps"), fieldSelector="data.x=1")
+        self.assertStatus(answer, 400, "BadRequest")
+
+    def test_a_selector_and_a_limit_page_together(self):
+        for name in "abcdef":
+            self.admin.post(self.path("configmaps"), {"metadata": {"name": name, "labels": {"odd": str(ord(name) % 2)}}})
+        first = self.admin.get(self.path("configmaps"), labelSelector="odd=1", limit=2)
+        self.assertEqual(self.names(first), ["a", "c"])
+        self.assertNotIn("remainingItemCount", first.json["metadata"])
+        rest = self.admin.get(self.path("configmaps"),
+                              **{"labelSelector": "odd=1", "continue": first.json["metadata"]["continue"]})
+        self.assertEqual(self.names(rest), ["e"])
+
+    def test_an_exact_revision(self):
+        self.make("a")
+        revision = self.admin.get(self.path("configmaps")).json["metadata"]["resourceVersion"]
+        self.make("b")
+        answer = self.admin.get(self.path("configmaps"), resourceVersion=revision, resourceVersionMatch="Exact")
+        self.assertEqual(self.names(answer), ["a"])
+        answer = self.admin.get(self.path("configmaps"), resourceVersion="0")
+        self.assertEqual(self.names(answer), ["a", "b"])
+
+    def test_a_revision_of_the_future_times_out(self):
+        answer = self.admin.get(self.path("configmaps"), resourceVersion="999999999")
+        self.assertStatus(answer, 504, "Timeout")
+
+    def test_a_match_needs_a_revision(self):
+        answer = self.admin.get(self.path("configmaps"), resourceVersionMatch="Exact")
+        self.assertStatus(answer, 422, "Invalid")
+
+    def test_as_a_table(self):
+        self.make("a")
+        accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+        table = self.admin.get(self.path("configmaps"), headers={"Accept": accept}).json
+        self.assertEqual(table["kind"], "Table")
+        self.assertEqual(table["columnDefinitions"][0]["name"], "Name")
+        self.assertEqual(table["rows"][0]["cells"][0], "a")
+        self.assertEqual(table["rows"][0]["object"]["kind"], "PartialObjectMetadata")
+
+    def test_as_metadata_only(self):
+        self.configmap("a", x="1")
+        accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+        answer = self.admin.get(self.path("configmaps"), headers={"Accept": accept}).json
+        self.assertEqual(answer["kind"], "PartialObjectMetadataList")
+        self.assertNotIn("data", answer["items"][0])
+
+    def test_as_yaml(self):
+        self.configmap("a", x="1")
+        answer = self.admin.get(self.path("configmaps", "a"), headers={"Accept": "application/yaml"})
+        self.assertEqual(answer.headers["content-type"], "application/yaml")
+        self.assertIn("kind: ConfigMap\n", answer.text)
+
+    def test_json_is_served_where_protobuf_is_preferred(self):
+        accept = "application/vnd.kubernetes.protobuf,application/json"
+        self.assertEqual(self.admin.get(self.path("configmaps"), headers={"Accept": accept}).code, 200)
+
+    def test_nothing_acceptable_is_406(self):
+        answer = self.admin.get(self.path("configmaps"), headers={"Accept": "text/html"})
+        self.assertStatus(answer, 406, "NotAcceptable")
+
+
+class Watches(ApiTest):
+    def watch(self, plural="configmaps", **query):
+        return self.admin.watch(self.path(plural), **query)
+
+    def shape(self, events):
+        return [(e["type"], e["object"]["metadata"]["name"]) for e in events]
+
+    def test_what_exists_then_what_happens(self):
+        self.configmap("a")
+        with self.watch() as w:
+            self.assertEqual(self.shape(w.take(1)), [("ADDED", "a")])
+            self.configmap("b")
+            self.admin.patch(self.path("configmaps", "b"), {"data": {"x": "1"}})
+            self.admin.delete(self.path("configmaps", "b"))
+            events = w.take(3)
+            self.assertEqual(self.shape(events), [("ADDED", "b"), ("MODIFIED", "b"), ("DELETED", "b")])
+            versions = [int(e["object"]["metadata"]["resourceVersion"]) for e in events]
+            self.assertEqual(versions, sorted(set(versions)))
+
+    def test_from_a_revision(self):
+        revision = self.configmap("a")["metadata"]["resourceVersion"]
+        self.configmap("b")
+        self.admin.delete(self.path("configmaps", "a"))
+        with self.watch(resourceVersion=revision) as w:
+            self.assertEqual(self.shape(w.take(2)), [("ADDED", "b"), ("DELETED", "a")])
+
+    def test_leaving_a_selection_is_a_delete(self):
+        with self.watch(labelSelector="x=1") as w:
+            self.configmap("a")
+            self.admin.patch(self.path("configmaps", "a"), {"metadata": {"labels": {"x": "1"}}})
+            self.admin.patch(self.path("configmaps", "a"), {"data": {"k": "v"}})
+            left = self.admin.patch(self.path("configmaps", "a"), {"metadata": {"labels": {"x": "2"}}}).json
+            events = w.take(3)
+            self.assertEqual(self.shape(events), [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")])
+            gone = events[2]["object"]["metadata"]
+            self.assertEqual(gone["labels"], {"x": "1"})
+            self.assertEqual(gone["resourceVersion"], left["metadata"]["resourceVersion"])
+
+    def test_one_object_by_name(self):
+        with self.watch(fieldSelector="metadata.name=b") as w:
+            self.configmap("a")
+            self.configmap("b")
+            self.assertEqual(self.shape(w.take(1)), [("ADDED", "b")])
+
+    def test_initial_events_end_with_a_bookmark(self):
+        self.configmap("a")
+        with self.watch(sendInitialEvents="true", resourceVersionMatch="NotOlderThan",
+                        allowWatchBookmarks="true") as w:
+            self.assertEqual(self.shape(w.take(1)), [("ADDED", "a")])
+            mark = w.next()
+            self.assertEqual(mark["type"], "BOOKMARK")
+            self.assertEqual(mark["object"]["metadata"]["annotations"], {"k8s.io/initial-events-end": "true"})
+            self.assertEqual(mark["object"]["kind"], "ConfigMap")
+
+    def test_too_old_a_revision_is_told_as_an_event(self):
+        # A server keeps what happened while it runs; after a start it begins anew.
+        self.configmap("a")
+        self.stop()
+        self.start()
+        with self.watch(resourceVersion="1") as w:
+            self.assertEqual(w.code, 200)
+            event = w.next()
+            self.assertEqual(event["type"], "ERROR")
+            self.assertEqual((event["object"]["code"], event["object"]["reason"]), (410, "Expired"))
+            self.assertRegex(event["object"]["message"], r"^too old resource version: 1 \(\d+\)$")
+            self.assertIsNone(w.next())
+
+    def test_it_ends_after_its_time(self):
+        with self.watch(timeoutSeconds="1", allowWatchBookmarks="true") as w:
+            self.assertEqual(w.next()["type"], "BOOKMARK")
+            self.assertIsNone(w.next())
+
+    def test_as_a_table_the_columns_come_once(self):
+        self.configmap("a")
+        with self.watch(accept="application/json;as=Table;v=v1;g=meta.k8s.io") as w:
+            self.configmap("b")
+            first, second = w.take(2)
+            self.assertEqual(first["object"]["columnDefinitions"][0]["name"], "Name")
+            self.assertIsNone(second["object"]["columnDefinitions"])
+            self.assertEqual(second["object"]["rows"][0]["cells"][0], "b")
+
+    def test_many_watchers_see_the_same(self):
+        watches = [self.watch() for _ in range(20)]
+        for i in range(10):
+            self.configmap(f"m{i}")
+        wanted = [("ADDED", f"m{i}") for i in range(10)]
+        for w in watches:
+            self.assertEqual(self.shape(w.take(10)), wanted)
+            w.close()
+
+
+class Errors(ApiTest):
+    def test_unknown_paths(self):
+        self.assertEqual(self.admin.get("/nothing").text, "404 page not found\n")
+        self.assertStatus(self.admin.get("/api/v1/nothings"), 404, "NotFound",
+                          "the server could not find the requested resource")
+
+    def test_a_method_that_is_not_served(self):
+        self.assertStatus(self.admin.put("/api/v1/pods", {}), 405, "MethodNotAllowed",
+                          "the server does not allow this method on the requested resource")
+
+    def test_nobody_may_read_health_and_version_only(self):
+        nobody = self.anonymous()
+        for path in ("/healthz", "/livez", "/readyz", "/version"):
+            self.assertEqual(nobody.get(path).code, 200, path)
+        self.assertStatus(
+            nobody.get("/api/v1/pods"), 403, "Forbidden",
+            'pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group "" '
+            "at the cluster scope")
+        self.assertEqual(nobody.get("/metrics").code, 403)
+
+    def test_bad_credentials_are_401(self):
+        status = self.assertStatus(self.anonymous(Authorization="Bearer nonsense").get("/version"), 401,
+                                   "Unauthorized", "Unauthorized")
+        self.assertEqual(status["code"], 401)
+
+    def test_ready_says_why(self):
+        text = self.admin.get("/readyz", verbose="").text
+        self.assertIn("[+]etcd ok\n", text)
+        self.assertTrue(text.endswith("readyz check passed\n"))
+
+    def test_requests_are_counted(self):
+        self.configmap("a")
+        text = self.admin.get("/metrics").text
+        self.assertIn('apiserver_request_total{verb="CREATE",group="",version="v1",resource="configmaps"', text)
+
+    def test_answers_are_not_to_be_cached(self):
+        headers = self.admin.get("/version").headers
+        self.assertEqual(headers["cache-control"], "no-cache, private")
+        self.assertRegex(headers["audit-id"], "^[0-9a-f-]{36}$")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Create, get, update, patch and delete: codes, reasons and what the server fills in."""
+
+from apiserver_fixture import ApiTest, main
+
+POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "busybox"}]}}
+
+
+def deployment(name, replicas=1):
+    labels = {"app": name}
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "c", "image": "busybox"}]},
+            },
+        },
+    }
+
+
+class Create(ApiTest):
+    def test_the_server_fills_in_metadata(self):
+        made = self.configmap("a", x="1")
+        self.assertEqual(made["kind"], "ConfigMap")
+        self.assertEqual(made["apiVersion"], "v1")
+        self.assertEqual(made["metadata"]["namespace"], self.ns)
+        self.assertRegex(made["metadata"]["uid"], "^[0-9a-f-]{36}$")
+        self.assertRegex(made["metadata"]["creationTimestamp"], "^20..-..-..T..:..:..Z$")
+        self.assertTrue(int(made["metadata"]["resourceVersion"]) > 0)
+        self.assertEqual(self.admin.get(self.path("configmaps", "a")).json, made)
+
+    def test_a_name_is_made_from_its_prefix(self):
+        made = self.admin.post(self.path("configmaps"), {"metadata": {"generateName": "web-"}}).json
+        self.assertRegex(made["metadata"]["name"], "^web-[bcdfghjklmnpqrstvwxz2456789]{5}$")
+
+    def test_a_taken_name_is_refused(self):
+        self.configmap("a")
+        again = self.admin.post(self.path("configmaps"), {"metadata": {"name": "a"}})
+        status = self.assertStatus(again, 409, "AlreadyExists", 'configmaps "a" already exists')
+        self.assertEqual(status["details"]["name"], "a")
+
+    def test_a_bad_name_is_invalid(self):
+        answer = self.admin.post(self.path("configmaps"), {"metadata": {"name": "Bad_Name"}})
+        status = self.assertStatus(answer, 422, "Invalid")
+        self.assertEqual(status["details"]["causes"][0]["field"], "metadata.name")
+
+    def test_a_missing_name_is_invalid(self):
+        answer = self.admin.post(self.path("configmaps"), {})
+        status = self.assertStatus(answer, 422, "Invalid")
+        self.assertIn("name or generateName is required", status["message"])
+
+    def test_another_namespace_in_the_body_is_refused(self):
+        body = {"metadata": {"name": "a", "namespace": "other"}}
+        self.assertStatus(
+            self.admin.post(self.path("configmaps"), body), 400, "BadRequest",
+            "the namespace of the provided object does not match the namespace sent on the request")
+
+    def test_a_missing_namespace_is_not_found(self):
+        answer = self.admin.post("/api/v1/namespaces/nowhere/configmaps", {"metadata": {"name": "a"}})
+        self.assertStatus(answer, 404, "NotFound", 'namespaces "nowhere" not found')
+
+    def test_status_of_a_new_object_is_the_servers(self):
+        body = dict(POD, status={"phase": "Running"})
+        made = self.admin.post(self.path("pods"), body).json
+        self.assertEqual(made["status"]["phase"], "Pending")
+
+    def test_dry_run_writes_nothing(self):
+        answer = self.admin.post(self.path("configmaps"), {"metadata": {"name": "a"}}, dryRun="All")
+        self.assertEqual(answer.code, 201)
+        self.assertNotIn("resourceVersion", answer.json["metadata"])
+        self.assertEqual(self.admin.get(self.path("configmaps", "a")).code, 404)
+
+    def test_broken_json_is_a_bad_request(self):
+        self.assertStatus(self.admin.post(self.path("configmaps"), "{"), 400, "BadRequest")
+
+    def test_another_kind_is_a_bad_request(self):
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}
+        status = self.assertStatus(self.admin.post(self.path("configmaps"), body), 400, "BadRequest")
+        self.assertIn('Secret in version "v1" cannot be handled as a ConfigMap', status["message"])
+
+    def test_another_version_is_a_bad_request(self):
+        body = {"apiVersion": "v2", "kind": "ConfigMap", "metadata": {"name": "a"}}
+        self.assertStatus(
+            self.admin.post(self.path("configmaps"), body), 400, "BadRequest",
+            "the API version in the data (v2) does not match the expected API version (v1)")
+
+    def test_a_wrong_type_names_its_field(self):
+        body = {"metadata": {"name": "a"}, "data": {"x": 1}}
+        status = self.assertStatus(self.admin.post(self.path("configmaps"), body), 400, "BadRequest")
+        self.assertIn("cannot unmarshal number into Go struct field ConfigMap.data of type string",
+                      status["message"])
+
+    def test_an_unknown_field_warns(self):
+        body = dict(deployment("a"))
+        body["spec"]["foo"] = 1
+        answer = self.admin.post(self.path("deployments", group="apps/v1"), body)
+        self.assertEqual(answer.code, 201, answer.text)
+        self.assertEqual(answer.headers["warning"], '299 - "unknown field \\"spec.foo\\""')
+        self.assertNotIn("foo", answer.json["spec"])
+
+    def test_an_unknown_field_is_refused_when_strict(self):
+        body = dict(deployment("a"), apiVersion="apps/v1", kind="Deployment")
+        body["spec"]["foo"] = 1
+        answer = self.admin.post(self.path("deployments", group="apps/v1"), body, fieldValidation="Strict")
+        self.assertStatus(
+            answer, 400, "BadRequest",
+            'Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: '
+            'unknown field "spec.foo"')
+
+    def test_an_unknown_field_is_dropped_when_ignored(self):
+        body = deployment("a")
+        body["spec"]["foo"] = 1
+        answer = self.admin.post(self.path("deployments", group="apps/v1"), body, fieldValidation="Ignore")
+        self.assertEqual(answer.code, 201)
+        self.assertIsNone(answer.headers["warning"])
+
+    def test_a_body_in_yaml_is_taken(self):
+        answer = self.admin.call("POST", self.path("configmaps"), "metadata:\n  name: in-yaml\ndata:\n  k: v\n",
+                                 headers={"Content-Type": "application/yaml"})
+        self.assertEqual(answer.code, 201, answer.text)
+        self.assertEqual(answer.json["data"], {"k": "v"})
+
+    def test_an_unknown_content_type_is_415(self):
+        answer = self.admin.call("POST", self.path("configmaps"), "x", headers={"Content-Type": "text/plain"})
+        self.assertStatus(answer, 415, "UnsupportedMediaType")
+
+    def test_a_body_over_the_limit_is_413(self):
+        answer = self.admin.post(self.path("configmaps"), "x" * (4 << 20))
+        self.assertEqual(answer.code, 413)
+
+
+class Update(ApiTest):
+    def test_a_stale_resource_version_conflicts(self):
+        made = self.configmap("a", x="1")
+        self.assertEqual(self.admin.put(self.path("configmaps", "a"), dict(made, data={"x": "2"})).code, 200)
+        answer = self.admin.put(self.path("configmaps", "a"), dict(made, data={"x": "3"}))
+        self.assertStatus(
+            answer, 409, "Conflict",
+            'Operation cannot be fulfilled on configmaps "a": the object has been modified; please '
+            "apply your changes to the latest version and try again")
+
+    def test_without_a_resource_version_the_last_one_wins(self):
+        self.configmap("a", x="1")
+        body = {"metadata": {"name": "a"}, "data": {"x": "2"}}
+        self.assertEqual(self.admin.put(self.path("configmaps", "a"), body).json["data"], {"x": "2"})
+
+    def test_no_change_keeps_the_resource_version(self):
+        made = self.configmap("a", x="1")
+        same = self.admin.put(self.path("configmaps", "a"), made)
+        self.assertEqual(same.code, 200)
+        self.assertEqual(same.json, made)
+
+    def test_identity_cannot_be_changed(self):
+        made = self.configmap("a")
+        made["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
+        self.assertStatus(self.admin.put(self.path("configmaps", "a"), made), 409, "Conflict")
+        made["metadata"]["name"] = "b"
+        self.assertStatus(
+            self.admin.put(self.path("configmaps", "a"), made), 400, "BadRequest",
+            "the name of the object (b) does not match the name on the URL (a)")
+
+    def test_most_kinds_are_not_created_by_put(self):
+        answer = self.admin.put(self.path("configmaps", "a"), {"metadata": {"name": "a"}})
+        self.assertStatus(answer, 404, "NotFound", 'configmaps "a" not found')
+
+    def test_a_lease_is_created_by_put(self):
+        path = self.path("leases", "a", "coordination.k8s.io/v1")
+        self.assertEqual(self.admin.put(path, {"metadata": {"name": "a"}}).code, 201)
+
+    def test_a_lease_needs_its_resource_version(self):
+        path = self.path("leases", "a", "coordination.k8s.io/v1")
+        self.admin.put(path, {"metadata": {"name": "a"}})
+        status = self.assertStatus(self.admin.put(path, {"metadata": {"name": "a"}}), 422, "Invalid")
+        self.assertEqual(status["details"]["causes"][0]["message"],
+                         "Invalid value: 0x0: must be specified for an update")
+
+    def test_generation_follows_the_spec(self):
+        path = self.path("deployments", group="apps/v1")
+        made = self.admin.post(path, deployment("a")).json
+        self.assertEqual(made["metadata"]["generation"], 1)
+        made["spec"]["replicas"] = 5
+        made = self.admin.put(f"{path}/a", made).json
+        self.assertEqual(made["metadata"]["generation"], 2)
+        made["metadata"]["labels"] = {"x": "y"}
+        self.assertEqual(self.admin.put(f"{path}/a", made).json["metadata"]["generation"], 2)
+
+    def test_status_and_spec_are_written_apart(self):
+        path = self.path("deployments", group="apps/v1")
+        made = self.admin.post(path, deployment("a")).json
+        both = dict(made, status={"replicas": 7})
+        both["spec"] = dict(made["spec"], replicas=9)
+        after = self.admin.put(f"{path}/a/status", both).json
+        self.assertEqual(after["status"]["replicas"], 7)
+        self.assertEqual(after["spec"]["replicas"], 1)
+        self.assertEqual(after["metadata"]["generation"], 1)
+        both["metadata"]["resourceVersion"] = after["metadata"]["resourceVersion"]
+        both["status"] = {"replicas": 99}
+        after = self.admin.put(f"{path}/a", both).json
+        self.assertEqual((after["spec"]["replicas"], after["status"]["replicas"]), (9, 7))
+
+
+class Patch(ApiTest):
+    def test_json_patch(self):
+        self.configmap("a", x="1")
+        ops = [{"op": "test", "path": "/data/x", "value": "1"}, {"op": "add", "path": "/data/y", "value": "2"}]
+        answer = self.admin.patch(self.path("configmaps", "a"), ops, "json-patch")
+        self.assertEqual(answer.json["data"], {"x": "1", "y": "2"})
+
+    def test_a_failed_test_of_a_json_patch_is_invalid(self):
+        self.configmap("a", x="1")
+        ops = [{"op": "test", "path": "/data/x", "value": "2"}]
+        self.assertStatus(self.admin.patch(self.path("configmaps", "a"), ops, "json-patch"), 422, "Invalid")
+
+    def test_merge_patch(self):
+        self.configmap("a", x="1", y="2")
+        answer = self.admin.patch(self.path("configmaps", "a"), {"data": {"x": None, "z": "3"}})
+        self.assertEqual(answer.json["data"], {"y": "2", "z": "3"})
+
+    def test_strategic_merge_joins_lists_by_key(self):
+        self.admin.post(self.path("deployments", group="apps/v1"), deployment("a"))
+        change = {"spec": {"template": {"spec": {"containers": [{"name": "d", "image": "other"}]}}}}
+        answer = self.admin.patch(self.path("deployments", "a", "apps/v1"), change, "strategic-merge-patch")
+        self.assertEqual(answer.code, 200, answer.text)
+        names = [c["name"] for c in answer.json["spec"]["template"]["spec"]["containers"]]
+        self.assertEqual(sorted(names), ["c", "d"])
+
+    def test_a_resource_version_in_a_patch_is_a_condition(self):
+        self.configmap("a", x="1")
+        patch = {"metadata": {"resourceVersion": "1"}, "data": {"x": "2"}}
+        self.assertStatus(self.admin.patch(self.path("configmaps", "a"), patch), 409, "Conflict")
+
+    def test_an_unknown_patch_type_is_415(self):
+        self.configmap("a")
+        answer = self.admin.patch(self.path("configmaps", "a"), {}, "strange-patch")
+        self.assertStatus(answer, 415, "UnsupportedMediaType")
+
+    def test_scale(self):
+        self.admin.post(self.path("deployments", group="apps/v1"), deployment("a"))
+        path = self.path("deployments", "a", "apps/v1")
+        scale = self.admin.get(f"{path}/scale").json
+        self.assertEqual((scale["kind"], scale["spec"]["replicas"]), ("Scale", 1))
+        self.assertEqual(scale["status"]["selector"], "app=a")
+        self.assertEqual(self.admin.patch(f"{path}/scale", {"spec": {"replicas": 4}}).json["spec"]["replicas"], 4)
+        scale["spec"]["replicas"] = 6
+        self.assertStatus(self.admin.put(f"{path}/scale", scale), 409, "Conflict")
+        scale["metadata"]["resourceVersion"] = ""
+        self.assertEqual(self.admin.put(f"{path}/scale", scale).json["spec"]["replicas"], 6)
+        made = self.admin.get(path).json
+        self.assertEqual((made["spec"]["replicas"], made["metadata"]["generation"]), (6, 3))
+
+
+class Delete(ApiTest):
+    def test_an_object_goes_at_once(self):
+        made = self.configmap("a")
+        answer = self.admin.delete(self.path("configmaps", "a"))
+        self.assertEqual(answer.code, 200)
+        self.assertEqual(answer.json["status"], "Success")
+        self.assertEqual(answer.json["details"],
+                         {"name": "a", "kind": "configmaps", "uid": made["metadata"]["uid"]})
+        self.assertStatus(self.admin.get(self.path("configmaps", "a")), 404, "NotFound")
+
+    def test_a_finalizer_holds_it(self):
+        body = {"metadata": {"name": "a", "finalizers": ["example.com/x"]}}
+        self.admin.post(self.path("configmaps"), body)
+        held = self.admin.delete(self.path("configmaps", "a")).json
+        self.assertIn("deletionTimestamp", held["metadata"])
+        self.assertEqual(held["metadata"]["deletionGracePeriodSeconds"], 0)
+        gone = self.admin.patch(self.path("configmaps", "a"), {"metadata": {"finalizers": None}})
+        self.assertEqual(gone.code, 200)
+        self.assertEqual(self.admin.get(self.path("configmaps", "a")).code, 404)
+
+    def test_no_finalizer_can_be_added_to_what_is_being_deleted(self):
+        body = {"metadata": {"name": "a", "finalizers": ["example.com/x"]}}
+        self.admin.post(self.path("configmaps"), body)
+        self.admin.delete(self.path("configmaps", "a"))
+        more = {"metadata": {"finalizers": ["example.com/x", "example.com/y"]}}
+        self.assertStatus(self.admin.patch(self.path("configmaps", "a"), more), 422, "Invalid")
+
+    def test_propagation_becomes_a_finalizer(self):
+        path = self.path("deployments", group="apps/v1")
+        for policy, finalizer in (("Foreground", "foregroundDeletion"), ("Orphan", "orphan")):
+            self.admin.post(path, deployment(policy.lower()))
+            held = self.admin.delete(f"{path}/{policy.lower()}", {"propagationPolicy": policy}).json
+            self.assertEqual(held["metadata"]["finalizers"], [finalizer])
+
+    def test_preconditions(self):
+        self.configmap("a")
+        answer = self.admin.delete(self.path("configmaps", "a"), {"preconditions": {"uid": "other"}})
+        status = self.assertStatus(answer, 409, "Conflict")
+        self.assertIn("Precondition failed: UID in precondition: other", status["message"])
+
+    def test_dry_run_deletes_nothing(self):
+        self.configmap("a")
+        self.assertEqual(self.admin.delete(self.path("configmaps", "a"), dryRun="All").code, 200)
+        self.assertEqual(self.admin.get(self.path("configmaps", "a")).code, 200)
+
+    def test_a_pod_without_a_node_goes_at_once(self):
+        self.admin.post(self.path("pods"), POD)
+        self.assertEqual(self.admin.delete(self.path("pods", "p")).json["kind"], "Pod")
+        self.assertEqual(self.admin.get(self.path("pods", "p")).code, 404)
+
+    def test_a_pod_on_a_node_gets_its_grace(self):
+        self.admin.post(self.path("pods"), POD)
+        binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+        self.assertEqual(self.admin.post(self.path("pods", "p") + "/binding", binding).code, 201)
+        held = self.admin.delete(self.path("pods", "p")).json
+        self.assertEqual(held["metadata"]["deletionGracePeriodSeconds"], 30)
+        shorter = self.admin.delete(self.path("pods", "p"), {"gracePeriodSeconds": 5}).json
+        self.assertEqual(shorter["metadata"]["deletionGracePeriodSeconds"], 5)
+        longer = self.admin.delete(self.path("pods", "p"), {"gracePeriodSeconds": 50}).json
+        self.assertEqual(longer["metadata"]["deletionGracePeriodSeconds"], 5)
+        self.admin.delete(self.path("pods", "p"), gracePeriodSeconds="0")
+        self.assertEqual(self.admin.get(self.path("pods", "p")).code, 404)
+
+    def test_a_collection_by_label(self):
+        for name, label in (("a", "x"), ("b", "x"), ("c", "y")):
+            self.admin.post(self.path("configmaps"), {"metadata": {"name": name, "labels": {"l": label}}})
+        answer = self.admin.delete(self.path("configmaps"), labelSelector="l=x")
+        self.assertEqual(answer.code, 200, answer.text)
+        left = [i["metadata"]["name"] for i in self.admin.get(self.path("configmaps")).json["items"]]
+        self.assertEqual(left, ["c"])
+
+    def test_a_namespace_waits_for_its_finalizer(self):
+        held = self.admin.delete(f"/api/v1/namespaces/{self.ns}").json
+        self.assertEqual(held["status"]["phase"], "Terminating")
+        refused = self.admin.post(self.path("configmaps"), {"metadata": {"name": "a"}})
+        self.assertStatus(refused, 403, "Forbidden")
+        held["spec"]["finalizers"] = []
+        self.assertEqual(self.admin.put(f"/api/v1/namespaces/{self.ns}/finalize", held).code, 200)
+        self.assertEqual(self.admin.get(f"/api/v1/namespaces/{self.ns}").code, 404)
+
+
+class Bind(ApiTest):
+    def test_a_pod_is_bound_once(self):
+        self.admin.post(self.path("pods"), POD)
+        binding = {"metadata": {"name": "p", "annotations": {"a": "b"}}, "target": {"kind": "Node", "name": "n"}}
+        self.assertEqual(self.admin.post(self.path("pods", "p") + "/binding", binding).code, 201)
+        pod = self.admin.get(self.path("pods", "p")).json
+        self.assertEqual(pod["spec"]["nodeName"], "n")
+        self.assertEqual(pod["metadata"]["annotations"], {"a": "b"})
+        self.assertEqual([(c["type"], c["status"]) for c in pod["status"]["conditions"]], [("PodScheduled", "True")])
+        again = self.admin.post(self.path("pods", "p") + "/binding", binding)
+        self.assertStatus(again, 409, "Conflict")
+
+    def test_eviction_deletes_a_pod(self):
+        self.admin.post(self.path("pods"), POD)
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+        answer = self.admin.post(self.path("pods", "p") + "/eviction", body)
+        self.assertEqual(answer.code, 201, answer.text)
+        self.assertEqual(self.admin.get(self.path("pods", "p")).code, 404)
+
+
+class Durability(ApiTest):
+    def test_what_was_acknowledged_is_there_after_a_restart(self):
+        made = self.configmap("a", x="1")
+        self.stop()
+        self.start()
+        self.assertEqual(self.admin.get(self.path("configmaps", "a")).json, made)
+
+
+if __name__ == "__main__":
+    main()
