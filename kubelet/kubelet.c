@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "base/http_client.h"
 #include "base/log.h"
 #include "kubelet/containerd_supervisor.h"
 #include "kubelet/files.h"
@@ -208,7 +209,9 @@ struct kubelet *kubelet_new(const struct kubelet_config *config, struct error *e
     };
     k->context.events = event_recorder_new(config->client, "kubelet", k->context.node_name);
     k->context.objects = object_cache_new(config->client, on_object, k);
-    k->context.probes = probes_new(&k->context, on_probe, k, err);
+    struct tls_client_config any = { .insecure_skip_verify = true };
+    k->context.http = http_client_new(&any, err);
+    k->context.probes = k->context.http ? probes_new(&k->context, on_probe, k, err) : NULL;
     k->worker = k->context.probes ? pod_worker_new(&k->context, err) : NULL;
     if (!k->worker || files_make_dirs(k->context.pods_dir, 0750, err) < 0)
         goto fail;
@@ -284,6 +287,7 @@ void kubelet_stop(struct kubelet *k)
     node_status_stop(k->node);
     object_cache_free(k->context.objects);
     event_recorder_free(k->context.events);
+    http_client_free(k->context.http);
     cri_client_free(k->context.cri);
     containerd_release(k->containerd);
     pthread_mutex_destroy(&k->lock);

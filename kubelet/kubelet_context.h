@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "kubelet/cri_client.h"
 
+struct http_client;
 struct object_cache;
 struct probes;
 
@@ -24,6 +25,7 @@ struct kubelet_context {
     struct cri_client *cri;
     struct object_cache *objects; /* ConfigMaps and Secrets that pods refer to */
     struct probes *probes;
+    struct http_client *http; /* to pods: probes and hooks; certificates are not checked */
     const struct clock *clock;
     const char *node_name, *node_ip;
     const char *data_dir;
