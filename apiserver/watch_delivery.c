@@ -357,7 +357,8 @@ static void end_sockets(struct watch_delivery *d)
 {
     size_t n = d->heap_n;
     struct watcher **those = xmalloc((n + 1) * sizeof(struct watcher *));
-    memcpy(those, d->heap, n * sizeof(struct watcher *)); /* ending one reorders the heap */
+    for (size_t i = 0; i < n; i++)
+        those[i] = d->heap[i]; /* a copy: ending one reorders the heap */
     for (size_t i = 0; i < n; i++)
         if (those[i]->timeout_ns)
             end_watcher(d, those[i], NULL);
