@@ -11,6 +11,7 @@
 #include "apiserver/http_handler.h"
 #include "apiserver/pki.h"
 #include "apiserver/server.h"
+#include "apiserver/service_allocator.h"
 #include "apiserver/strategy_service.h"
 #include "apiserver/watch_delivery.h"
 #include "base/http_server.h"
@@ -122,6 +123,7 @@ void apiserver_stop(struct apiserver *a)
         worker_pool_free(a->workers);
     /* The caches' observers write into the parts below: they end first. */
     watch_caches_stop(a->caches);
+    service_allocator_free(a->service_allocator);
     policy_stop(a);
     authn_stop(a);
     documents_stop(a);
