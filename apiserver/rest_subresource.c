@@ -110,7 +110,7 @@ static int patch_type_of(const struct body *body, enum patch_type *out, struct e
 static int write_patch(struct request *r, const struct body *body, const struct write_options *o,
                        struct outcome *out, struct error *err)
 {
-    enum patch_type type;
+    enum patch_type type = PATCH_JSON;
     if (patch_type_of(body, &type, err) < 0)
         return -1;
     return is_scale(r) ? scale_patch(r, type, body, o, out, err)
