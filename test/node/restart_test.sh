@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# restart_test.sh - kill -9 of the server in the middle of a rollout: nothing acknowledged is gone, what ran
+# goes on running, and the rollout ends.
+. "$(dirname "$0")/lib.sh"
+
+node_up restart
+data_manifest() { # IMAGE-TAG
+    cat << YAML
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  replicas: 4
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - { name: web, image: "coracle.test/multi:$1", imagePullPolicy: IfNotPresent }
+YAML
+}
+# "pod container-id restarts" of everything that runs.
+containers() {
+    k get pods -l "$1" -o 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}{"\n"}{end}' | sort
+}
+
+k create deployment steady --image=coracle.test/multi:1 --replicas=2 > /dev/null
+ok "a deployment that will not change" k rollout status deployment/steady --timeout=60s
+before=$(containers app=steady)
+data_manifest 1 | k apply -f - > /dev/null
+ok "a deployment to roll out" k rollout status deployment/web --timeout=60s
+
+for round in 1 2 3; do
+    data_manifest $((round % 2 + 1)) | k apply -f - > /dev/null
+    acknowledged=0
+    for i in $(seq 40); do
+        k create configmap "kept-$round-$i" --from-literal=n="$i" > /dev/null 2>&1 && acknowledged=$i
+        [ "$i" != $((round * 7)) ] || {
+            kill -9 "$server_pid"
+            wait "$server_pid" 2> /dev/null
+            break
+        }
+    done
+    server_start
+    ok "round $round: the node is Ready again" eventually 30 node_is_ready
+    like "round $round: every acknowledged object is there" "^$acknowledged\$" \
+        bash -c "nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get configmaps -o name | grep -c kept-$round-"
+    like "round $round: the rollout ends" 'successfully rolled out' k rollout status deployment/web --timeout=90s
+    like "round $round: with the image that was asked for" "multi:$((round % 2 + 1)) *\$" \
+        k get pods -l app=web -o 'jsonpath={.items[0].spec.containers[0].image}'
+    ok "round $round: the containers of the other deployment were not touched" \
+        [ "$before" = "$(containers app=steady)" ]
+done
+
+kill -TERM "$server_pid"
+wait "$server_pid" 2> /dev/null
+ok "SIGTERM ends it with status 0" [ $? = 0 ]
+pid=$(pgrep -f -- "multi http" | head -n 1)
+ok "pods run on while it is down" [ -n "$pid" ]
+server_start
+ok "and are adopted when it comes back" eventually 30 node_is_ready
+ok "with the same containers" [ "$before" = "$(containers app=steady)" ]
