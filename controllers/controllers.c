@@ -16,7 +16,9 @@ extern const struct controller_spec
     node_ipam_controller,
     node_lifecycle_controller,
     taint_eviction_controller,
-    pod_garbage_collector_controller;
+    pod_garbage_collector_controller,
+    clusterrole_aggregation_controller,
+    job_controller;
 
 static const struct controller_spec *const controllers[] = {
     &namespace_controller,
@@ -32,6 +34,8 @@ static const struct controller_spec *const controllers[] = {
     &node_lifecycle_controller,
     &taint_eviction_controller,
     &pod_garbage_collector_controller,
+    &clusterrole_aggregation_controller,
+    &job_controller,
     NULL,
 };
 /* clang-format on */
