@@ -13,6 +13,8 @@
 int rest_get(struct request *r, struct object **out, struct error *err)
 {
     struct object_key key = request_key(r);
+    if (!r->info.resource->is_stored)
+        return status_not_found(err, r->info.resource, r->info.name);
     scoped(object) struct object *o =
         watch_cache_get(watch_cache_of(r->server, r->info.resource), &key);
     if (!o)
@@ -46,10 +48,10 @@ struct list_plan {
     struct bytes start; /* "ns/name" to begin at; empty: the beginning */
 };
 
-static bool plan_matches(const struct object *o, void *arg)
+static bool plan_matches(const struct object *o, const struct json *labels, void *arg)
 {
     const struct list_plan *p = arg;
-    if (p->labels && !selector_matches(p->labels, json_at(o->doc, "metadata.labels")))
+    if (p->labels && !selector_matches(p->labels, labels))
         return false;
     return !p->fields || field_selector_matches(p->fields, o);
 }
@@ -223,7 +225,7 @@ static bool list_one(struct request *r, struct list_plan *p, struct list_result 
     out->remaining = -1;
     scoped(object) struct object *o =
         watch_cache_get(watch_cache_of(r->server, r->info.resource), &key);
-    if (o && plan_matches(o, p)) {
+    if (o && plan_matches(o, json_get(object_metadata(o), "labels"), p)) {
         object_list_add(&out->objects, o);
         if (o->resource_version > out->resource_version)
             out->resource_version = o->resource_version;
@@ -285,7 +287,7 @@ static int list_from_store(struct request *r, struct list_plan *p, struct list_r
                 rc = -1;
                 break;
             }
-            bool matches = plan_matches(o, p);
+            bool matches = plan_matches(o, json_get(object_metadata(o), "labels"), p);
             is_full = matches && p->limit > 0 && out->objects.n == (size_t)p->limit;
             if (matches && !is_full)
                 object_list_add(&out->objects, o);
@@ -329,6 +331,10 @@ enum list_outcome rest_list(struct request *r, const struct list_options *o, boo
     failure->details.name = "";
     if (plan_list(r, o, &plan, err) < 0)
         return LIST_FAILED;
+    if (!r->info.resource->is_stored) { /* component statuses: none report to us */
+        out->remaining = -1;
+        return LIST_DONE;
+    }
     if (plan.at_least > watch_caches_revision(r->server->caches)) {
         if (!may_block)
             return LIST_WOULD_BLOCK;

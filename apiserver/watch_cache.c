@@ -21,6 +21,7 @@
 
 struct cache_entry {
     struct object *object;
+    const struct json *labels; /* OBJECT's, at hand for selectors */
     struct bytes key;
     char text[];
 };
@@ -136,6 +137,7 @@ static struct object *insert_object_take(struct watch_cache *c, struct bytes key
     if (entry) {
         struct object *old = entry->object;
         entry->object = o;
+        entry->labels = json_get(object_metadata(o), "labels");
         return old;
     }
     entry = xmalloc(sizeof(*entry) + key.len + 1);
@@ -143,6 +145,7 @@ static struct object *insert_object_take(struct watch_cache *c, struct bytes key
     entry->text[key.len] = '\0';
     entry->key = (struct bytes){ entry->text, key.len };
     entry->object = o;
+    entry->labels = json_get(object_metadata(o), "labels");
     hashmap_put(&c->by_key, entry->key, entry);
     ordered_map_put(&c->objects, entry->key, entry);
     return NULL;
@@ -501,7 +504,7 @@ bool watch_cache_read_page(struct watch_cache *c, const struct watch_cache_page 
         entry = ordered_map_next(&cursor, prefix);
         if (!entry)
             break;
-        if (page->matches && !page->matches(entry->object, page->arg))
+        if (page->matches && !page->matches(entry->object, entry->labels, page->arg))
             continue;
         if (page->limit > 0 && taken == page->limit) {
             *more = true;

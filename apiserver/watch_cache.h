@@ -35,7 +35,8 @@ struct watch_cache_page {
         start;     /* the first key text ("ns/name") that may be in it; empty: from the beginning */
     int64_t limit; /* 0: none */
     int64_t unchanged_since; /* > 0: only if nothing has changed after this revision */
-    bool (*matches)(const struct object *o, void *arg); /* NULL: everything */
+    /* NULL: everything.  LABELS are O's; NULL: none. */
+    bool (*matches)(const struct object *o, const struct json *labels, void *arg);
     void *arg;
 };
 /* False if the resource has changed since (or the cache began later).  *REMAINING is what lies

@@ -182,15 +182,20 @@ static void end_watcher(struct watch_delivery *d, struct watcher *w, const struc
     w->ops->ended(w, err);
 }
 
-static bool is_wanted(const struct watcher *w, const struct object *o)
+static bool is_selected(const struct watcher *w, const struct object *o, const struct json *labels)
 {
     if (*w->ns && strcmp(w->ns, o->key.ns) != 0)
         return false;
     if (*w->name && strcmp(w->name, o->key.name) != 0)
         return false;
-    if (w->labels && !selector_matches(w->labels, json_at(o->doc, "metadata.labels")))
+    if (w->labels && !selector_matches(w->labels, labels))
         return false;
     return !w->fields || field_selector_matches(w->fields, o);
+}
+
+static bool is_wanted(const struct watcher *w, const struct object *o)
+{
+    return is_selected(w, o, w->labels ? json_get(object_metadata(o), "labels") : NULL);
 }
 
 /* What leaves a selection is told as deleted: its last state that matched, at the change's
@@ -230,9 +235,9 @@ static int tell_history(struct watcher *w, struct error *err)
     return 0;
 }
 
-static bool matches_arg(const struct object *o, void *arg)
+static bool matches_arg(const struct object *o, const struct json *labels, void *arg)
 {
-    return is_wanted(arg, o);
+    return is_selected(arg, o, labels);
 }
 
 static void tell_existing(struct watcher *w)
