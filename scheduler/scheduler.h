@@ -16,5 +16,6 @@ struct scheduler_config {
 };
 /* Registers its informers; scheduler_run() after informer_set_start(). */
 struct scheduler *scheduler_new(const struct scheduler_config *config, struct error *err);
-must_check int scheduler_run(struct scheduler *s, struct error *err); /* starts its threads and returns */
-void scheduler_stop(struct scheduler *s); /* joins and frees */
+must_check int scheduler_run(struct scheduler *s,
+                             struct error *err); /* starts its threads and returns */
+void scheduler_stop(struct scheduler *s);        /* joins and frees */

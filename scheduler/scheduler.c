@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scheduler.c - one thread that owns nodes and queue, and the mailbox through which it hears. */
+#include "scheduler/scheduler.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "api/event_recorder.h"
+#include "base/log.h"
+#include "base/worker_pool.h"
+#include "scheduler/binder.h"
+#include "scheduler/preemption.h"
+
+#define SCHEDULER_NAME "default-scheduler"
+#define WRITERS_MAX    32   /* bindings in flight: each waits for its write to be on disk */
+#define WRITES_QUEUED  4096 /* more, and the scheduler itself writes until there is room */
+
+/* Upstream runs a plugin for resource claims before preemption; it has its say for every pod. */
+#define CLAIMS_MESSAGE "no new claims to deallocate"
+
+/* ---- the mailbox ---- */
+
+enum letter_type { LETTER_POD, LETTER_POD_GONE, LETTER_NODE, LETTER_NODE_GONE, LETTER_NOT_BOUND };
+
+struct letter {
+    struct letter *next;
+    enum letter_type type;
+    struct pod_info *pod;
+    struct object *node;
+    int attempts; /* not bound: how often it was tried */
+};
+
+struct scheduler {
+    struct client *client;
+    const struct clock *clock;
+    struct rng *rng;
+    struct event_recorder *recorder;
+    struct worker_pool *writers;
+    pthread_t thread;
+    bool is_running;
+
+    /* The thread's own. */
+    struct snapshot snapshot;
+    struct pod_queue queue;
+    struct hashmap nominated; /* key -> struct pod_info: pods that preemption made room for */
+    size_t next_start;
+    struct arena *arena; /* of one pod */
+
+    pthread_mutex_t lock; /* guards the rest */
+    pthread_cond_t news;
+    struct letter *first, **last; /* as many as there are events that the thread has not seen */
+    bool is_stopping;
+};
+
+static void letter_free(struct letter *l)
+{
+    pod_info_unref(l->pod);
+    object_unref(l->node);
+    free(l);
+}
+
+/* Takes over POD and NODE. */
+static void send_take(struct scheduler *s, enum letter_type type, struct pod_info *pod,
+                      struct object *node, int attempts)
+{
+    struct letter *l = xmalloc(sizeof(*l));
+    *l = (struct letter){ .type = type, .pod = pod, .node = node, .attempts = attempts };
+    pthread_mutex_lock(&s->lock);
+    *s->last = l;
+    s->last = &l->next;
+    pthread_cond_signal(&s->news);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void on_pod(const struct informer_event *e)
+{
+    enum letter_type type = e->new ? LETTER_POD : LETTER_POD_GONE;
+    send_take(e->arg, type, pod_info_new(e->new ? e->new : e->old), NULL, 0);
+}
+
+static bool is_same(const struct object *a, const struct object *b, const char *path)
+{
+    const struct json *x = json_at(a->doc, path), *y = json_at(b->doc, path);
+    return x == y || (x && y && json_equal(x, y));
+}
+
+/* Nodes report that they are alive all the time; most reports change nothing here. */
+static bool is_same_node(const struct object *a, const struct object *b)
+{
+    return is_same(a, b, "spec") && is_same(a, b, "metadata.labels") &&
+           is_same(a, b, "status.allocatable") && is_same(a, b, "status.images");
+}
+
+static void on_node(const struct informer_event *e)
+{
+    if (e->old && e->new &&is_same_node(e->old, e->new))
+        return;
+    const struct object *node = e->new ? e->new : e->old;
+    send_take(e->arg, e->new ? LETTER_NODE : LETTER_NODE_GONE, NULL, object_ref(node), 0);
+}
+
+/* ---- writes, on the pool ---- */
+
+struct write {
+    struct scheduler *s;
+    struct pod_info *pod;
+    char *node_name; /* binding: to this node; report: nominated for it, or NULL */
+    int attempts;
+    char *message; /* report */
+    struct pod_info **victims;
+    size_t victims_n;
+};
+
+static void write_free(struct write *w)
+{
+    for (size_t i = 0; i < w->victims_n; i++)
+        pod_info_unref(w->victims[i]);
+    free(w->victims);
+    pod_info_unref(w->pod);
+    free(w->node_name);
+    free(w->message);
+    free(w);
+}
+
+static struct write *write_new(struct scheduler *s, const struct pod_info *pod,
+                               const char *node_name)
+{
+    struct write *w = xcalloc(1, sizeof(*w));
+    w->s = s;
+    w->pod = pod_info_ref(pod);
+    w->node_name = node_name ? xstrdup(node_name) : NULL;
+    return w;
+}
+
+static void submit_take(struct scheduler *s, void (*fn)(void *arg), struct write *w)
+{
+    struct error full = { 0 };
+    if (worker_pool_submit(s->writers, fn, w, &full) < 0)
+        fn(w); /* the queue is full: the scheduler must not run further ahead */
+}
+
+static void bind_pod(void *arg)
+{
+    struct write *w = arg;
+    struct error err = { 0 };
+    const struct object *pod = w->pod->pod;
+    if (binder_bind(w->s->client, w->pod, w->node_name, &err) == 0) {
+        event_record(w->s->recorder, pod, "Normal", "Scheduled",
+                     "Successfully assigned %s/%s to %s", pod->key.ns, pod->key.name, w->node_name);
+    } else {
+        log_warn("scheduler", "bind pod %s to %s: %s", w->pod->key.data, w->node_name, err.message);
+        if (err.code != ERR_NOT_FOUND)
+            event_record(w->s->recorder, pod, "Warning", "FailedScheduling", "%s", err.message);
+        send_take(w->s, LETTER_NOT_BOUND, pod_info_ref(w->pod), NULL, w->attempts);
+    }
+    write_free(w);
+}
+
+static void evict_victims(struct write *w)
+{
+    for (size_t i = 0; i < w->victims_n; i++) {
+        struct error err = { 0 };
+        const struct pod_info *victim = w->victims[i];
+        if (binder_preempt(w->s->client, victim, w->s->clock, &err) < 0)
+            log_warn("scheduler", "%s", err.message);
+        else
+            event_record(w->s->recorder, victim->pod, "Normal", "Preempted",
+                         "Preempted by pod %s on node %s", w->pod->pod->uid, w->node_name);
+    }
+}
+
+static void report_pod(void *arg)
+{
+    struct write *w = arg;
+    struct error err = { 0 };
+    struct pod_report report = { "Unschedulable", w->message, w->node_name };
+    event_record(w->s->recorder, w->pod->pod, "Warning", "FailedScheduling", "%s", w->message);
+    if (binder_report(w->s->client, w->pod, &report, w->s->clock, &err) < 0 &&
+        err.code != ERR_NOT_FOUND)
+        log_warn("scheduler", "report about pod %s: %s", w->pod->key.data, err.message);
+    evict_victims(w);
+    write_free(w);
+}
+
+/* ---- one pod ---- */
+
+static void forget_nomination(struct scheduler *s, struct bytes key)
+{
+    pod_info_unref(hashmap_remove(&s->nominated, key));
+}
+
+static void remember_nomination(struct scheduler *s, struct pod_info *pod)
+{
+    forget_nomination(s, pod->key);
+    if (!str_empty(pod->nominated_node))
+        hashmap_put(&s->nominated, pod->key, pod_info_ref(pod));
+}
+
+static const struct pod_info **nominated_pods(struct scheduler *s, size_t *n)
+{
+    *n = 0;
+    if (!s->nominated.n)
+        return NULL;
+    const struct pod_info **list = arena_alloc(s->arena, s->nominated.n * sizeof(list[0]));
+    hashmap_each (&s->nominated, e)
+        list[(*n)++] = e->value;
+    return list;
+}
+
+static void assume(struct scheduler *s, struct queued_pod *p, const char *node_name)
+{
+    struct write *w = write_new(s, p->info, node_name);
+    w->attempts = p->attempts;
+    snapshot_place(&s->snapshot, p->info, node_name, true);
+    forget_nomination(s, p->info->key);
+    pod_queue_remove(&s->queue, w->pod->key);
+    submit_take(s, bind_pod, w);
+}
+
+/* It fits nowhere: makes room if it may, tells why it waits, and lets it wait. */
+static void give_up(struct scheduler *s, struct queued_pod *p, struct schedule_result *r)
+{
+    struct preemption preemption = { 0 };
+    if (s->snapshot.nodes_n) {
+        preemption_find(&s->snapshot, p->info, r->verdicts, s->arena, &preemption);
+        if (!preemption.node)
+            buffer_printf(&r->message, " %s, preemption: %s", CLAIMS_MESSAGE,
+                          preemption.message.data);
+    }
+    struct write *w = write_new(s, p->info, preemption.node ? preemption.node->name : NULL);
+    w->message = buffer_take(&r->message);
+    w->victims = xcalloc(preemption.victims_n + 1, sizeof(w->victims[0]));
+    for (size_t i = 0; i < preemption.victims_n; i++)
+        w->victims[w->victims_n++] = pod_info_ref(preemption.victims[i]);
+    buffer_free(&preemption.message);
+    pod_queue_park(&s->queue, p, r->events);
+    submit_take(s, report_pod, w);
+}
+
+static void schedule(struct scheduler *s, struct queued_pod *p)
+{
+    struct schedule_result r;
+    struct schedule_options options = { .rng = s->rng, .next_start = &s->next_start };
+    options.nominated = nominated_pods(s, &options.nominated_n);
+    schedule_one(&s->snapshot, p->info, &options, s->arena, &r);
+    if (r.node)
+        assume(s, p, r.node->name);
+    else
+        give_up(s, p, &r);
+    buffer_free(&r.message);
+    arena_reset(s->arena);
+}
+
+/* ---- letters ---- */
+
+static void pod_left_its_node(struct scheduler *s, struct bytes key)
+{
+    if (!snapshot_pod(&s->snapshot, key))
+        return;
+    snapshot_remove_pod(&s->snapshot, key);
+    pod_queue_wake(&s->queue, EVENT_POD_GONE);
+}
+
+static void read_placed_pod(struct scheduler *s, struct pod_info *pod)
+{
+    struct placed_pod *old = snapshot_pod(&s->snapshot, pod->key);
+    bool is_news =
+        !old || !str_equal(old->node->name, pod->node_name) ||
+        (old->info->labels != pod->labels && !is_same(old->info->pod, pod->pod, "metadata.labels"));
+    pod_queue_remove(&s->queue, pod->key);
+    snapshot_place(&s->snapshot, pod, pod->node_name, false);
+    if (is_news)
+        pod_queue_wake(&s->queue, EVENT_POD_PLACED);
+}
+
+static void read_waiting_pod(struct scheduler *s, struct pod_info *pod)
+{
+    bool is_ours = str_equal(json_str(pod->spec, "schedulerName", SCHEDULER_NAME), SCHEDULER_NAME);
+    if (!is_ours || object_is_deleting(pod->pod)) {
+        pod_queue_remove(&s->queue, pod->key);
+        return;
+    }
+    struct placed_pod *placed = snapshot_pod(&s->snapshot, pod->key);
+    if (placed && str_equal(placed->info->pod->uid, pod->pod->uid))
+        return;                     /* its binding is on the way */
+    pod_left_its_node(s, pod->key); /* another pod of that name */
+    remember_nomination(s, pod);
+    struct queued_pod *queued = pod_queue_get(&s->queue, pod->key);
+    if (queued && is_same(queued->info->pod, pod->pod, "spec") &&
+        is_same(queued->info->pod, pod->pod, "metadata.labels"))
+        pod_queue_refresh(&s->queue, queued, pod);
+    else
+        pod_queue_set(&s->queue, pod);
+}
+
+static void read_pod(struct scheduler *s, struct pod_info *pod)
+{
+    if (pod->is_finished || !str_empty(pod->node_name))
+        forget_nomination(s, pod->key);
+    if (pod->is_finished) {
+        pod_queue_remove(&s->queue, pod->key);
+        pod_left_its_node(s, pod->key);
+    } else if (!str_empty(pod->node_name)) {
+        read_placed_pod(s, pod);
+    } else {
+        read_waiting_pod(s, pod);
+    }
+}
+
+static void read_pod_gone(struct scheduler *s, const struct pod_info *pod)
+{
+    pod_queue_remove(&s->queue, pod->key);
+    if (hashmap_get(&s->nominated, pod->key)) {
+        forget_nomination(s, pod->key);
+        pod_queue_wake(&s->queue, EVENT_POD_GONE);
+    }
+    pod_left_its_node(s, pod->key);
+}
+
+static unsigned node_events(const struct object *old, const struct object *new)
+{
+    if (!old)
+        return EVENT_NODE_ADDED;
+    return (is_same(old, new, "status.allocatable") ? 0 : EVENT_NODE_GREW) |
+           (is_same(old, new, "metadata.labels") ? 0 : EVENT_NODE_LABELS) |
+           (is_same(old, new, "spec.taints") && is_same(old, new, "spec.unschedulable")
+                ? 0
+                : EVENT_NODE_TAINTS);
+}
+
+static void read_node(struct scheduler *s, const struct object *node)
+{
+    struct node_info *n = snapshot_node(&s->snapshot, node->key.name);
+    unsigned events = node_events(n ? n->node : NULL, node);
+    snapshot_set_node(&s->snapshot, node);
+    if (events)
+        pod_queue_wake(&s->queue, events);
+}
+
+static void read_not_bound(struct scheduler *s, struct pod_info *pod, int attempts)
+{
+    struct placed_pod *placed = snapshot_pod(&s->snapshot, pod->key);
+    if (!placed || !placed->is_assumed || !str_equal(placed->info->pod->uid, pod->pod->uid))
+        return; /* it is gone, or has a node after all */
+    pod_left_its_node(s, pod->key);
+    pod_queue_set(&s->queue, pod);
+    struct queued_pod *queued = pod_queue_get(&s->queue, pod->key);
+    queued->attempts = attempts;
+    pod_queue_retry(&s->queue, queued);
+}
+
+static void read_letter(struct scheduler *s, struct letter *l)
+{
+    switch (l->type) {
+    case LETTER_POD:
+        read_pod(s, l->pod);
+        break;
+    case LETTER_POD_GONE:
+        read_pod_gone(s, l->pod);
+        break;
+    case LETTER_NODE:
+        read_node(s, l->node);
+        break;
+    case LETTER_NODE_GONE:
+        snapshot_remove_node(&s->snapshot, l->node->key.name);
+        break;
+    case LETTER_NOT_BOUND:
+        read_not_bound(s, l->pod, l->attempts);
+        break;
+    }
+    letter_free(l);
+}
+
+/* ---- the thread ---- */
+
+static struct letter *take_letters(struct scheduler *s)
+{
+    struct letter *all = s->first;
+    s->first = NULL;
+    s->last = &s->first;
+    return all;
+}
+
+/* Until a letter comes, or a pod's backoff is over.  With the lock. */
+static void wait_for_news(struct scheduler *s)
+{
+    int64_t due_ns = pod_queue_due_ns(&s->queue);
+    if (!due_ns) {
+        pthread_cond_wait(&s->news, &s->lock);
+        return;
+    }
+    int64_t left_ns = due_ns - clock_monotonic_ns(s->clock);
+    int64_t at_ns = clock_monotonic_ns(&system_clock) + (left_ns > 0 ? left_ns : 0);
+    struct timespec at = { at_ns / NS_PER_S, at_ns % NS_PER_S };
+    pthread_cond_timedwait(&s->news, &s->lock, &at);
+}
+
+static void *scheduler_main(void *arg)
+{
+    struct scheduler *s = arg;
+    pthread_setname_np(pthread_self(), "scheduler");
+    pthread_mutex_lock(&s->lock);
+    while (!s->is_stopping) {
+        struct letter *letters = take_letters(s);
+        pthread_mutex_unlock(&s->lock);
+
+        for (struct letter *next; letters; letters = next) {
+            next = letters->next;
+            read_letter(s, letters);
+        }
+        struct queued_pod *p = pod_queue_pop(&s->queue);
+        if (p)
+            schedule(s, p);
+
+        pthread_mutex_lock(&s->lock);
+        if (!p && !s->first && !s->is_stopping)
+            wait_for_news(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* ---- starting and stopping ---- */
+
+static void scheduler_free(struct scheduler *s)
+{
+    worker_pool_free(s->writers);
+    event_recorder_free(s->recorder);
+    for (struct letter *l = s->first, *next; l; l = next) {
+        next = l->next;
+        letter_free(l);
+    }
+    hashmap_each (&s->nominated, e)
+        pod_info_unref(e->value);
+    hashmap_deinit(&s->nominated);
+    pod_queue_deinit(&s->queue);
+    snapshot_deinit(&s->snapshot);
+    arena_free(s->arena);
+    pthread_cond_destroy(&s->news);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static void init_news(struct scheduler *s)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->news, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&s->lock, NULL);
+    s->last = &s->first;
+}
+
+struct scheduler *scheduler_new(const struct scheduler_config *config, struct error *err)
+{
+    struct worker_pool *writers = worker_pool_new("scheduler", WRITERS_MAX, WRITES_QUEUED, err);
+    if (!writers)
+        return NULL;
+    struct scheduler *s = xcalloc(1, sizeof(*s));
+    s->writers = writers;
+    s->client = config->client;
+    s->clock = config->clock ? config->clock : &system_clock;
+    s->rng = config->rng ? config->rng : system_rng;
+    s->arena = arena_new();
+    s->recorder = event_recorder_new(config->client, SCHEDULER_NAME, NULL);
+    pod_queue_init(&s->queue, s->clock);
+    init_news(s);
+    struct informer_set *set = config->informers;
+    informer_add_handler(informer_set_get(set, &resources[RESOURCE_NODES], NULL), on_node, s);
+    informer_add_handler(informer_set_get(set, &resources[RESOURCE_PODS], NULL), on_pod, s);
+    return s;
+}
+
+int scheduler_run(struct scheduler *s, struct error *err)
+{
+    int rc = pthread_create(&s->thread, NULL, scheduler_main, s);
+    if (rc)
+        return error_set(err, ERR_INTERNAL, "start the scheduler: %s", strerror(rc));
+    s->is_running = true;
+    return 0;
+}
+
+void scheduler_stop(struct scheduler *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->is_stopping = true;
+    pthread_cond_signal(&s->news);
+    pthread_mutex_unlock(&s->lock);
+    if (s->is_running)
+        pthread_join(s->thread, NULL);
+    scheduler_free(s);
+}
