@@ -180,7 +180,8 @@ void openapi_serve(struct request *r, struct bytes path, struct bytes accept,
     char hash[ETAG_BYTES];
     hash_of(gv ? text + strlen(V3 "/") : text, hash);
     out->etag = arena_printf(r->arena, "\"%s%s\"", hash, is_gnostic ? "P" : "");
-    if (gv && r->query.len && query_get(r->query, "hash", 0, r->arena))
+    const char *asked = r->query.len ? query_get(r->query, "hash", 0, r->arena) : NULL;
+    if (gv && asked && strcmp(asked, hash) == 0) /* that document, for ever */
         out->cache_control = "public, immutable, max-age=31536000";
     if (etag_matches(if_none_match, out->etag)) {
         out->status = 304;

@@ -160,6 +160,9 @@ void respond_document(struct request *r, const struct document *d)
     size_t n;
     struct http_header *headers =
         respond_headers(r, d->content_type ? d->content_type : "text/plain; charset=utf-8", &n);
+    for (size_t i = 0; i < n && d->cache_control; i++)
+        if (strcmp(headers[i].name, "cache-control") == 0)
+            headers[i].value = d->cache_control;
     if (d->etag)
         headers[n++] = (struct http_header){ "etag", d->etag };
     headers[n++] = (struct http_header){ "vary", "Accept" };
