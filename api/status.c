@@ -247,7 +247,7 @@ struct json *status_from_error(const struct error *err, const struct status_deta
             json_append(a, json_find(&d, "causes"), (struct json){ .type = JSON_OBJECT });
         json_put_str(a, cause, "message", err->message);
     }
-    if (d.len)
+    if (d.len || err->code == ERR_INVALID) /* kubectl shows the message only where there are some */
         json_put(a, s, "details", d);
     json_put_int(a, s, "code", error_http_status(err->code));
     return s;

@@ -103,5 +103,6 @@ struct object *conversion_object(const struct object *o, const struct resource *
         return object_ref(o);
     struct draft *d = object_edit(o);
     conversion_draft(d, to);
+    schema_complete(to->type, d->doc, d->arena);
     return draft_publish(d, o->resource_version);
 }

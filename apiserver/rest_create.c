@@ -85,6 +85,7 @@ static int finish_create(struct strategy_call *call, struct draft *new_take, str
         return -1;
     if (s && s->allocate && s->allocate(call, NULL, new, err) < 0)
         return -1;
+    schema_complete(new->resource->type, new->doc, new->arena);
     if (call->is_dry_run) {
         struct object_key key = { json_str(new->doc, "metadata.namespace", ""),
                                   json_str(new->doc, "metadata.name", "") };

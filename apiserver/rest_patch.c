@@ -6,6 +6,9 @@
 #include "apiserver/server.h"
 #include "apiserver/watch_cache.h"
 
+/* An error shows this much of the document. */
+#define PATCHED_SHOWN_BYTES 600
+
 static struct json *apply_patch(struct request *r, enum patch_type type,
                                 const struct object *current, const struct json *patch,
                                 struct error *err)
@@ -48,6 +51,24 @@ static int report(struct request *r, const struct schema_warnings *found, enum f
     return 0;
 }
 
+/* What JSON and merge patches make is read as a document: upstream calls one that does not fit
+ * Invalid. */
+static int shape_patched(struct request *r, enum patch_type type, struct draft *d,
+                         struct schema_warnings *found, struct error *err)
+{
+    if (schema_shape(r->info.resource->type, d->doc, d->arena, found, err) == 0)
+        return 0;
+    if (type == PATCH_STRATEGIC)
+        return -1;
+    struct buffer text = { 0 };
+    json_print(d->doc, &text);
+    const char *why = arena_strdup(r->arena, err->message);
+    error_set(err, ERR_INVALID, " \"\" is invalid: patch: Invalid value: \"%.*s\": %s",
+              PATCHED_SHOWN_BYTES, text.data, why);
+    buffer_free(&text);
+    return -1;
+}
+
 static struct draft *patched_draft(struct request *r, enum patch_type type,
                                    const struct object *current, const struct json *patch,
                                    const struct write_options *o, struct error *err)
@@ -64,7 +85,7 @@ static struct draft *patched_draft(struct request *r, enum patch_type type,
     struct draft *d = draft_from_take(r->info.resource, arena, json_clone(result, arena));
     struct schema_warnings found = { 0 };
     bool checks = o->field_validation != FIELD_VALIDATION_IGNORE;
-    if (schema_shape(r->info.resource->type, d->doc, d->arena, checks ? &found : NULL, err) == 0 &&
+    if (shape_patched(r, type, d, checks ? &found : NULL, err) == 0 &&
         report(r, &found, o->field_validation, err) == 0)
         return d;
     draft_free(d);
@@ -87,6 +108,14 @@ static int check_identity(const struct object *current, const struct draft *d, s
     return 0;
 }
 
+/* A patch that cannot be applied is answered in one general sentence, which names no object. */
+static int cannot_apply(struct outcome *out, struct error *err)
+{
+    out->details = (struct status_details){ 0 };
+    return error_set(err, ERR_INVALID,
+                     "the server rejected our request due to an error in our request");
+}
+
 static int patch_once(const struct update_call *call, enum patch_type type,
                       const struct object *old, const struct json *patch, struct outcome *out,
                       struct error *err)
@@ -94,7 +123,9 @@ static int patch_once(const struct update_call *call, enum patch_type type,
     struct request *r = call->request;
     scoped(object) struct object *current = conversion_object(old, r->info.resource);
     scoped(draft) struct draft *new = patched_draft(r, type, current, patch, call->options, err);
-    if (!new || check_identity(current, new, err) < 0)
+    if (!new)
+        return err->code == ERR_INVALID ? cannot_apply(out, err) : -1;
+    if (check_identity(current, new, err) < 0)
         return -1;
     return rest_update_object(call, old, take_ptr(&new), out, err);
 }

@@ -92,6 +92,7 @@ static struct draft *bound(struct request *r, const struct object *pod, const st
     copy_members(d, binding, "metadata.labels");
     json_drop(d->doc, "status.nominatedNodeName");
     draft_set_condition(d, "PodScheduled", "True", NULL, NULL, clock_wall_ns(r->server->clock));
+    schema_complete(d->resource->type, d->doc, d->arena);
     return d;
 }
 
@@ -262,6 +263,7 @@ static int mark_evicted(struct request *r, const char *name, struct error *err)
         struct draft *d = object_edit(pod);
         draft_set_condition(d, "DisruptionTarget", "True", "EvictionByEvictionAPI",
                             "Eviction API: evicting", clock_wall_ns(r->server->clock));
+        schema_complete(d->resource->type, d->doc, d->arena);
         enum store_result rc =
             store_put(r->server, &pod->key, d, pod->resource_version, 0, &new, err);
         if (rc != STORE_CONFLICT)

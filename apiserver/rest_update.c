@@ -306,7 +306,9 @@ int rest_update_object(const struct update_call *c, const struct object *old,
                                        .name = old->key.name };
     if (admission_admit(&call, &at, new, err) < 0)
         return -1;
-    count_generation(old, new);
+    schema_complete(new->resource->type, new->doc, new->arena); /* as OLD is: they are compared */
+    if (strcmp(c->subresource, "status") != 0)
+        count_generation(old, new);
     if (validate_changed(&call, s, old, new, out, err) < 0)
         return -1;
     if (s && s->allocate && s->allocate(&call, old, new, err) < 0)
