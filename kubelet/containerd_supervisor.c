@@ -214,7 +214,8 @@ static int wait_ready(struct containerd_supervisor *s, struct error *err)
         bool is_dead = waitpid(s->pid, &status, WNOHANG) == s->pid; /* our own child */
         is_dead |= kill(s->pid, 0) < 0 && errno == ESRCH;           /* an adopted one */
         if (is_dead)
-            return error_set(err, ERR_UNAVAILABLE, "containerd ended instead of answering, see %s", s->log_path);
+            return error_set(err, ERR_UNAVAILABLE, "containerd ended instead of answering, see %s",
+                             s->log_path);
         if (is_stopped_within(s, READY_CHECK_MS))
             return error_set(err, ERR_CANCELED, "stopped while containerd started");
     }

@@ -300,7 +300,7 @@ static void ephemeral_statuses(struct build *b, struct json *status)
 
 /* ---- phase and conditions ---- */
 
-static const char *phase(const struct build *b)
+static const char *phase_of_main(const struct build *b)
 {
     const struct object *pod = b->in->pod;
     const char *policy = json_str(pod->doc, "spec.restartPolicy", "Always");
@@ -327,6 +327,20 @@ static const char *phase(const struct build *b)
         return str_equal(policy, "Never") ? "Failed" : "Running";
     }
     return "Pending";
+}
+
+/* An end is shown only when nothing runs any more: sidecars are stopped after the others. */
+static const char *phase(const struct build *b)
+{
+    const char *main = phase_of_main(b);
+    bool is_end = str_equal(main, "Succeeded") || str_equal(main, "Failed");
+    const char *old = json_str(b->old, "phase", "");
+    if (!is_end || b->in->failed_reason || str_equal(old, main))
+        return main;
+    for (size_t i = 0; i < b->in->state->containers_n; i++)
+        if (b->in->state->containers[i].state == CRI_CONTAINER_RUNNING)
+            return "Running";
+    return main;
 }
 
 struct condition {

@@ -381,24 +381,6 @@ static void run_containers(struct pod_sync *s)
             return;
 }
 
-static void run_pod(struct pod_sync *s)
-{
-    /* What the user sees while a first start takes its time. */
-    if (!s->entry->has_status && s->state.containers_n == 0)
-        status_update(s, false);
-    s->entry->has_status = true;
-
-    if (is_sandbox_usable(s) || wants_any_container(s))
-        run_containers(s);
-    if (s->has_changed && read_state(s) < 0)
-        return;
-    set_probes(s);
-    const char *phase = status_update(s, false);
-    if (str_equal(phase, "Succeeded") || str_equal(phase, "Failed"))
-        stop_sandboxes(s);
-    collect_old_containers(s);
-}
-
 /* ---- ending ---- */
 
 static int64_t deletion_grace_s(const struct pod_sync *s)
@@ -441,6 +423,27 @@ static bool stop_containers(struct pod_sync *s)
         }
     }
     return is_running;
+}
+
+static void run_pod(struct pod_sync *s)
+{
+    /* What the user sees while a first start takes its time. */
+    if (!s->entry->has_status && s->state.containers_n == 0)
+        status_update(s, false);
+    s->entry->has_status = true;
+
+    bool is_over = !wants_any_container(s);
+    if (is_over)
+        stop_containers(s); /* sidecars have nobody left to serve */
+    else
+        run_containers(s);
+    if (s->has_changed && read_state(s) < 0)
+        return;
+    set_probes(s);
+    const char *phase = status_update(s, false);
+    if (str_equal(phase, "Succeeded") || str_equal(phase, "Failed"))
+        stop_sandboxes(s);
+    collect_old_containers(s);
 }
 
 static void remove_log_links(struct pod_sync *s)

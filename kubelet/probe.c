@@ -232,7 +232,7 @@ static void add_locked(struct probes *probes, enum probe_kind kind, const struct
         .container_id = xstrdup(c->id),
         .pod_ip = xstrdup(pod_ip),
         .due_ns = clock_monotonic_ns(probes->k->clock) + (delay_ns > 0 ? delay_ns : 0),
-        .early_ms = kind == PROBE_READINESS ? EARLY_FIRST_MS : 0,
+        .early_ms = kind == PROBE_LIVENESS ? 0 : EARLY_FIRST_MS,
         .is_good = kind == PROBE_LIVENESS,
     };
     probes->all = p;
