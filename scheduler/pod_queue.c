@@ -94,6 +94,7 @@ static void leave(struct pod_queue *q, struct queued_pod *p)
 
 static void enter(struct pod_queue *q, struct queued_pod *p, enum queue_place place, int64_t due_ns)
 {
+    leave(q, p);
     p->place = place;
     due_heap_add(heap_of(q, place), &p->due, due_ns);
 }
@@ -229,11 +230,12 @@ void pod_queue_wake(struct pod_queue *q, unsigned events)
             woken[n++] = p;
     }
     for (size_t i = 0; i < n; i++) {
-        leave(q, woken[i]);
-        if (backoff_end_ns(woken[i]) > now_ns(q))
+        if (backoff_end_ns(woken[i]) > now_ns(q)) {
             enter(q, woken[i], PLACE_BACKOFF, backoff_end_ns(woken[i]));
-        else
+        } else {
+            leave(q, woken[i]);
             active_add(q, woken[i]);
+        }
     }
     free(woken);
 }
