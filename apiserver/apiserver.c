@@ -99,6 +99,7 @@ struct apiserver *apiserver_start(const struct apiserver_config *config, struct 
     a->storage = config->storage;
     a->clock = &system_clock;
     a->rng = system_rng;
+    pthread_mutex_init(&a->lease.lock, NULL);
     copy_config(a, config);
     int64_t begin_ns = clock_monotonic_ns(a->clock);
     if (start_parts(a, err) < 0) {
@@ -129,6 +130,7 @@ void apiserver_stop(struct apiserver *a)
     documents_stop(a);
     if (a->pki)
         pki_free(a->pki);
+    pthread_mutex_destroy(&a->lease.lock);
     arena_free(a->arena);
 }
 

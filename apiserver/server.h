@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "apiserver/apiserver.h"
 #include "apiserver/watch_cache.h"
 #include "base/clock.h"
@@ -16,10 +18,19 @@ struct documents;    /* discovery.c, openapi.c: what was made */
 struct watch_caches; /* watch_cache.c */
 struct service_allocator;
 
+/* Objects that expire (events) share leases: one for all that are made within a minute. */
+struct shared_lease {
+    pthread_mutex_t lock; /* guards what follows; nothing else is taken under it */
+    int64_t id;
+    int64_t ttl_s;
+    int64_t until_ns; /* monotonic: no new objects after it */
+};
+
 struct apiserver {
     struct apiserver_config config; /* strings in ARENA */
     struct arena *arena;
     struct storage *storage;
+    struct shared_lease lease;
     const struct clock *clock;
     struct rng *rng;
     struct pki *pki;

@@ -5,6 +5,8 @@
 #include "apiserver/server.h"
 #include "base/limits.h"
 
+#define LEASE_SHARED_S 60
+
 char *store_prefix(const struct resource *r, struct arena *a)
 {
     const struct resource *stored = r->storage ? r->storage : r;
@@ -148,6 +150,26 @@ static enum store_result put(struct apiserver *a, const struct object_key *key,
     return STORE_DONE;
 }
 
+/* A lease of its own for each event would be a second write for each: those of a minute share one,
+ * which ends that much later. */
+static int lease_for(struct apiserver *a, int64_t ttl_s, int64_t *id, struct error *err)
+{
+    if (ttl_s == 0)
+        return 0;
+    struct shared_lease *l = &a->lease;
+    int64_t now_ns = clock_monotonic_ns(a->clock);
+    int rc = 0;
+    pthread_mutex_lock(&l->lock);
+    if (l->id == 0 || l->ttl_s != ttl_s || now_ns >= l->until_ns) {
+        rc = storage_lease_grant(a->storage, 0, ttl_s + LEASE_SHARED_S, &l->id, err);
+        l->ttl_s = ttl_s;
+        l->until_ns = now_ns + LEASE_SHARED_S * NS_PER_S;
+    }
+    *id = l->id;
+    pthread_mutex_unlock(&l->lock);
+    return rc;
+}
+
 enum store_result store_put(struct apiserver *a, const struct object_key *key,
                             struct draft *new_take, int64_t expected_revision, int64_t ttl_s,
                             struct object **out, struct error *err)
@@ -160,8 +182,7 @@ enum store_result store_put(struct apiserver *a, const struct object_key *key,
 
     enum store_result rc = STORE_FAILED;
     int64_t lease = 0;
-    if (check_size(w, err) == 0 &&
-        (ttl_s == 0 || storage_lease_grant(a->storage, 0, ttl_s, &lease, err) == 0))
+    if (check_size(w, err) == 0 && lease_for(a, ttl_s, &lease, err) == 0)
         rc = put(a, key, w, expected_revision, lease, err);
     if (rc == STORE_DONE)
         *out = object_ref(w->object);
