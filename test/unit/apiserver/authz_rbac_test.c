@@ -2,6 +2,7 @@
 /* authz_rbac_test.c - roles and bindings, and what follows from them. */
 #include "apiserver/authz_rbac.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -174,6 +175,38 @@ static void a_rule_with_names_allows_those_objects_only(void **state)
     assert_true(may(b, &ask));
 }
 
+struct asker {
+    struct rbac *rbac;
+    atomic_bool stop;
+};
+
+static void *keep_asking(void *arg)
+{
+    struct asker *asker = arg;
+    while (!atomic_load(&asker->stop))
+        may(asker->rbac,
+            &(struct ask){ .user = "jane", .verb = "get", .resource = "pods", .ns = "a" });
+    return NULL;
+}
+
+static void rules_may_change_while_others_ask(void **state)
+{
+    struct asker asker = { .rbac = *state };
+    scoped(object) struct object *role = parse(reader);
+    scoped(object) struct object *binding = parse(jane_reads);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, keep_asking, &asker), 0);
+    for (int i = 0; i < 200; i++) {
+        rbac_role_changed(i ? role : NULL, role, *state);
+        rbac_binding_changed(i ? binding : NULL, binding, *state);
+        rbac_binding_changed(binding, NULL, *state);
+    }
+    atomic_store(&asker.stop, true);
+    pthread_join(thread, NULL);
+    assert_false(
+        may(*state, &(struct ask){ .user = "jane", .verb = "get", .resource = "pods", .ns = "a" }));
+}
+
 /* ---- the bootstrap policy ---- */
 
 static void load(const struct resource *r, const struct object_key *key, struct json *doc,
@@ -284,6 +317,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_unbound_is_no_longer_allowed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_rule_with_names_allows_those_objects_only, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(rules_may_change_while_others_ask, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_may_read_health_and_version_and_nothing_else, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(every_authenticated_user_may_discover_what_is_served,
