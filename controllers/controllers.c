@@ -18,7 +18,9 @@ extern const struct controller_spec
     taint_eviction_controller,
     pod_garbage_collector_controller,
     clusterrole_aggregation_controller,
-    job_controller;
+    job_controller,
+    daemonset_controller,
+    statefulset_controller;
 
 static const struct controller_spec *const controllers[] = {
     &namespace_controller,
@@ -36,6 +38,8 @@ static const struct controller_spec *const controllers[] = {
     &pod_garbage_collector_controller,
     &clusterrole_aggregation_controller,
     &job_controller,
+    &daemonset_controller,
+    &statefulset_controller,
     NULL,
 };
 /* clang-format on */

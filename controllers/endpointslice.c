@@ -27,6 +27,7 @@ struct sync {
     struct object_list slices; /* ours, of this Service */
     bool *is_used;             /* per slice: it stays */
     int kept;                  /* how many there are after the sync, of this family */
+    struct endpoint_groups groups;
 };
 
 /* An endpoint that is to be in some slice. */
@@ -119,11 +120,12 @@ static int create_slice(struct sync *s, enum family family, const struct json *p
     return 0;
 }
 
-static int update_slice(struct sync *s, const struct object *slice, const struct json *endpoints,
-                        struct error *err)
+static int update_slice(struct sync *s, const struct object *slice, const struct json *ports,
+                        const struct json *endpoints, struct error *err)
 {
     scoped(draft) struct draft *d = object_edit(slice);
     fill_labels(s, d);
+    json_put(d->arena, d->doc, "ports", json_clone_value(ports, d->arena));
     json_put(d->arena, d->doc, "endpoints", json_clone_value(endpoints, d->arena));
     if (json_equal(slice->doc, d->doc))
         return 0;
@@ -141,6 +143,19 @@ static bool has_ports(const struct object *slice, const struct json *ports)
 static bool is_of_family(const struct object *slice, enum family family)
 {
     return str_equal(json_str(slice->doc, "addressType", ""), family_names[family]);
+}
+
+/* A slice that would be deleted and can be rewritten instead: its ports are nobody's.  -1: none. */
+static int find_spare(const struct sync *s, enum family family)
+{
+    for (size_t i = 0; i < s->slices.n; i++) {
+        bool is_spare = !s->is_used[i] && is_of_family(s->slices.items[i], family);
+        for (size_t g = 0; g < s->groups.n && is_spare; g++)
+            is_spare = !has_ports(s->slices.items[i], s->groups.items[g].ports);
+        if (is_spare)
+            return (int)i;
+    }
+    return -1;
 }
 
 /* The endpoints of SLICE that are still wanted, as they are now. */
@@ -202,13 +217,17 @@ static int write_group(struct sync *s, enum family family, const struct json *po
             continue;
         s->is_used[i] = true;
         s->kept++;
-        rc = update_slice(s, s->slices.items[i], kept[i], err);
+        rc = update_slice(s, s->slices.items[i], ports, kept[i], err);
     }
     while (rc == 0 && count_unplaced(all, n) > 0) {
         struct json *list = json_new(s->c->arena, JSON_ARRAY);
         fill_up(s, list, all, n, &next);
         s->kept++;
-        rc = create_slice(s, family, ports, list, err);
+        int spare = find_spare(s, family);
+        if (spare >= 0)
+            s->is_used[spare] = true;
+        rc = spare >= 0 ? update_slice(s, s->slices.items[spare], ports, list, err)
+                        : create_slice(s, family, ports, list, err);
     }
     return rc;
 }
@@ -236,30 +255,29 @@ static int keep_placeholder(struct sync *s, enum family family, struct error *er
         if (!s->is_used[i] && is_of_family(s->slices.items[i], family) &&
             has_ports(s->slices.items[i], nothing)) {
             s->is_used[i] = true;
-            return update_slice(s, s->slices.items[i], nothing, err);
+            return update_slice(s, s->slices.items[i], nothing, nothing, err);
         }
     }
     return create_slice(s, family, nothing, nothing, err);
 }
 
-static int sync_family(struct sync *s, enum family family, const struct endpoint_groups *groups,
-                       struct error *err)
+static int sync_family(struct sync *s, enum family family, struct error *err)
 {
     s->kept = 0;
-    for (size_t i = 0; i < groups->n; i++) {
-        if (write_pods(s, family, &groups->items[i], err) < 0)
+    for (size_t i = 0; i < s->groups.n; i++) {
+        if (write_pods(s, family, &s->groups.items[i], err) < 0)
             return -1;
     }
     return s->kept ? 0 : keep_placeholder(s, family, err);
 }
 
-static int sync_families(struct sync *s, const struct endpoint_groups *groups, struct error *err)
+static int sync_families(struct sync *s, struct error *err)
 {
     const struct json *families = json_at(s->service->doc, "spec.ipFamilies");
     if (!json_is(families, JSON_ARRAY) || families->len == 0)
-        return sync_family(s, IPV4, groups, err);
+        return sync_family(s, IPV4, err);
     json_each_item (families, f) {
-        if (sync_family(s, str_equal(json_text(f), "IPv6") ? IPV6 : IPV4, groups, err) < 0)
+        if (sync_family(s, str_equal(json_text(f), "IPv6") ? IPV6 : IPV4, err) < 0)
             return -1;
     }
     return 0;
@@ -298,11 +316,10 @@ static int sync_service(struct controller *c, const struct object *service, stru
 {
     scoped(sync) struct sync s = { .c = c, .service = service };
     scoped(object_list) struct object_list pods = { 0 };
-    struct endpoint_groups groups = { 0 };
     service_pods(c, service, &pods);
-    service_group_pods(c, service, &pods, &groups);
+    service_group_pods(c, service, &pods, &s.groups);
     list_slices(&s);
-    if (sync_families(&s, &groups, err) < 0)
+    if (sync_families(&s, err) < 0)
         return -1;
     return delete_unused(&s, err);
 }
