@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* negotiate_test.c - Accept headers of real clients. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "apiserver/negotiate.h"
+
+static const struct {
+    const char *accept;
+    bool is_watch;
+    bool is_served;
+    enum answer_form form;
+    bool is_yaml;
+} cases[] = {
+    { "", false, true, ANSWER_OBJECT, false },
+    { "*/*", false, true, ANSWER_OBJECT, false },
+    { "application/json", false, true, ANSWER_OBJECT, false },
+    { "application/yaml", false, true, ANSWER_OBJECT, true },
+    { "application/yaml", true, false, ANSWER_OBJECT, false },
+    { "application/vnd.kubernetes.protobuf", false, false, ANSWER_OBJECT, false },
+    { "application/vnd.kubernetes.protobuf,application/json", false, true, ANSWER_OBJECT, false },
+    { "application/json;as=Table;v=v1;g=meta.k8s.io,application/"
+      "json;as=Table;v=v1beta1;g=meta.k8s.io,"
+      "application/json",
+      false, true, ANSWER_TABLE, false },
+    { "application/json;as=Table;v=v9;g=meta.k8s.io, application/json", false, true, ANSWER_OBJECT,
+      false },
+    { "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", false, true,
+      ANSWER_METADATA_LIST, false },
+    { "application/json;stream=watch", true, true, ANSWER_OBJECT, false },
+    { "application/json;q=0.1, application/yaml;q=0.9", false, true, ANSWER_OBJECT, true },
+    { "text/html", false, false, ANSWER_OBJECT, false },
+};
+
+static void the_best_form_that_is_served_is_taken(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct answer_type type;
+        struct error err = { 0 };
+        int rc = negotiate(bytes_of(cases[i].accept), cases[i].is_watch, &type, &err);
+        assert_int_equal(rc, cases[i].is_served ? 0 : -1);
+        if (rc < 0) {
+            assert_int_equal(err.code, ERR_NOT_ACCEPTABLE);
+            continue;
+        }
+        assert_int_equal(type.form, cases[i].form);
+        assert_int_equal(type.is_yaml, cases[i].is_yaml);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(the_best_form_that_is_served_is_taken) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
