@@ -7,8 +7,9 @@
 #include "base/log.h"
 #include "kubelet/pod_labels.h"
 
-#define SETTLE_MS  5
-#define SETTLE_MAX 40 /* 200 ms; then the relist has to find it */
+#define SETTLE_MS      5
+#define SETTLE_MAX     40 /* 200 ms of waiting; then LATE_MS later once more */
+#define SETTLE_LATE_MS 1000
 
 struct runtime_watch {
     struct pod_worker *worker;
@@ -16,22 +17,26 @@ struct runtime_watch {
     bool was_connected;
 };
 
-/* The pod's uid once the runtime agrees that the container has ended; NULL: not one of ours. */
-static const char *settled_uid(struct cri_client *cri, const char *id, struct arena *a)
+/* An exit event is faster than the runtime's own book-keeping: a container that ends at once is
+ * still CREATED or RUNNING when its event arrives.  *IS_SETTLED tells whether the runtime agrees by
+ * now that it has ended.  The pod's uid, NULL: not one of ours. */
+static const char *uid_of_ended(struct cri_client *cri, const char *id, struct arena *a,
+                                bool *is_settled)
 {
+    const struct timespec pause = { 0, SETTLE_MS * 1000000L };
     struct error err = { 0 };
     struct cri_container c;
     for (int i = 0; cri_container_status(cri, id, a, &c, &err) == 0; i++) {
-        if (c.state != CRI_CONTAINER_RUNNING || i == SETTLE_MAX)
+        *is_settled = c.state == CRI_CONTAINER_EXITED;
+        if (*is_settled || i == SETTLE_MAX)
             return cri_pairs_get(&c.labels, LABEL_POD_UID);
-        struct timespec pause = { 0, SETTLE_MS * 1000000L };
         nanosleep(&pause, NULL);
     }
     struct cri_sandbox s;
     for (int i = 0; cri_sandbox_status(cri, id, a, &s, &err) == 0; i++) {
-        if (!s.is_ready || i == SETTLE_MAX)
+        *is_settled = !s.is_ready;
+        if (*is_settled || i == SETTLE_MAX)
             return s.uid;
-        struct timespec pause = { 0, SETTLE_MS * 1000000L };
         nanosleep(&pause, NULL);
     }
     return NULL;
@@ -45,9 +50,13 @@ static void on_event(enum cri_event_type type, const char *container_id, void *a
         return; /* its exit follows, with the reason */
     }
     scoped(arena) struct arena *a = arena_new();
-    const char *uid = settled_uid(r->worker->k->cri, container_id, a);
-    if (uid)
-        pod_worker_wake(r->worker, uid);
+    bool is_settled;
+    const char *uid = uid_of_ended(r->worker->k->cri, container_id, a, &is_settled);
+    if (!uid)
+        return;
+    pod_worker_wake(r->worker, uid);
+    if (!is_settled)
+        pod_worker_wake_after(r->worker, uid, SETTLE_LATE_MS);
 }
 
 static void on_connected(void *arg)

@@ -180,8 +180,9 @@ changing() {
     like "it restarts" 'successfully' k rollout status deployment/web --timeout=90s
     ok "rollout pause" k rollout pause deployment/web
     ok "rollout resume" k rollout resume deployment/web
-    ok "edit" env KUBE_EDITOR='sed -i s/minReadySeconds:.*/minReadySeconds:\ 0/;s/progressDeadlineSeconds:.*/progressDeadlineSeconds:\ 120/' \
-        nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" edit deployment web
+    printf '#!/bin/sh\nsed -i s/progressDeadlineSeconds:.*/progressDeadlineSeconds:\\ 120/ "$1"\n' > "$work/editor"
+    chmod +x "$work/editor"
+    ok "edit" env KUBE_EDITOR="$work/editor" nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" edit deployment web
     like "edit changed it" '^120' k get deployment web -o 'jsonpath={.spec.progressDeadlineSeconds}'
     ok "label" k label pod client colour=blue
     like "label is selectable" 'client' k get pods -l colour=blue
@@ -243,7 +244,7 @@ deleting() {
     ok "delete --cascade=orphan" k delete deployment orphaned --cascade=orphan
     like "the ReplicaSet stays" 'orphaned-' k get replicasets -l app=orphaned -o name
     ok "delete --cascade=foreground" k delete replicaset -l app=orphaned --cascade=foreground --timeout=60s
-    like "its pods went first" '^$' k get pods -l app=orphaned -o name
+    like "its pods went first" '\A\s*\z' k get pods -l app=orphaned -o name
     ok "delete" k delete deployment/web service/web service/web2 secret/web-secret configmap/web-config --timeout=60s
     ok "delete pods" k delete pod client ticker --ignore-not-found --grace-period=1 --timeout=60s
     ok "everything is gone" eventually 60 bash -c "! nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get pods -o name | grep ."

@@ -5,7 +5,7 @@
 #   node_down              stops it with its pods and removes everything
 #   k ARGS                 kubectl inside the namespace ($KUBECTL picks the release)
 #   ok DESCRIPTION CMD...  passes when CMD succeeds
-#   like DESCRIPTION REGEX CMD...   passes when the output of CMD matches
+#   like DESCRIPTION REGEX CMD...   passes when the output of CMD matches (^ and $ are those of a line)
 #   eventually SECONDS CMD...       succeeds once CMD does
 
 set -uo pipefail
@@ -37,7 +37,7 @@ like() {
     shift 2
     tests_n=$((tests_n + 1))
     output=$("$@" 2>&1) || status=$?
-    if grep -qzP -- "$regex" <<< "$output"; then
+    if grep -qzP -- "(?m)$regex" <<< "$output"; then
         say "ok $tests_n - $what"
     else
         say "not ok $tests_n - $what"
@@ -109,15 +109,28 @@ server_stop() {
     wait "$server_pid" 2> /dev/null
 }
 
-# Processes of the node's containers live in the namespace or were started by our containerd: both are found by
-# the data folder on their command line.
+# Everything that this node started: what names its data folder, what is in its namespace, and what is in another
+# mount namespace that has our folder mounted (the containers).
+node_pids() {
+    local own pid
+    own=$(readlink /proc/self/ns/mnt)
+    {
+        pgrep -f -- "$data/"
+        ip netns pids "$node" 2> /dev/null
+        for pid in /proc/[0-9]*; do
+            [ "$(readlink "$pid/ns/mnt" 2> /dev/null)" = "$own" ] || ! grep -q -- "$data/" "$pid/mountinfo" 2> /dev/null ||
+                echo "${pid#/proc/}"
+        done
+    } | sort -un | grep -vx "$$"
+}
+
 node_down() {
     trap - EXIT
     server_stop
     local pid pass mount
     for pass in TERM KILL; do
-        for pid in $(pgrep -f -- "$data/" || true) $(ip netns pids "$node" 2> /dev/null || true); do
-            [ "$pid" = $$ ] || kill -s "$pass" "$pid" 2> /dev/null
+        for pid in $(node_pids); do
+            kill -s "$pass" "$pid" 2> /dev/null
         done
         sleep 0.3
     done
@@ -126,6 +139,9 @@ node_down() {
     done
     ip netns del "$node" 2> /dev/null
     ip netns del "$node-out" 2> /dev/null
+    for pid in $(ip netns list | grep -o '^cni-[^ ]*'); do # of pods: those in which nothing runs any more
+        [ -n "$(ip netns pids "$pid" 2> /dev/null)" ] || ip netns del "$pid" 2> /dev/null
+    done
     [ -n "${KEEP:-}" ] || rm -rf "$data"
     say "1..$tests_n"
 }
