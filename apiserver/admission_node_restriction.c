@@ -3,6 +3,7 @@
  * authorizer cannot tell without the body. */
 #include "apiserver/admission.h"
 #include "apiserver/authz_node.h"
+#include "apiserver/server.h"
 
 #define MIRROR_ANNOTATION "kubernetes.io/config.mirror"
 #define RESTRICTED_LABEL  "node-restriction.kubernetes.io/"
@@ -118,6 +119,31 @@ static int check_own_name(const struct restriction *r, struct error *err)
     return admission_forbid(err, r->at,
                             "can only access %s with the same name as the requesting node",
                             r->at->resource->id == RESOURCE_LEASES ? "node lease" : "CSINode");
+}
+
+int node_check_token(struct apiserver *server, const struct user *user,
+                     const struct object *account, const struct json *token_request,
+                     struct error *err)
+{
+    const char *node = node_of_user(user);
+    if (!node)
+        return 0;
+    const struct admission_attributes at = { .resource = account->resource,
+                                             .name = account->key.name };
+    const struct json *ref = json_at(token_request, "spec.boundObjectRef");
+    if (strcmp(json_str(ref, "kind", ""), "Pod") != 0 || !*json_str(ref, "name", ""))
+        return admission_forbid(err, &at, "node requested token not bound to a pod");
+    if (!*json_str(ref, "uid", ""))
+        return admission_forbid(err, &at, "node requested token with a pod binding without a uid");
+    struct object_key key = { account->key.ns, json_str(ref, "name", "") };
+    scoped(object) struct object *pod =
+        watch_cache_get(watch_cache_of(server, &resources[RESOURCE_PODS]), &key);
+    if (!pod)
+        return status_not_found(err, &resources[RESOURCE_PODS], key.name);
+    if (!is_on_node(pod->doc, node))
+        return admission_forbid(
+            err, &at, "node requested token bound to a pod scheduled on a different node");
+    return 0;
 }
 
 static int admit(struct strategy_call *c, const struct admission_attributes *a, struct draft *new,

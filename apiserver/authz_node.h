@@ -26,3 +26,9 @@ const char *node_of_user(const struct user *user);
 /* Whether the node may.  If not, it is for others to say; REASON tells why, or is "". */
 bool node_authorize(struct apiserver *a, struct node_graph *g, const struct attributes *at,
                     char reason[AUTHZ_REASON_BYTES]);
+
+/* A node gets tokens only for service accounts of its pods, bound to the pod.  0 for every other
+ * user; ERR_FORBIDDEN.  admission_node_restriction.c */
+must_check int node_check_token(struct apiserver *server, const struct user *user,
+                                const struct object *account, const struct json *token_request,
+                                struct error *err);

@@ -2,6 +2,7 @@
 /* rest_pod_posts.c - POSTs below a pod or an account: binding, eviction, token. */
 #include "api/selector.h"
 #include "apiserver/authn.h"
+#include "apiserver/authz_node.h"
 #include "apiserver/rest_subresource.h"
 #include "apiserver/server.h"
 #include "apiserver/store_access.h"
@@ -319,6 +320,7 @@ int post_token(struct request *r, const struct body *body, const struct write_op
         return -1;
     scoped(object) struct object *account = NULL;
     if (rest_get(r, &account, err) < 0 ||
+        node_check_token(r->server, &r->user, account, wanted, err) < 0 ||
         token_request(r->server, account, wanted, r->arena, &answer, err) < 0)
         return -1;
     out->http_status = 201;
