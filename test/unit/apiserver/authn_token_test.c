@@ -1,76 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* authn_token_test.c - tokens of service accounts: signed, judged, and bound to what exists. */
-#include "api/client.h"
 #include "apiserver/authn_token.h"
-#include "apiserver/server.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <unistd.h>
+#include "test/unit/apiserver/server_fixture.h"
 
-#include <cmocka.h>
-
-struct fixture {
-    char dir[64];
-    struct storage *storage;
-    struct apiserver *server;
-    struct client *client;
-    struct arena *arena;
-};
-
-static int set_up(void **state)
-{
-    static const char *const masters[] = { "system:masters", NULL };
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct error err = { 0 };
-    snprintf(f->dir, sizeof(f->dir), "/tmp/coracle-token-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    struct storage_embedded_config storage = { .dir = f->dir };
-    f->storage = storage_open_embedded(&storage, &err);
-    if (!f->storage)
-        fail_msg("%s", err.message);
-    struct apiserver_config config = { .storage = f->storage,
-                                       .data_dir = f->dir,
-                                       .bind_address = "127.0.0.1",
-                                       .advertise_address = "127.0.0.1",
-                                       .service_cidr = "10.43.0.0/16",
-                                       .node_port_range = "30000-32767",
-                                       .cluster_domain = "cluster.local",
-                                       .loops = 1 };
-    f->server = apiserver_start(&config, &err);
-    if (!f->server)
-        fail_msg("%s", err.message);
-    f->client = apiserver_loopback(f->server, "test", masters);
-    f->arena = arena_new();
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    char command[128];
-    client_close(f->client);
-    apiserver_stop(f->server);
-    storage_close(f->storage);
-    arena_free(f->arena);
-    snprintf(command, sizeof(command), "rm -rf %s", f->dir);
-    int rc = system(command);
-    free(f);
-    return rc;
-}
-
-static struct object *create(struct fixture *f, enum resource_id id, const char *text)
+static struct object *create(struct server_fixture *f, enum resource_id id, const char *text)
 {
     struct error err = { 0 };
     struct object *o = NULL;
-    const struct json *doc = json_parse(bytes_of(text), f->arena, NULL, &err);
-    if (!doc || client_create(f->client, &resources[id], "default", doc, &o, &err) < 0)
+    if (server_create(f, f->admin, id, "default", text, &o, &err) < 0)
         fail_msg("%s", err.message);
     return o;
 }
 
-static struct object *create_account(struct fixture *f)
+static struct object *create_account(struct server_fixture *f)
 {
     return create(
         f, RESOURCE_SERVICEACCOUNTS,
@@ -78,7 +21,7 @@ static struct object *create_account(struct fixture *f)
         "\"namespace\":\"default\"}}");
 }
 
-static const char *request(struct fixture *f, const struct object *account, const char *spec)
+static const char *request(struct server_fixture *f, const struct object *account, const char *spec)
 {
     struct error err = { 0 };
     struct json *answer;
@@ -91,7 +34,7 @@ static const char *request(struct fixture *f, const struct object *account, cons
     return json_str(answer, "status.token", "");
 }
 
-static int judge(struct fixture *f, const char *token, const char *const *audiences,
+static int judge(struct server_fixture *f, const char *token, const char *const *audiences,
                  struct user *user)
 {
     struct error err = { 0 };
@@ -102,7 +45,7 @@ static int judge(struct fixture *f, const char *token, const char *const *audien
 
 static void a_token_names_its_service_account(void **state)
 {
-    struct fixture *f = *state;
+    struct server_fixture *f = *state;
     struct user user;
     scoped(object) struct object *account = create_account(f);
     const char *token = request(f, account, "{}");
@@ -118,7 +61,7 @@ static void a_token_names_its_service_account(void **state)
 
 static void a_changed_token_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct server_fixture *f = *state;
     struct user user;
     scoped(object) struct object *account = create_account(f);
     char *token = arena_strdup(f->arena, request(f, account, "{}"));
@@ -131,7 +74,7 @@ static void a_changed_token_is_refused(void **state)
 
 static void a_token_is_for_its_audience(void **state)
 {
-    struct fixture *f = *state;
+    struct server_fixture *f = *state;
     struct user user;
     const char *const vault[] = { "vault", NULL };
     scoped(object) struct object *account = create_account(f);
@@ -142,7 +85,7 @@ static void a_token_is_for_its_audience(void **state)
 
 static void a_token_ends_when_it_says(void **state)
 {
-    struct fixture *f = *state;
+    struct server_fixture *f = *state;
     struct fake_clock clock;
     struct user user;
     scoped(object) struct object *account = create_account(f);
@@ -163,7 +106,7 @@ static void a_token_ends_when_it_says(void **state)
 
 static void a_token_ends_with_its_service_account(void **state)
 {
-    struct fixture *f = *state;
+    struct server_fixture *f = *state;
     struct user user;
     struct error err = { 0 };
     struct client_delete_options now = { .grace_period_s = 0 };
@@ -171,7 +114,7 @@ static void a_token_ends_with_its_service_account(void **state)
     const char *token = request(f, account, "{}");
     assert_int_equal(judge(f, token, NULL, &user), 0);
     assert_int_equal(
-        client_delete(f->client, &resources[RESOURCE_SERVICEACCOUNTS], &account->key, &now, &err),
+        client_delete(f->admin, &resources[RESOURCE_SERVICEACCOUNTS], &account->key, &now, &err),
         0);
     assert_int_equal(judge(f, token, NULL, &user), -1);
     scoped(object) struct object *another = create_account(f); /* of the same name */
@@ -180,7 +123,7 @@ static void a_token_ends_with_its_service_account(void **state)
 
 static void a_bound_token_ends_with_its_pod(void **state)
 {
-    struct fixture *f = *state;
+    struct server_fixture *f = *state;
     struct user user;
     struct error err = { 0 };
     struct client_delete_options now = { .grace_period_s = 0 };
@@ -194,13 +137,13 @@ static void a_bound_token_ends_with_its_pod(void **state)
         f, account, "{\"boundObjectRef\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"name\":\"p\"}}");
     assert_int_equal(judge(f, token, NULL, &user), 0);
     assert_string_equal(user.extra[1].key, "authentication.kubernetes.io/pod-name");
-    assert_int_equal(client_delete(f->client, &resources[RESOURCE_PODS], &pod->key, &now, &err), 0);
+    assert_int_equal(client_delete(f->admin, &resources[RESOURCE_PODS], &pod->key, &now, &err), 0);
     assert_int_equal(judge(f, token, NULL, &user), -1);
 }
 
 static void a_lifetime_of_less_than_ten_minutes_is_invalid(void **state)
 {
-    struct fixture *f = *state;
+    struct server_fixture *f = *state;
     struct error err = { 0 };
     struct json *answer;
     scoped(object) struct object *account = create_account(f);
@@ -214,14 +157,19 @@ static void a_lifetime_of_less_than_ten_minutes_is_invalid(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_token_names_its_service_account, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_changed_token_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_token_is_for_its_audience, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_token_ends_when_it_says, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_token_ends_with_its_service_account, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_bound_token_ends_with_its_pod, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_lifetime_of_less_than_ten_minutes_is_invalid, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_token_names_its_service_account, server_set_up,
+                                        server_tear_down),
+        cmocka_unit_test_setup_teardown(a_changed_token_is_refused, server_set_up,
+                                        server_tear_down),
+        cmocka_unit_test_setup_teardown(a_token_is_for_its_audience, server_set_up,
+                                        server_tear_down),
+        cmocka_unit_test_setup_teardown(a_token_ends_when_it_says, server_set_up, server_tear_down),
+        cmocka_unit_test_setup_teardown(a_token_ends_with_its_service_account, server_set_up,
+                                        server_tear_down),
+        cmocka_unit_test_setup_teardown(a_bound_token_ends_with_its_pod, server_set_up,
+                                        server_tear_down),
+        cmocka_unit_test_setup_teardown(a_lifetime_of_less_than_ten_minutes_is_invalid,
+                                        server_set_up, server_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
