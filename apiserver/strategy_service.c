@@ -153,6 +153,17 @@ static void drop_unused(struct draft *new, const struct object *old)
         drop_if_same(new, old, "spec.externalTrafficPolicy");
 }
 
+/* A client that knows clusterIP alone changes that one: clusterIPs follows. */
+static void follow_cluster_ip(struct draft *new, const struct object *old)
+{
+    const struct json *ip = json_at(new->doc, "spec.clusterIP");
+    const struct json *had = json_at(old->doc, "spec.clusterIPs");
+    struct json *has = json_find(new->doc, "spec.clusterIPs");
+    if (ip && had && json_len(has, "") > 0 && json_equal(had, has) &&
+        !json_equal(ip, json_at(old->doc, "spec.clusterIP")))
+        has->items[0] = *ip;
+}
+
 static int prepare_update(struct strategy_call *c, const struct object *old, struct draft *new,
                           struct error *err)
 {
@@ -165,6 +176,7 @@ static int prepare_update(struct strategy_call *c, const struct object *old, str
         keep_if_absent(new, old, "spec.clusterIPs");
         keep_if_absent(new, old, "spec.ipFamilies");
         keep_if_absent(new, old, "spec.ipFamilyPolicy");
+        follow_cluster_ip(new, old);
     }
     drop_unused(new, old);
     if (needs_node_ports(new->doc))

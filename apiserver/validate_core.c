@@ -147,11 +147,12 @@ void validate_service_update(struct strategy_call *c, const struct object *old,
     const struct place list = place_in(&at_spec, "clusterIPs"), first = place_item(&list, 0);
     const char *had = json_str(old->doc, "spec.clusterIP", "");
     const struct json *has = json_at(doc, "spec.clusterIP");
+    const struct json *all = json_at(doc, "spec.clusterIPs");
     bool was_external = str_equal(json_str(old->doc, "spec.type", ""), "ExternalName");
     bool is_external = str_equal(json_str(doc, "spec.type", ""), "ExternalName");
     (void)c;
     if (*had && !was_external && !is_external && !str_equal(had, json_text(has)))
-        fail(v, &first, FIELD_INVALID, has ? has : &empty_text, "may not change once set");
+        fail(v, &first, FIELD_INVALID, all ? all : &empty_text, "may not change once set");
 }
 
 /* ---- ConfigMap, Secret ---- */
