@@ -3,12 +3,15 @@
 #include "base/failpoint.h"
 #include "storage/mvcc_internal.h"
 
+/* LMDB keeps the memory of the largest transaction there was, some 8 KB a key. */
+#define FLUSH_KEYS_PER_PART 2000
 #define PRUNE_ROWS_PER_PART 2000 /* a transaction of some milliseconds: a flush may be waiting */
 
 struct flush {
     struct mvcc *m;
     struct lmdb_txn *t;
     int64_t compacted;
+    size_t keys_n;
     struct buffer text; /* of one record */
 };
 
@@ -72,6 +75,12 @@ static int move_lease(struct flush *f, struct bytes key, int64_t from, int64_t t
     return to ? lmdb_put(f->t, TABLE_LEASE_KEYS, row, (struct bytes){ "", 0 }, err) : 0;
 }
 
+static bool is_after(const struct record *a, const struct record *b)
+{
+    return a->mod_revision > b->mod_revision ||
+           (a->mod_revision == b->mod_revision && a->sub > b->sub);
+}
+
 /* VERSIONS of one key, newest first. */
 static int flush_key(struct flush *f, struct version *const *versions, size_t n, struct error *err)
 {
@@ -85,6 +94,10 @@ static int flush_key(struct flush *f, struct version *const *versions, size_t n,
         struct record old;
         if (record_decode(data, newest->key, RECORD_VERIFY, &old, err) < 0)
             return -1;
+        while (n && !is_after(&versions[n - 1]->r, &old))
+            n--; /* a flush that was cut short has been here */
+        if (!n)
+            return 0;
         old_lease = old.is_delete ? 0 : old.lease;
         if (retire(f, &old, versions[n - 1]->r.mod_revision, err) < 0)
             return -1;
@@ -95,6 +108,28 @@ static int flush_key(struct flush *f, struct version *const *versions, size_t n,
     if (set_latest(f, newest, err) < 0)
         return -1;
     return move_lease(f, newest->key, old_lease, newest->is_delete ? 0 : newest->lease, err);
+}
+
+static int begin_part(struct flush *f, struct error *err)
+{
+    f->t = lmdb_write_begin(f->m->env, err);
+    return f->t ? 0 : -1;
+}
+
+static int end_part(struct flush *f, struct error *err)
+{
+    struct lmdb_txn *t = take_ptr(&f->t);
+    (void)failpoint("storage.flush.before_commit");
+    return lmdb_write_commit(t, err);
+}
+
+/* Ends a part that is large enough.  What it has written is ahead of the state: readers find the
+ * same versions in the frozen index, and after a crash the log has them all. */
+static int next_part(struct flush *f, struct error *err)
+{
+    if (++f->keys_n % FLUSH_KEYS_PER_PART)
+        return 0;
+    return end_part(f, err) < 0 ? -1 : begin_part(f, err);
 }
 
 static int flush_index(struct flush *f, struct key_index *index, struct error *err)
@@ -111,6 +146,8 @@ static int flush_index(struct flush *f, struct key_index *index, struct error *e
         v = key_index_next(v);
         if (!v || !bytes_equal(v->r.key, versions[0]->r.key)) {
             rc = flush_key(f, versions, n, err);
+            if (rc == 0)
+                rc = next_part(f, err);
             n = 0;
         }
     }
@@ -162,33 +199,33 @@ static void note_size(struct mvcc *m)
         atomic_store(&m->in_use_bytes, in_use);
 }
 
+static int flush_all(struct flush *f, const struct mvcc_lease *leases, size_t leases_n,
+                     const struct database_state *next, struct error *err)
+{
+    if (begin_part(f, err) < 0 || flush_index(f, f->m->frozen, err) < 0 ||
+        put_leases(f, leases, leases_n, err) < 0 || put_state(f->t, next, err) < 0)
+        return -1;
+    return end_part(f, err);
+}
+
 int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n, struct error *err)
 {
     if (!mvcc_has_frozen(m))
         return 0;
+    const struct database_state *frozen = &m->frozen_state;
     struct database_state next = m->disk_state;
-    next.revision = m->frozen_state.revision;
-    next.compacted = m->frozen_state.compacted;
-    next.live_keys = m->frozen_state.live_keys;
-    next.generation = m->frozen_state.generation;
-    next.seq = m->frozen_state.seq;
+    next.revision = frozen->revision;
+    next.compacted = frozen->compacted > next.compacted ? frozen->compacted : next.compacted;
+    next.live_keys = frozen->live_keys;
+    next.generation = frozen->generation;
+    next.seq = frozen->seq;
 
     struct flush f = { .m = m, .compacted = next.compacted };
-    f.t = lmdb_write_begin(m->env, err);
-    if (!f.t)
-        return -1;
-    int rc = flush_index(&f, m->frozen, err);
-    if (rc == 0)
-        rc = put_leases(&f, leases, leases_n, err);
-    if (rc == 0)
-        rc = put_state(f.t, &next, err);
+    int rc = flush_all(&f, leases, leases_n, &next, err);
     buffer_free(&f.text);
-    if (rc < 0) {
+    if (f.t)
         lmdb_write_abort(f.t);
-        return error_wrap(err, "flush to the database");
-    }
-    (void)failpoint("storage.flush.before_commit");
-    if (lmdb_write_commit(f.t, err) < 0)
+    if (rc < 0)
         return error_wrap(err, "flush to the database");
     (void)failpoint("storage.flush.after_commit");
 

@@ -360,6 +360,7 @@ static int whole_record(struct lmdb_txn *t, struct bytes data, struct record *ou
     return 0;
 }
 
+/* Up to *THROUGH: rows after it may be part of a flush that is not done. */
 static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from, size_t limit,
                         struct arena *arena, struct record **out, size_t *n, int64_t *through,
                         struct error *err)
@@ -371,6 +372,8 @@ static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from,
     int got = lmdb_cursor_seek(c, (struct bytes){ start, sizeof(start) }, &key, &data, err);
     for (; got == 1; got = lmdb_cursor_next(c, &key, &data, err)) {
         int64_t revision = history_key_revision(key);
+        if (revision > *through)
+            return 0;
         if (*n >= limit && revision != (*out)[*n - 1].mod_revision) {
             *through = revision - 1;
             return 0;
