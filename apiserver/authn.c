@@ -44,8 +44,8 @@ void user_with_groups(struct user *out, const char *name, const char *const *gro
 {
     size_t n = list_len(groups), kept = 0;
     const char **all = arena_alloc(arena, (n + 4) * sizeof(char *));
-    for (size_t i = 0; i < n; i++)
-        all[kept++] = groups[i];
+    for (const char *const *g = groups; g && *g; g++)
+        all[kept++] = *g;
     const char *account, *ns = service_account_ns(name, arena, &account);
     if (ns && n == 0) {
         all[kept++] = "system:serviceaccounts";
@@ -131,7 +131,8 @@ static void add_extra(struct impersonation *im, struct bytes name, struct bytes 
             continue;
         size_t n = list_len(im->extra[i].values);
         const char **values = arena_alloc(a, (n + 2) * sizeof(char *));
-        memcpy(values, im->extra[i].values, n * sizeof(char *));
+        for (size_t k = 0; k < n; k++)
+            values[k] = im->extra[i].values[k];
         values[n] = arena_strndup(a, value.data, value.len);
         values[n + 1] = NULL;
         im->extra[i].values = values;

@@ -76,7 +76,7 @@ static int by_name(const void *a, const void *b)
 
 void print_labels(const struct json *labels, const char *fallback, struct buffer *out)
 {
-    const struct json_member *sorted[SORTED_MAX];
+    const struct json_member *sorted[SORTED_MAX] = { 0 };
     size_t n = 0;
     json_each_member (labels, m) {
         if (n < SORTED_MAX)
@@ -112,7 +112,7 @@ static int by_text(const void *a, const void *b)
 
 void print_load_balancer(const struct json *status, struct buffer *out)
 {
-    const char *sorted[SORTED_MAX];
+    const char *sorted[SORTED_MAX] = { 0 };
     size_t n = 0;
     json_each_item (json_get(status, "ingress"), entry) {
         const char *address = json_str(entry, "ip", json_str(entry, "hostname", ""));

@@ -78,7 +78,7 @@ static void node_roles(const struct cell_context *c, const struct cell *cell, st
 {
     (void)cell;
     static const char prefix[] = "node-role.kubernetes.io/";
-    const char *roles[64];
+    const char *roles[64] = { 0 };
     size_t n = 0;
     json_each_member (cell_at(c, "metadata.labels"), m) {
         const char *role = "";
