@@ -1,9 +1,10 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Lists and watches: pages, selectors, revisions, order, bookmarks."""
 import base64
 import json
 
-from apiserver_fixture import ApiTest, main
+from server import ApiTest, main
 
 
 class Lists(ApiTest):

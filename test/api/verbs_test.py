@@ -1,7 +1,8 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Create, get, update, patch and delete: codes, reasons and what the server fills in."""
 
-from apiserver_fixture import ApiTest, main
+from server import ApiTest, main
 
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "busybox"}]}}
 

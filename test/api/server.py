@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real API server on a free port, and a small client that shows status, headers and body."""
+"""The program on a free port without its node, and a small client that shows status, headers and body.
+
+    CORACLE=build/coracle test/api/verbs_test.py [Class[.test]]...
+"""
 import base64
 import http.client
 import json
 import os
 import shutil
+import signal
+import socket
 import ssl
 import subprocess
+import sys
 import tempfile
+import time
 import unittest
 import urllib.parse
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+START_SECONDS = 30
 
 
 class Answer:
@@ -101,18 +111,47 @@ class Watch:
 class ApiTest(unittest.TestCase):
     """Every class gets a server of its own; every test a namespace of its own."""
 
+    part = "apiserver"  # or "server": with the controllers
+
     @classmethod
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="coracle-api-")
+        cls.kubeconfig = os.path.join(cls.dir, "admin.yaml")
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            cls.port = s.getsockname()[1]
         cls.start()
 
     @classmethod
     def start(cls):
-        cls.server = subprocess.Popen([os.environ["API_SERVER"], cls.dir], stdout=subprocess.PIPE, text=True)
-        ready = cls.server.stdout.readline().split()
-        assert ready and ready[0] == "READY", "the server did not start"
-        cls.port, cls.kubeconfig = int(ready[1]), ready[2]
+        program = os.environ.get("CORACLE", os.path.join(TOP, "build", "coracle"))
+        command = [program, cls.part, "--data-dir", cls.dir, "--config", os.devnull,
+                   "--bind-address", "127.0.0.1", "--https-listen-port", str(cls.port),
+                   "--write-kubeconfig", cls.kubeconfig]
+        if cls.part == "server":
+            command.append("--disable-agent")
+        with open(os.path.join(cls.dir, "log"), "a") as log:
+            cls.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        cls.wait_until_ready()
         cls.admin = Client(cls.port, cls.context_of_kubeconfig())
+
+    @classmethod
+    def wait_until_ready(cls):
+        context = ssl._create_unverified_context()
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and cls.server.poll() is None:
+            try:
+                if os.path.exists(cls.kubeconfig) and Client(cls.port, context).get("/readyz").code == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError("the server did not start:\n" + cls.log())
+
+    @classmethod
+    def log(cls):
+        with open(os.path.join(cls.dir, "log")) as f:
+            return f.read()[-4000:]
 
     @classmethod
     def context_of_kubeconfig(cls):
@@ -138,8 +177,12 @@ class ApiTest(unittest.TestCase):
     def stop(cls):
         cls.server.terminate()
         code = cls.server.wait(timeout=60)
-        cls.server.stdout.close()
-        assert code == 0, f"the server ended with {code}"
+        assert code == 0, f"the server ended with {code}:\n" + cls.log()
+
+    @classmethod
+    def kill(cls):
+        cls.server.send_signal(signal.SIGKILL)
+        cls.server.wait(timeout=60)
 
     @classmethod
     def tearDownClass(cls):
@@ -171,5 +214,35 @@ class ApiTest(unittest.TestCase):
         return status
 
 
+class Tap(unittest.TestResult):
+    """A line for each test; why it failed goes before the line."""
+
+    def line(self, test, ok, note=""):
+        what = test.id().replace("__main__.", "").replace(".test_", ": ").replace("_", " ")
+        print(f"{'ok' if ok else 'not ok'} {self.testsRun} - {what}{note}", flush=True)
+
+    def addSuccess(self, test):
+        self.line(test, True)
+
+    def addSkip(self, test, reason):
+        self.line(test, True, f" # SKIP {reason}")
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        print("# " + self.failures[-1][1].replace("\n", "\n# "))
+        self.line(test, False)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        print("# " + self.errors[-1][1].replace("\n", "\n# "))
+        self.line(test, False)
+
+
 def main():
-    unittest.main(verbosity=2)
+    loader = unittest.defaultTestLoader
+    module = sys.modules["__main__"]
+    names = sys.argv[1:]
+    suite = loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)
+    result = suite.run(Tap())
+    print(f"1..{result.testsRun}")
+    sys.exit(not result.wasSuccessful())
