@@ -119,7 +119,7 @@ static int start_node(struct server *s, struct error *err)
     const char *user = arena_printf(s->arena, "system:node:%s", c->node_name);
     struct node_identity identity = {
         .client = apiserver_loopback(s->apiserver, user, node_groups),
-        .client_ca_pem = apiserver_ca_pem(s->apiserver),
+        .client_ca_pem = apiserver_client_ca_pem(s->apiserver),
     };
     if (apiserver_serving_certificate(s->apiserver, user, names, addresses, s->arena,
                                       &identity.serving_cert_pem, &identity.serving_key_pem,
