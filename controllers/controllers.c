@@ -20,7 +20,10 @@ extern const struct controller_spec
     clusterrole_aggregation_controller,
     job_controller,
     daemonset_controller,
-    statefulset_controller;
+    statefulset_controller,
+    ttl_after_finished_controller,
+    disruption_controller,
+    cronjob_controller;
 
 static const struct controller_spec *const controllers[] = {
     &namespace_controller,
@@ -40,6 +43,9 @@ static const struct controller_spec *const controllers[] = {
     &job_controller,
     &daemonset_controller,
     &statefulset_controller,
+    &ttl_after_finished_controller,
+    &disruption_controller,
+    &cronjob_controller,
     NULL,
 };
 /* clang-format on */

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cronjob_test - schedules, and the Jobs that come of them. */
+#include "controllers/cron_schedule.h"
+#include "test/unit/controllers/cluster.h"
+
+extern const struct controller_spec cronjob_controller, ttl_after_finished_controller,
+    disruption_controller;
+
+#define NAME RESOURCE_CRONJOBS, "default", "tick"
+
+static void a_schedule_gives_the_next_time(void **state)
+{
+    static const struct {
+        const char *schedule, *zone, *after, *next;
+    } cases[] = {
+        { "*/5 * * * *", "UTC", "2026-11-20T21:03:10Z", "2026-11-20T21:05:00Z" },
+        { "*/5 * * * *", "UTC", "2026-11-20T21:05:00Z", "2026-11-20T21:10:00Z" },
+        { "@hourly", "UTC", "2026-12-31T23:10:00Z", "2027-01-01T00:00:00Z" },
+        { "0 0 * * *", "UTC", "2026-02-28T12:00:00Z", "2026-03-01T00:00:00Z" },
+        { "0 0 29 2 *", "UTC", "2026-02-28T12:00:00Z", "2028-02-29T00:00:00Z" },
+        { "30 9 * * mon-fri", "UTC", "2026-11-20T10:00:00Z", "2026-11-23T09:30:00Z" },
+        { "0 12 13 * fri", "UTC", "2026-11-20T13:00:00Z", "2026-11-27T12:00:00Z" },
+        { "15,45 3/6 * jan,jul ?", "UTC", "2026-11-20T13:00:00Z", "2027-01-01T03:15:00Z" },
+        { "0 3 * * *", "Europe/Berlin", "2026-07-01T00:00:00Z", "2026-07-01T01:00:00Z" },
+        { "0 3 * * *", "Europe/Berlin", "2026-12-01T00:00:00Z", "2026-12-01T02:00:00Z" },
+        /* 2:30 does not exist on the day summer time begins */
+        { "30 2 * * *", "Europe/Berlin", "2027-03-28T00:00:00Z", "2027-03-29T00:30:00Z" },
+        { "@every 90s", "UTC", "2026-11-20T21:00:00Z", "2026-11-20T21:01:30Z" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        scoped(arena) struct arena *a = arena_new();
+        struct error err = { 0 };
+        char text[TIME_TEXT_BYTES];
+        int64_t after;
+        const struct cron_schedule *s =
+            cron_schedule_parse(cases[i].schedule, cases[i].zone, a, &err);
+        assert_non_null(s);
+        assert_int_equal(time_parse(cases[i].after, &after), 0);
+        time_format(cron_schedule_next(s, after), text);
+        assert_string_equal(text, cases[i].next);
+    }
+}
+
+static void what_is_no_schedule_is_refused(void **state)
+{
+    static const char *const cases[] = { "",           "* * * *",     "* * * * * *",
+                                         "60 * * * *", "* 24 * * *",  "* * 0 * *",
+                                         "* * * 13 *", "5-1 * * * *", "*/0 * * * *",
+                                         "a * * * *",  "@every x",    "@never" };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        scoped(arena) struct arena *a = arena_new();
+        struct error err = { 0 };
+        assert_null(cron_schedule_parse(cases[i], "UTC", a, &err));
+        assert_int_equal(err.code, ERR_BAD_REQUEST);
+    }
+    scoped(arena) struct arena *b = arena_new();
+    struct error err = { 0 };
+    assert_null(cron_schedule_parse("* * * * *", "../etc/passwd", b, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    const struct cron_schedule *never = cron_schedule_parse("0 0 31 2 *", "UTC", b, &err);
+    assert_int_equal(cron_schedule_next(never, 0), 0);
+}
+
+static void put_cron(struct cluster *t, const char *policy)
+{
+    char text[700];
+    snprintf(text, sizeof(text),
+             "{'metadata':{'namespace':'default','name':'tick','uid':'c'},'spec':{'schedule':"
+             "'0 * * * *','timeZone':'UTC','concurrencyPolicy':'%s','successfulJobsHistoryLimit':1,"
+             "'jobTemplate':{'metadata':{'labels':{'a':'b'}},'spec':{'completions':1}}}}",
+             policy);
+    fake_store(t->fake, RESOURCE_CRONJOBS, text);
+}
+
+/* The clock stands at 2027-01-15T08:00:00Z; an hour later minute 30000060 since 1970 begins. */
+static void an_hour_passes(struct cluster *t)
+{
+    fake_clock_advance(&t->clock, 3600 * NS_PER_S);
+    fake_merge(t->fake, NAME, "{'metadata':{'labels':{'look':'again'}}}");
+}
+
+static void a_job_is_made_when_the_time_has_come(void **state)
+{
+    struct cluster *t = *state;
+    t->has_clock = true;
+    fake_client_set_clock(t->fake, &t->clock.clock);
+    put_cron(t, "Allow");
+    cluster_start(t, &cronjob_controller, NULL);
+    an_hour_passes(t);
+    wait_value(t, NAME, "status.lastScheduleTime", "2027-01-15T09:00:00Z");
+    wait_value(t, RESOURCE_JOBS, "default", "tick-30000060", "metadata.labels.a", "b");
+    wait_event(t, "Created job tick-30000060");
+    fake_merge(
+        t->fake, RESOURCE_JOBS, "default", "tick-30000060",
+        "{'status':{'completionTime':'2027-01-15T09:01:00Z','conditions':[{'type':'Complete',"
+        "'status':'True'}]}}");
+    wait_value(t, NAME, "status.lastSuccessfulTime", "2027-01-15T09:01:00Z");
+    wait_value(t, NAME, "status.active", NULL);
+    wait_event(t, "Saw completed job: tick-30000060, condition: Complete");
+}
+
+static void forbid_waits_for_the_job_before(void **state)
+{
+    struct cluster *t = *state;
+    t->has_clock = true;
+    fake_client_set_clock(t->fake, &t->clock.clock);
+    put_cron(t, "Forbid");
+    cluster_start(t, &cronjob_controller, NULL);
+    an_hour_passes(t);
+    wait_count(t, RESOURCE_JOBS, 1);
+    fake_clock_advance(&t->clock, 3600 * NS_PER_S);
+    fake_merge(t->fake, NAME, "{'metadata':{'labels':{'look':'once more'}}}");
+    wait_event(t, "Not starting job because prior execution is running and concurrency policy is "
+                  "Forbid");
+    assert_int_equal(fake_count(t->fake, RESOURCE_JOBS), 1);
+}
+
+static void a_finished_job_is_deleted_after_its_time(void **state)
+{
+    struct cluster *t = *state;
+    fake_store(t->fake, RESOURCE_JOBS,
+               "{'metadata':{'namespace':'default','name':'old'},'spec':{'ttlSecondsAfterFinished':"
+               "1},'status':{'conditions':[{'type':'Failed','status':'True','lastTransitionTime':"
+               "'2026-01-01T00:00:00Z'}]}}");
+    cluster_start(t, &ttl_after_finished_controller, NULL);
+    wait_value(t, RESOURCE_JOBS, "default", "old", "metadata.deletionGracePeriodSeconds", "0");
+}
+
+static void a_budget_counts_what_may_go(void **state)
+{
+    struct cluster *t = *state;
+    fake_store(
+        t->fake, RESOURCE_REPLICASETS,
+        "{'metadata':{'namespace':'default','name':'web','uid':'rs'},'spec':{'replicas':3}}");
+    for (int i = 0; i < 3; i++) {
+        char text[500];
+        snprintf(
+            text, sizeof(text),
+            "{'metadata':{'namespace':'default','name':'web-%d','labels':{'app':'web'},"
+            "'ownerReferences':[{'apiVersion':'apps/v1','kind':'ReplicaSet','name':'web','uid':"
+            "'rs','controller':true}]},'spec':{},'status':{'phase':'Running','conditions':[{"
+            "'type':'Ready','status':'True'}]}}",
+            i);
+        fake_store(t->fake, RESOURCE_PODS, text);
+    }
+    fake_store(t->fake, RESOURCE_PODDISRUPTIONBUDGETS,
+               "{'metadata':{'namespace':'default','name':'b'},'spec':{'maxUnavailable':'50%',"
+               "'selector':{'matchLabels':{'app':'web'}}}}");
+    cluster_start(t, &disruption_controller, NULL);
+    wait_value(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "status.disruptionsAllowed", "2");
+    wait_value(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "status.expectedPods", "3");
+    wait_condition(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "DisruptionAllowed",
+                   "True/SufficientPods");
+    fake_drop(t->fake, RESOURCE_PODS, "default", "web-0");
+    fake_drop(t->fake, RESOURCE_PODS, "default", "web-1");
+    wait_value(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "status.disruptionsAllowed", "0");
+    wait_condition(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "DisruptionAllowed",
+                   "False/InsufficientPods");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_schedule_gives_the_next_time),
+        cmocka_unit_test(what_is_no_schedule_is_refused),
+        TEST(a_job_is_made_when_the_time_has_come),
+        TEST(forbid_waits_for_the_job_before),
+        TEST(a_finished_job_is_deleted_after_its_time),
+        TEST(a_budget_counts_what_may_go),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
