@@ -2,10 +2,20 @@
 /* cri_client.c - the connection to the runtime, and what every CRI call shares. */
 #include "kubelet/cri_wire.h"
 
+#include <pthread.h>
+
 #include "kubelet/cri.pb-c.h"
+
+struct long_call { /* on the stack of the caller that waits */
+    struct long_call *next;
+    struct grpc_stream *stream;
+};
 
 struct cri_client {
     struct grpc_channel *channel;
+    atomic_bool is_interrupted;
+    pthread_mutex_t lock; /* guards what follows */
+    struct long_call *longs;
 };
 
 struct cri_client *cri_client_new(const char *endpoint, struct error *err)
@@ -15,6 +25,7 @@ struct cri_client *cri_client_new(const char *endpoint, struct error *err)
         return NULL;
     struct cri_client *c = xcalloc(1, sizeof(*c));
     c->channel = channel;
+    pthread_mutex_init(&c->lock, NULL);
     return c;
 }
 
@@ -23,6 +34,7 @@ void cri_client_free(struct cri_client *c)
     if (!c)
         return;
     grpc_channel_free(c->channel);
+    pthread_mutex_destroy(&c->lock);
     free(c);
 }
 
@@ -72,20 +84,80 @@ struct bytes cri_pack(const ProtobufCMessage *m, struct arena *a)
     return (struct bytes){ (const char *)data, len };
 }
 
+void cri_client_interrupt(struct cri_client *c)
+{
+    pthread_mutex_lock(&c->lock);
+    atomic_store(&c->is_interrupted, true);
+    for (struct long_call *l = c->longs; l; l = l->next)
+        grpc_stream_cancel(l->stream);
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool cri_client_is_interrupted(struct cri_client *c)
+{
+    return c && atomic_load(&c->is_interrupted);
+}
+
+static int exchange(struct grpc_stream *stream, struct bytes request, struct arena *a,
+                    struct bytes *answer, struct error *err)
+{
+    if (grpc_stream_send(stream, request, err) < 0)
+        return -1;
+    grpc_stream_end_send(stream);
+    int n = grpc_stream_receive(stream, a, answer, err);
+    if (n == 0)
+        return error_set(err, ERR_INTERNAL, "the runtime answered nothing");
+    return n < 0 ? -1 : 0;
+}
+
+/* A call that may last as long as a grace period or a download, and that an interrupt ends. */
+static int call_long(struct cri_client *c, const char *path, struct bytes request,
+                     const struct grpc_call_options *options, struct arena *a, struct bytes *answer,
+                     enum grpc_status *status, struct error *err)
+{
+    struct long_call l = { .stream = grpc_stream_open(c->channel, path, options, err) };
+    if (!l.stream)
+        return -1;
+    pthread_mutex_lock(&c->lock);
+    l.next = c->longs;
+    c->longs = &l;
+    if (atomic_load(&c->is_interrupted))
+        grpc_stream_cancel(l.stream);
+    pthread_mutex_unlock(&c->lock);
+
+    int rc = exchange(l.stream, request, a, answer, err);
+    *status = grpc_stream_status(l.stream);
+
+    pthread_mutex_lock(&c->lock);
+    struct long_call **at = &c->longs;
+    while (*at != &l)
+        at = &(*at)->next;
+    *at = l.next;
+    pthread_mutex_unlock(&c->lock);
+    grpc_stream_close(l.stream);
+    return rc;
+}
+
 int cri_call(struct cri_client *c, const char *method, const ProtobufCMessage *request,
              int timeout_ms, const ProtobufCMessageDescriptor *response_type, struct arena *a,
              void *response, struct error *err)
 {
+    static const char *const longs[] = { "RuntimeService/StopContainer", "RuntimeService/ExecSync",
+                                         "ImageService/PullImage" };
     scoped(arena) struct arena *own = a ? NULL : arena_new();
     struct arena *arena = a ? a : own;
     char path[96];
     snprintf(path, sizeof(path), "/runtime.v1.%s", method);
+    bool is_long = false;
+    for (size_t i = 0; i < ARRAY_LEN(longs); i++)
+        is_long |= str_equal(method, longs[i]);
 
-    struct bytes answer;
+    struct bytes packed = cri_pack(request, arena), answer;
     enum grpc_status status = GRPC_OK;
     struct grpc_call_options options = { .timeout_ms = timeout_ms };
-    if (grpc_unary(c->channel, path, cri_pack(request, arena), &options, arena, &answer, &status,
-                   err) < 0) {
+    int rc = is_long ? call_long(c, path, packed, &options, arena, &answer, &status, err)
+                     : grpc_unary(c->channel, path, packed, &options, arena, &answer, &status, err);
+    if (rc < 0) {
         if (status == GRPC_NOT_FOUND)
             err->code = ERR_NOT_FOUND;
         else if (status == GRPC_DEADLINE_EXCEEDED)

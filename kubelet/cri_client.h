@@ -18,6 +18,11 @@ struct cri_client *cri_client_new(const char *endpoint, struct error *err); /* "
 void cri_client_free(struct cri_client *c);
 DEFINE_SCOPED(cri_client, struct cri_client *, cri_client_free)
 
+/* Ends calls that wait for a grace period, a command or a download, now and later, with
+ * ERR_CANCELED: the node's agent stops, its containers do not. */
+void cri_client_interrupt(struct cri_client *c);
+bool cri_client_is_interrupted(struct cri_client *c); /* false for NULL */
+
 /* ---- pieces ---- */
 
 struct cri_pair {

@@ -3,6 +3,8 @@
 #include "kubelet/kubelet.h"
 
 #include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/http_client.h"
 #include "base/log.h"
@@ -198,6 +200,7 @@ struct kubelet *kubelet_new(const struct kubelet_config *config, struct error *e
     k->context = (struct kubelet_context){
         .client = config->client,
         .clock = &system_clock,
+        .stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
         .node_name = arena_strdup(a, config->node_name),
         .node_ip = text_or(a, config->node_ip, "127.0.0.1"),
         .data_dir = k->config.data_dir,
@@ -277,19 +280,27 @@ void kubelet_stop(struct kubelet *k)
     k->is_stopping = true;
     pthread_cond_signal(&k->wake);
     pthread_mutex_unlock(&k->lock);
+    uint64_t one = 1;
+    if (write(k->context.stop_fd, &one, sizeof(one)) < 0)
+        log_warn("kubelet", "wake those who sleep: %m");
     if (k->has_runtime_thread)
         pthread_join(k->runtime_thread, NULL);
+    if (k->context.cri)
+        cri_client_interrupt(k->context.cri);
     kubelet_server_stop(k->server);
     static_pods_stop(atomic_exchange(&k->statics, NULL));
     runtime_watch_stop(k->watch);
+    pod_worker_stop(
+        k->worker); /* it asks the probes and the cache, which wake it: so in two steps */
     probes_free(k->context.probes);
-    pod_worker_stop(k->worker);
-    node_status_stop(k->node);
     object_cache_free(k->context.objects);
+    pod_worker_free(k->worker);
+    node_status_stop(k->node);
     event_recorder_free(k->context.events);
     http_client_free(k->context.http);
     cri_client_free(k->context.cri);
     containerd_release(k->containerd);
+    close(k->context.stop_fd);
     pthread_mutex_destroy(&k->lock);
     pthread_cond_destroy(&k->wake);
     arena_free(k->arena);

@@ -27,6 +27,7 @@ struct kubelet_context {
     struct probes *probes;
     struct http_client *http; /* to pods: probes and hooks; certificates are not checked */
     const struct clock *clock;
+    int stop_fd; /* readable when the kubelet ends: for those who sleep */
     const char *node_name, *node_ip;
     const char *data_dir;
     const char *pods_dir; /* <data-dir>/agent/kubelet/pods: a folder per pod, by uid */

@@ -5,13 +5,16 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "kubelet/pod_labels.h"
-#include "kubelet/probe.h"
+#include "kubelet/log_rotation.h"
+#include "kubelet/object_cache.h"
 
-/* Events tell of every change; this finds what an event missed. */
-#define RELIST_S       300
-#define RETRY_FIRST_MS 500
-#define RETRY_MAX_MS   60000
+/* Logs can outgrow their limit by what is written within one period. */
+#define HOUSEKEEPING_S 10
+/* Events tell of every change; looking at everything again finds what an event missed. */
+#define RELIST_EVERY     30 /* periods: 5 minutes */
+#define OBJECT_UNUSED_NS (3 * RELIST_EVERY * HOUSEKEEPING_S * NS_PER_S)
+#define RETRY_FIRST_MS   500
+#define RETRY_MAX_MS     60000
 
 struct job {
     struct pod_entry *entry;
@@ -272,23 +275,33 @@ static void adopt_orphans(struct pod_worker *w)
     }
 }
 
-static void *relist(void *arg)
+/* False when it is time to end. */
+static bool wait_period(struct pod_worker *w)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += HOUSEKEEPING_S;
+    pthread_mutex_lock(&w->lock);
+    while (!w->is_stopping && pthread_cond_timedwait(&w->wake, &w->lock, &until) == 0)
+        ;
+    bool goes_on = !w->is_stopping;
+    pthread_mutex_unlock(&w->lock);
+    return goes_on;
+}
+
+static void *keep_house(void *arg)
 {
     struct pod_worker *w = arg;
-    pthread_mutex_lock(&w->lock);
-    while (!w->is_stopping) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += RELIST_S;
-        pthread_cond_timedwait(&w->wake, &w->lock, &until);
-        if (w->is_stopping)
-            break;
-        pthread_mutex_unlock(&w->lock);
+    for (unsigned period = 1; wait_period(w); period++) {
+        scoped(object_list) struct object_list pods = { 0 };
+        pod_worker_list(w, &pods);
+        log_rotation_check(w->k, &pods);
+        if (period % RELIST_EVERY)
+            continue;
         adopt_orphans(w);
         pod_worker_wake_all(w);
-        pthread_mutex_lock(&w->lock);
+        object_cache_sweep(w->k->objects, OBJECT_UNUSED_NS);
     }
-    pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
@@ -318,7 +331,7 @@ int pod_worker_start(struct pod_worker *w, struct error *err)
     adopt_orphans(w);
     if (pthread_create(&w->dispatcher, NULL, dispatch, w) != 0)
         return error_set(err, ERR_INTERNAL, "start the pod dispatcher's thread");
-    ensure(pthread_create(&w->relister, NULL, relist, w) == 0);
+    ensure(pthread_create(&w->housekeeper, NULL, keep_house, w) == 0);
     w->is_started = true;
     return 0;
 }
@@ -334,9 +347,15 @@ void pod_worker_stop(struct pod_worker *w)
     workqueue_shutdown(w->queue);
     if (w->is_started) {
         pthread_join(w->dispatcher, NULL);
-        pthread_join(w->relister, NULL);
+        pthread_join(w->housekeeper, NULL);
     }
     worker_pool_free(w->pool);
+}
+
+void pod_worker_free(struct pod_worker *w)
+{
+    if (!w)
+        return;
     workqueue_free(w->queue);
     for (struct hashmap_entry *e; (e = hashmap_next(&w->entries, NULL));) {
         struct pod_entry *entry = e->value;

@@ -65,7 +65,7 @@ struct pod_worker {
     struct kubelet_context *k;
     struct workqueue *queue;
     struct worker_pool *pool;
-    pthread_t dispatcher, relister;
+    pthread_t dispatcher, housekeeper;
     bool is_started;
     pthread_mutex_t lock; /* no other lock is taken under it */
     pthread_cond_t wake;
@@ -77,7 +77,9 @@ struct pod_worker *pod_worker_new(struct kubelet_context *k, struct error *err);
 /* After the informers have their first list and the runtime answers: from now on pods are worked
  * on. */
 must_check int pod_worker_start(struct pod_worker *w, struct error *err);
+/* When it returns nothing is worked on any more; late wake-ups are dropped until it is freed. */
 void pod_worker_stop(struct pod_worker *w);
+void pod_worker_free(struct pod_worker *w);
 
 /* A source has this pod (again); the newest version wins. */
 void pod_worker_update(struct pod_worker *w, const struct object *pod, bool is_static);

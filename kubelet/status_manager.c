@@ -83,6 +83,8 @@ const char *status_update(struct pod_sync *s, bool is_terminating)
     scoped(object) struct object *pod = api_object(s);
     struct json *status = build(s, pod ? pod : s->pod, is_terminating);
     const char *phase = json_str(status, "phase", "");
+    if (cri_client_is_interrupted(s->k->cri))
+        return phase; /* what failed for our own end is nobody's status */
     for (int try = 0; pod && try < CONFLICT_TRIES_MAX; try++) {
         if (json_equal(status, json_get(pod->doc, "status")))
             return phase;
@@ -124,6 +126,8 @@ void pod_event(struct pod_sync *s, const char *container, const char *type, cons
                const char *fmt, ...)
 {
     char message[MESSAGE_BYTES_MAX];
+    if (cri_client_is_interrupted(s->k->cri))
+        return;
     va_list args;
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);
