@@ -101,6 +101,7 @@ static int continue_parse(struct request *r, const char *token, struct list_plan
     buffer_free(&key);
     int64_t revision = json_int(doc, "rv", 0);
     p->exact = revision > 0 ? revision : 0; /* below 0: go on with the newest, inconsistently */
+    p->at_least = p->exact;
     p->is_continued = true;
     return 0;
 }
@@ -196,13 +197,13 @@ static void set_page(struct request *r, const struct list_plan *p, int64_t revis
         continue_print(r, p, revision, &out->objects.items[out->objects.n - 1]->key);
 }
 
-/* False if the cache has moved on from the revision that was asked for. */
+/* False if the cache does not go back to the revision that was asked for. */
 static bool list_from_cache(struct request *r, struct list_plan *p, struct list_result *out)
 {
     struct watch_cache_page page = { .ns = p->ns,
                                      .start = p->start,
                                      .limit = p->limit,
-                                     .unchanged_since = p->exact,
+                                     .exact_revision = p->exact,
                                      .matches = p->labels || p->fields ? plan_matches : NULL,
                                      .arg = p };
     int64_t revision, remaining;
@@ -210,7 +211,7 @@ static bool list_from_cache(struct request *r, struct list_plan *p, struct list_
     struct watch_cache *c = watch_cache_of(r->server, r->info.resource);
     if (!watch_cache_read_page(c, &page, &out->objects, &revision, &remaining, &more))
         return false;
-    set_page(r, p, p->exact ? p->exact : revision, more, remaining, out);
+    set_page(r, p, revision, more, remaining, out);
     return true;
 }
 

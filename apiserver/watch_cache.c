@@ -2,14 +2,9 @@
 /* watch_cache.c - objects in memory, in order, and the ring of what happened to them. */
 #include "apiserver/watch_cache.h"
 
-#include <pthread.h>
-#include <time.h>
-
-#include "apiserver/ordered_map.h"
-#include "apiserver/server.h"
 #include "apiserver/store_access.h"
+#include "apiserver/watch_cache_internal.h"
 #include "apiserver/watch_delivery.h"
-#include "base/hashmap.h"
 #include "base/log.h"
 
 /* The ring doubles while its oldest event is younger than this: a client that lost its connection
@@ -18,47 +13,6 @@
 #define RING_EVENTS_FIRST 64
 #define RING_EVENTS_MAX   16384
 #define LOAD_PAGE         1000
-
-struct cache_entry {
-    struct object *object;
-    const struct json *labels; /* OBJECT's, at hand for selectors */
-    struct bytes key;
-    char text[];
-};
-
-struct observer {
-    void (*fn)(const struct object *old, const struct object *new, void *arg);
-    void *arg;
-};
-
-struct watch_cache {
-    const struct resource *resource;
-    struct watch_caches *all;
-    struct bytes prefix; /* of the store's keys: /registry/apps/deployments/ */
-    struct observer observers[WATCH_CACHE_OBSERVERS_MAX];
-    size_t observers_n;
-
-    pthread_rwlock_t lock; /* guards what follows; no other lock is taken under it */
-    struct ordered_map objects;
-    struct hashmap by_key;
-    int64_t changed_revision; /* of the last change here */
-    int64_t ring_since;       /* every change after this revision is in the ring */
-    struct cache_event **ring;
-    size_t ring_first, ring_n, ring_capacity;
-};
-
-struct watch_caches {
-    struct apiserver *server;
-    struct watch_cache *by_id[RESOURCES];
-    struct hashmap by_prefix;
-    struct arena *arena;
-    struct storage_watch *watch;
-    struct watch_delivery *delivery;
-    _Atomic int64_t revision;
-    pthread_mutex_t wait_lock; /* guards nothing but the sleep on MOVED */
-    pthread_cond_t moved;
-    atomic_int waiters;
-};
 
 /* ---- events ---- */
 
@@ -96,7 +50,7 @@ static void ring_grow(struct watch_cache *c)
     size_t capacity = c->ring_capacity ? 2 * c->ring_capacity : RING_EVENTS_FIRST;
     struct cache_event **ring = xmalloc(capacity * sizeof(*ring));
     for (size_t i = 0; i < c->ring_n; i++)
-        ring[i] = c->ring[(c->ring_first + i) % c->ring_capacity];
+        ring[i] = ring_at(c, i);
     free(c->ring);
     c->ring = ring;
     c->ring_first = 0;
@@ -292,7 +246,7 @@ static void cache_free(struct watch_cache *c)
     ordered_map_deinit(&c->objects);
     hashmap_deinit(&c->by_key);
     for (size_t i = 0; i < c->ring_n; i++)
-        cache_event_unref(c->ring[(c->ring_first + i) % c->ring_capacity]);
+        cache_event_unref(ring_at(c, i));
     free(c->ring);
     pthread_rwlock_destroy(&c->lock);
     free(c);
@@ -390,177 +344,4 @@ void watch_caches_stop(struct watch_caches *all)
     all->server->caches = NULL;
     arena_free(all->arena);
     free(all);
-}
-
-int64_t watch_caches_revision(struct watch_caches *c)
-{
-    return atomic_load(&c->revision);
-}
-
-bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout_ms)
-{
-    if (atomic_load(&c->revision) >= revision)
-        return true;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + timeout_ms % 1000 * NS_PER_MS;
-    until.tv_sec += timeout_ms / 1000 + ns / NS_PER_S;
-    until.tv_nsec = ns % NS_PER_S;
-
-    pthread_mutex_lock(&c->wait_lock);
-    atomic_fetch_add(&c->waiters, 1);
-    int rc = 0;
-    while (rc == 0 && atomic_load(&c->revision) < revision)
-        rc = pthread_cond_timedwait(&c->moved, &c->wait_lock, &until);
-    atomic_fetch_sub(&c->waiters, 1);
-    pthread_mutex_unlock(&c->wait_lock);
-    return atomic_load(&c->revision) >= revision;
-}
-
-struct watch_delivery *watch_caches_delivery(struct watch_caches *c)
-{
-    return c->delivery;
-}
-
-/* ---- reading ---- */
-
-struct watch_cache *watch_cache_of(struct apiserver *a, const struct resource *r)
-{
-    const struct resource *stored = r->storage ? r->storage : r;
-    ensure(stored->id < RESOURCES && a->caches->by_id[stored->id]);
-    return a->caches->by_id[stored->id];
-}
-
-const struct resource *watch_cache_resource(const struct watch_cache *c)
-{
-    return c->resource;
-}
-
-struct object *watch_cache_get(struct watch_cache *c, const struct object_key *key)
-{
-    char text[KEY_TEXT_BYTES_MAX];
-    struct bytes k = object_key_text(key, text);
-    pthread_rwlock_rdlock(&c->lock);
-    struct cache_entry *entry = hashmap_get(&c->by_key, k);
-    struct object *o = entry ? object_ref(entry->object) : NULL;
-    pthread_rwlock_unlock(&c->lock);
-    return o;
-}
-
-/* A list may show a change before the shared revision has moved to it, so it is at least as new as
- * the last change of this resource. */
-static int64_t revision_locked(struct watch_cache *c)
-{
-    int64_t all = atomic_load(&c->all->revision);
-    return all > c->changed_revision ? all : c->changed_revision;
-}
-
-static struct bytes ns_prefix(const char *ns, char buf[KEY_TEXT_BYTES_MAX])
-{
-    if (str_empty(ns))
-        return BYTES("");
-    int n = snprintf(buf, KEY_TEXT_BYTES_MAX, "%s/", ns);
-    return (struct bytes){ buf, n < KEY_TEXT_BYTES_MAX ? (size_t)n : KEY_TEXT_BYTES_MAX - 1 };
-}
-
-int64_t watch_cache_list(struct watch_cache *c, const char *ns, struct object_list *out)
-{
-    struct watch_cache_page page = { .ns = ns };
-    int64_t revision, remaining;
-    bool more;
-    watch_cache_read_page(c, &page, out, &revision, &remaining, &more);
-    return revision;
-}
-
-size_t watch_cache_count(struct watch_cache *c)
-{
-    pthread_rwlock_rdlock(&c->lock);
-    size_t n = c->objects.n;
-    pthread_rwlock_unlock(&c->lock);
-    return n;
-}
-
-bool watch_cache_read_page(struct watch_cache *c, const struct watch_cache_page *page,
-                           struct object_list *out, int64_t *revision, int64_t *remaining,
-                           bool *more)
-{
-    char buf[KEY_TEXT_BYTES_MAX];
-    struct bytes prefix = ns_prefix(page->ns, buf);
-    *more = false;
-    *remaining = page->matches ? -1 : 0;
-
-    pthread_rwlock_rdlock(&c->lock);
-    if (page->unchanged_since > 0 && c->changed_revision > page->unchanged_since) {
-        pthread_rwlock_unlock(&c->lock);
-        return false;
-    }
-    *revision = revision_locked(c);
-    struct ordered_map_cursor cursor =
-        ordered_map_seek(&c->objects, page->start.len > 0 ? page->start : prefix);
-    int64_t taken = 0;
-    struct cache_entry *entry;
-    for (;;) {
-        struct ordered_map_cursor here = cursor;
-        entry = ordered_map_next(&cursor, prefix);
-        if (!entry)
-            break;
-        if (page->matches && !page->matches(entry->object, entry->labels, page->arg))
-            continue;
-        if (page->limit > 0 && taken == page->limit) {
-            *more = true;
-            if (!page->matches)
-                *remaining = (int64_t)ordered_map_count(here, prefix);
-            break;
-        }
-        object_list_add(out, entry->object);
-        taken++;
-    }
-    pthread_rwlock_unlock(&c->lock);
-    return true;
-}
-
-void watch_cache_observe(struct watch_cache *c,
-                         void (*fn)(const struct object *old, const struct object *new, void *arg),
-                         void *arg)
-{
-    /* Before the first write of this process's own: nothing is published meanwhile. */
-    ensure(c->observers_n < WATCH_CACHE_OBSERVERS_MAX);
-    scoped(object_list) struct object_list list = { 0 };
-    pthread_rwlock_wrlock(&c->lock);
-    struct ordered_map_cursor cursor = ordered_map_seek(&c->objects, BYTES(""));
-    struct cache_entry *entry;
-    while ((entry = ordered_map_next(&cursor, BYTES(""))))
-        object_list_add(&list, entry->object);
-    c->observers[c->observers_n++] = (struct observer){ fn, arg };
-    pthread_rwlock_unlock(&c->lock);
-    object_list_each (&list, o)
-        fn(NULL, o, arg);
-}
-
-int watch_cache_events_since(struct watch_cache *c, int64_t revision, struct cache_event ***events,
-                             size_t *n, int64_t *upto, struct error *err)
-{
-    pthread_rwlock_rdlock(&c->lock);
-    *upto = revision_locked(c);
-    if (revision < c->ring_since) {
-        int64_t oldest = c->ring_since;
-        pthread_rwlock_unlock(&c->lock);
-        return error_set(err, ERR_COMPACTED, "too old resource version: %lld (%lld)",
-                         (long long)revision, (long long)oldest);
-    }
-    /* The first event after REVISION: the ring ascends. */
-    size_t low = 0, high = c->ring_n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (c->ring[(c->ring_first + middle) % c->ring_capacity]->revision <= revision)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *n = c->ring_n - low;
-    *events = xmalloc((*n + 1) * sizeof(**events));
-    for (size_t i = 0; i < *n; i++)
-        (*events)[i] = cache_event_ref(c->ring[(c->ring_first + low + i) % c->ring_capacity]);
-    pthread_rwlock_unlock(&c->lock);
-    return 0;
 }

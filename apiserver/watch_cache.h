@@ -34,13 +34,14 @@ struct watch_cache_page {
     struct bytes
         start;     /* the first key text ("ns/name") that may be in it; empty: from the beginning */
     int64_t limit; /* 0: none */
-    int64_t unchanged_since; /* > 0: only if nothing has changed after this revision */
+    int64_t exact_revision; /* 0: the newest */
     /* NULL: everything.  LABELS are O's; NULL: none. */
     bool (*matches)(const struct object *o, const struct json *labels, void *arg);
     void *arg;
 };
-/* False if the resource has changed since (or the cache began later).  *REMAINING is what lies
- * behind the page (-1 with a matches function: not counted), *MORE whether there is any. */
+/* False if the cache does not know any more how it was at that revision: the store does.
+ * *REMAINING is what lies behind the page (-1 with a matches function: not counted), *MORE whether
+ * there is any.  A revision in the future is the caller's to wait for. */
 bool watch_cache_read_page(struct watch_cache *c, const struct watch_cache_page *page,
                            struct object_list *out, int64_t *revision, int64_t *remaining,
                            bool *more);
