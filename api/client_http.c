@@ -580,6 +580,7 @@ static void remote_watch_close(struct client_watch *watch)
 {
     struct remote_watch *w = (struct remote_watch *)watch;
     atomic_store(&w->is_closed, true);
+    http_client_wake(of(watch->client)->http);
     pthread_join(w->thread, NULL);
     watch_free(w);
 }
