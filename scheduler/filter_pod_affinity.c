@@ -11,23 +11,24 @@ struct pod_affinity_state {
     struct domain_counts preferred;     /* weights for and against, from both sides */
 };
 
-static bool matches_all(const struct affinity_terms *terms, const struct pod_info *pod)
+static bool matches_all(const struct cycle *c, const struct affinity_terms *terms,
+                        const struct pod_info *pod)
 {
     for (size_t i = 0; i < terms->n; i++)
-        if (!affinity_term_matches(&terms->items[i], pod))
+        if (!affinity_term_matches(c->snapshot, &terms->items[i], pod))
             return false;
     return terms->n > 0;
 }
 
 /* For each term that selects POD: its weight (or N) to the domain of the node. */
-static void add_matches(struct domain_counts *d, struct arena *a,
+static void add_matches(struct cycle *c, struct domain_counts *d,
                         const struct affinity_terms *terms, const struct pod_info *pod,
                         const struct node_info *node, int64_t n)
 {
     for (size_t i = 0; i < terms->n; i++) {
         const struct affinity_term *t = &terms->items[i];
-        if (affinity_term_matches(t, pod))
-            domain_add(d, a, node, t->topology_key, t->weight ? n * t->weight : n);
+        if (affinity_term_matches(c->snapshot, t, pod))
+            domain_add(d, c->arena, node, t->topology_key, t->weight ? n * t->weight : n);
     }
 }
 
@@ -39,12 +40,10 @@ static void look_at_rules_of_others(struct cycle *c, struct pod_affinity_state *
         const struct placed_pod *placed = snapshot_pod(c->snapshot, other->key);
         if (!placed || !cycle_has(c, placed))
             continue;
-        add_matches(&s->existing_anti, c->arena, &other->required_anti_affinity, c->pod,
-                    placed->node, 1);
-        add_matches(&s->preferred, c->arena, &other->required_affinity, c->pod, placed->node, 1);
-        add_matches(&s->preferred, c->arena, &other->preferred_affinity, c->pod, placed->node, 1);
-        add_matches(&s->preferred, c->arena, &other->preferred_anti_affinity, c->pod, placed->node,
-                    -1);
+        add_matches(c, &s->existing_anti, &other->required_anti_affinity, c->pod, placed->node, 1);
+        add_matches(c, &s->preferred, &other->required_affinity, c->pod, placed->node, 1);
+        add_matches(c, &s->preferred, &other->preferred_affinity, c->pod, placed->node, 1);
+        add_matches(c, &s->preferred, &other->preferred_anti_affinity, c->pod, placed->node, -1);
     }
 }
 
@@ -56,13 +55,13 @@ static void look_at_others(struct cycle *c, struct pod_affinity_state *s)
         const struct node_info *node = cycle_node(c, i);
         for (size_t k = 0; k < node->pods_n; k++) {
             const struct pod_info *other = node->pods[k];
-            if (matches_all(&pod->required_affinity, other))
+            if (matches_all(c, &pod->required_affinity, other))
                 for (size_t t = 0; t < pod->required_affinity.n; t++)
                     domain_add(&s->affinity, c->arena, node,
                                pod->required_affinity.items[t].topology_key, 1);
-            add_matches(&s->anti_affinity, c->arena, &pod->required_anti_affinity, other, node, 1);
-            add_matches(&s->preferred, c->arena, &pod->preferred_affinity, other, node, 1);
-            add_matches(&s->preferred, c->arena, &pod->preferred_anti_affinity, other, node, -1);
+            add_matches(c, &s->anti_affinity, &pod->required_anti_affinity, other, node, 1);
+            add_matches(c, &s->preferred, &pod->preferred_affinity, other, node, 1);
+            add_matches(c, &s->preferred, &pod->preferred_anti_affinity, other, node, -1);
         }
     }
 }
@@ -102,7 +101,7 @@ static bool satisfies_affinity(const struct cycle *c, const struct node_info *n)
         is_met &= domain_count(&c->affinity->affinity, n, terms->items[i].topology_key) > 0;
     }
     /* The first pod of a group that wants to be near itself has nobody to be near to. */
-    return is_met || (!c->affinity->affinity.counts.n && matches_all(terms, c->pod));
+    return is_met || (!c->affinity->affinity.counts.n && matches_all(c, terms, c->pod));
 }
 
 static bool satisfies_anti_affinity(const struct cycle *c, const struct node_info *n)

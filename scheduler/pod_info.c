@@ -337,14 +337,3 @@ void pod_info_unref(struct pod_info *p)
     object_unref(p->pod);
     arena_free(p->arena);
 }
-
-bool affinity_term_matches(const struct affinity_term *term, const struct pod_info *pod)
-{
-    bool is_in = false;
-    for (const char **ns = term->namespaces; *ns && !is_in; ns++)
-        is_in = str_equal(*ns, pod->pod->key.ns);
-    /* An empty namespace selector is every namespace.  Labels of namespaces are not known here. */
-    if (!is_in && term->namespace_selector)
-        is_in = selector_is_empty(term->namespace_selector);
-    return is_in && selector_matches(term->selector, pod->labels);
-}

@@ -95,6 +95,3 @@ void resources_add_json(struct pod_resources *out, const struct json *requests, 
 /* A quantity in the unit that this resource is counted in: thousandths for cpu, else one. */
 int64_t resource_amount(const char *name, const struct json *quantity);
 int64_t resources_extended(const struct pod_resources *r, const char *name);
-
-/* Does the pod, in namespace NS with LABELS, belong to what TERM selects? */
-bool affinity_term_matches(const struct affinity_term *term, const struct pod_info *pod);

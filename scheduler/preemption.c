@@ -6,6 +6,7 @@ struct candidate {
     struct node_info *node;
     const struct pod_info **victims; /* most important first */
     size_t victims_n;
+    size_t violations; /* victims that a disruption budget protects */
 };
 
 /* More important: higher priority, then older. */
@@ -29,15 +30,63 @@ static bool fits(struct snapshot *s, const struct pod_info *pod, const struct no
     return does;
 }
 
-/* Takes every less important pod off the node, then puts back as many as there is room for, the
- * most important first. */
+/* Would PODS[i] going break a disruption budget, given that all before it go?  Upstream counts so
+ * too. */
+static bool *protected_pods(struct snapshot *s, const struct pod_info *const *pods, size_t n,
+                            struct arena *arena)
+{
+    bool *out = arena_zalloc(arena, n * sizeof(out[0]) + 1);
+    hashmap_each (&s->budgets, e) {
+        const struct budget *b = e->value;
+        int64_t allowed = b->allowed;
+        for (size_t i = 0; i < n; i++) {
+            const struct object *pod = pods[i]->pod;
+            bool is_counted =
+                b->selector && str_equal(b->object->key.ns, pod->key.ns) &&
+                selector_matches(b->selector, pods[i]->labels) &&
+                !json_get(json_at(b->object->doc, "status.disruptedPods"), pod->key.name);
+            if (is_counted && --allowed < 0)
+                out[i] = true;
+        }
+    }
+    return out;
+}
+
+/* Puts back as many of the pods, which are off the trial, as there is room for: those that a budget
+ * protects first, the more important before the less.  The others are the victims. */
+static void reprieve(struct snapshot *s, const struct pod_info *pod, struct node_info *trial,
+                     const struct pod_info **pods, size_t n, struct arena *arena,
+                     struct candidate *out)
+{
+    const bool *is_protected = protected_pods(s, pods, n, arena);
+    bool *is_victim = arena_zalloc(arena, n * sizeof(is_victim[0]) + 1);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < n; i++) {
+            struct reasons ignored = { .n = 0 };
+            if (is_protected[i] != (round == 0))
+                continue;
+            node_info_add(trial, pods[i]);
+            if (fits(s, pod, trial, arena, &ignored))
+                continue;
+            node_info_remove(trial, pods[i]);
+            is_victim[i] = true;
+            out->violations += is_protected[i];
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        if (is_victim[i])
+            out->victims[out->victims_n++] = pods[i];
+}
+
+/* Takes every less important pod off the node; if that helps, finds out who may stay after all. */
 static bool try_node(struct snapshot *s, const struct pod_info *pod, struct node_info *node,
                      struct arena *arena, struct candidate *out, struct reasons *reasons)
 {
     struct node_info *trial = node_info_copy(node);
     const struct pod_info **lower = arena_alloc(arena, node->pods_n * sizeof(lower[0]) + 1);
     size_t n = 0;
-    *out = (struct candidate){ .node = node, .victims = lower };
+    *out = (struct candidate){ .node = node };
+    out->victims = arena_alloc(arena, node->pods_n * sizeof(out->victims[0]) + 1);
     for (size_t i = 0; i < node->pods_n; i++)
         if (node->pods[i]->priority < pod->priority)
             lower[n++] = node->pods[i];
@@ -47,15 +96,8 @@ static bool try_node(struct snapshot *s, const struct pod_info *pod, struct node
     if (!n)
         reasons_add(reasons, "No preemption victims found for incoming pod");
     qsort(lower, n, sizeof(lower[0]), compare_importance);
-    for (size_t i = 0; helps && i < n; i++) {
-        struct reasons ignored = { .n = 0 };
-        const struct pod_info *p = lower[i];
-        node_info_add(trial, p);
-        if (fits(s, pod, trial, arena, &ignored))
-            continue;
-        node_info_remove(trial, p);
-        lower[out->victims_n++] = p; /* never ahead of I */
-    }
+    if (helps)
+        reprieve(s, pod, trial, lower, n, arena, out);
     node_info_free(trial);
     return helps;
 }
@@ -69,10 +111,13 @@ static int64_t priority_sum(const struct candidate *c)
     return sum;
 }
 
-/* Upstream's order: the least important first victim, the smallest sum, the fewest, the youngest.
+/* Upstream's order: the fewest broken budgets, the least important first victim, the smallest sum,
+ * the fewest, the youngest.
  */
 static bool is_better(const struct candidate *a, const struct candidate *b)
 {
+    if (a->violations != b->violations)
+        return a->violations < b->violations;
     int64_t first_a = a->victims_n ? a->victims[0]->priority : INT64_MIN;
     int64_t first_b = b->victims_n ? b->victims[0]->priority : INT64_MIN;
     if (first_a != first_b)

@@ -20,14 +20,24 @@
 
 /* ---- the mailbox ---- */
 
-enum letter_type { LETTER_POD, LETTER_POD_GONE, LETTER_NODE, LETTER_NODE_GONE, LETTER_NOT_BOUND };
+enum letter_type {
+    LETTER_POD,
+    LETTER_POD_GONE,
+    LETTER_NODE,
+    LETTER_NODE_GONE,
+    LETTER_NAMESPACE,
+    LETTER_NAMESPACE_GONE,
+    LETTER_BUDGET,
+    LETTER_BUDGET_GONE,
+    LETTER_NOT_BOUND,
+};
 
 struct letter {
     struct letter *next;
     enum letter_type type;
     struct pod_info *pod;
-    struct object *node;
-    int attempts; /* not bound: how often it was tried */
+    struct object *object; /* what is not a pod */
+    int attempts;          /* not bound: how often it was tried */
 };
 
 struct scheduler {
@@ -55,16 +65,16 @@ struct scheduler {
 static void letter_free(struct letter *l)
 {
     pod_info_unref(l->pod);
-    object_unref(l->node);
+    object_unref(l->object);
     free(l);
 }
 
-/* Takes over POD and NODE. */
+/* Takes over POD and OBJECT. */
 static void send_take(struct scheduler *s, enum letter_type type, struct pod_info *pod,
-                      struct object *node, int attempts)
+                      struct object *object, int attempts)
 {
     struct letter *l = xmalloc(sizeof(*l));
-    *l = (struct letter){ .type = type, .pod = pod, .node = node, .attempts = attempts };
+    *l = (struct letter){ .type = type, .pod = pod, .object = object, .attempts = attempts };
     pthread_mutex_lock(&s->lock);
     *s->last = l;
     s->last = &l->next;
@@ -97,6 +107,20 @@ static void on_node(const struct informer_event *e)
         return;
     const struct object *node = e->new ? e->new : e->old;
     send_take(e->arg, e->new ? LETTER_NODE : LETTER_NODE_GONE, NULL, object_ref(node), 0);
+}
+
+static void on_namespace(const struct informer_event *e)
+{
+    if (e->old && e->new &&is_same(e->old, e->new, "metadata.labels"))
+        return;
+    send_take(e->arg, e->new ? LETTER_NAMESPACE : LETTER_NAMESPACE_GONE, NULL,
+              object_ref(e->new ? e->new : e->old), 0);
+}
+
+static void on_budget(const struct informer_event *e)
+{
+    send_take(e->arg, e->new ? LETTER_BUDGET : LETTER_BUDGET_GONE, NULL,
+              object_ref(e->new ? e->new : e->old), 0);
 }
 
 /* ---- writes, on the pool ---- */
@@ -359,10 +383,18 @@ static void read_letter(struct scheduler *s, struct letter *l)
         read_pod_gone(s, l->pod);
         break;
     case LETTER_NODE:
-        read_node(s, l->node);
+        read_node(s, l->object);
         break;
     case LETTER_NODE_GONE:
-        snapshot_remove_node(&s->snapshot, l->node->key.name);
+        snapshot_remove_node(&s->snapshot, l->object->key.name);
+        break;
+    case LETTER_NAMESPACE:
+    case LETTER_NAMESPACE_GONE:
+        snapshot_set_namespace(&s->snapshot, l->object, l->type == LETTER_NAMESPACE_GONE);
+        break;
+    case LETTER_BUDGET:
+    case LETTER_BUDGET_GONE:
+        snapshot_set_budget(&s->snapshot, l->object, l->type == LETTER_BUDGET_GONE);
         break;
     case LETTER_NOT_BOUND:
         read_not_bound(s, l->pod, l->attempts);
@@ -466,9 +498,19 @@ struct scheduler *scheduler_new(const struct scheduler_config *config, struct er
     s->recorder = event_recorder_new(config->client, SCHEDULER_NAME, NULL);
     pod_queue_init(&s->queue, s->clock);
     init_news(s);
-    struct informer_set *set = config->informers;
-    informer_add_handler(informer_set_get(set, &resources[RESOURCE_NODES], NULL), on_node, s);
-    informer_add_handler(informer_set_get(set, &resources[RESOURCE_PODS], NULL), on_pod, s);
+    static const struct {
+        int resource_id;
+        void (*handler)(const struct informer_event *e);
+    } watched[] = {
+        { RESOURCE_NODES, on_node },
+        { RESOURCE_PODS, on_pod },
+        { RESOURCE_NAMESPACES, on_namespace },
+        { RESOURCE_PODDISRUPTIONBUDGETS, on_budget },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(watched); i++)
+        informer_add_handler(
+            informer_set_get(config->informers, &resources[watched[i].resource_id], NULL),
+            watched[i].handler, s);
     return s;
 }
 

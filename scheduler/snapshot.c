@@ -272,6 +272,55 @@ void snapshot_place(struct snapshot *s, struct pod_info *pod, const char *node_n
     list_affinity(s, p->info);
 }
 
+/* ---- namespaces and budgets ---- */
+
+void snapshot_set_namespace(struct snapshot *s, const struct object *ns, bool is_gone)
+{
+    struct object *old = hashmap_remove(&s->namespaces, bytes_of(ns->key.name));
+    object_unref(old);
+    if (!is_gone)
+        hashmap_put(&s->namespaces, bytes_of(ns->key.name), object_ref(ns));
+}
+
+bool affinity_term_matches(const struct snapshot *s, const struct affinity_term *term,
+                           const struct pod_info *pod)
+{
+    bool is_in = false;
+    for (const char **ns = term->namespaces; *ns && !is_in; ns++)
+        is_in = str_equal(*ns, pod->pod->key.ns);
+    if (!is_in && term->namespace_selector) {
+        const struct object *ns = hashmap_get(&s->namespaces, bytes_of(pod->pod->key.ns));
+        const struct json *labels = ns ? json_at(ns->doc, "metadata.labels") : NULL;
+        is_in = selector_matches(term->namespace_selector, labels);
+    }
+    return is_in && selector_matches(term->selector, pod->labels);
+}
+
+static void budget_free(struct budget *b)
+{
+    if (!b)
+        return;
+    object_unref(b->object);
+    arena_free(b->arena);
+}
+
+void snapshot_set_budget(struct snapshot *s, const struct object *pdb, bool is_gone)
+{
+    char text[KEY_TEXT_BYTES_MAX];
+    struct bytes key = object_key_text(&pdb->key, text);
+    budget_free(hashmap_remove(&s->budgets, key));
+    if (is_gone)
+        return;
+    struct error err = { 0 }; /* a selector that cannot be read protects nothing */
+    struct arena *a = arena_new();
+    struct budget *b = arena_zalloc(a, sizeof(*b));
+    b->object = object_ref(pdb);
+    b->arena = a;
+    b->selector = selector_from_json(json_at(pdb->doc, "spec.selector"), a, &err);
+    b->allowed = json_int(pdb->doc, "status.disruptionsAllowed", 0);
+    hashmap_put(&s->budgets, arena_bytes(a, key), b);
+}
+
 void snapshot_deinit(struct snapshot *s)
 {
     hashmap_each (&s->pods, e) {
@@ -286,6 +335,12 @@ void snapshot_deinit(struct snapshot *s)
         free(image->name);
         free(image);
     }
+    hashmap_each (&s->namespaces, e)
+        object_unref(e->value);
+    hashmap_each (&s->budgets, e)
+        budget_free(e->value);
+    hashmap_deinit(&s->namespaces);
+    hashmap_deinit(&s->budgets);
     hashmap_deinit(&s->pods);
     hashmap_deinit(&s->nodes_by_name);
     hashmap_deinit(&s->image_nodes);

@@ -54,6 +54,16 @@ struct snapshot {
     /* Pods with required anti-affinity, or with terms that scores look at: usually few. */
     const struct pod_info **with_affinity;
     size_t with_affinity_n, with_affinity_capacity;
+    struct hashmap namespaces; /* name -> struct object */
+    struct hashmap budgets;    /* key -> struct budget */
+};
+
+/* A PodDisruptionBudget. */
+struct budget {
+    struct object *object;
+    struct arena *arena;
+    const struct selector *selector;
+    int64_t allowed; /* how many more of its pods may go */
 };
 
 struct image_state {
@@ -73,6 +83,14 @@ void snapshot_place(struct snapshot *s, struct pod_info *pod, const char *node_n
                     bool is_assumed);
 void snapshot_remove_pod(struct snapshot *s, struct bytes key);
 struct placed_pod *snapshot_pod(struct snapshot *s, struct bytes key); /* NULL: none */
+
+/* Adds, replaces or (IS_GONE) removes. */
+void snapshot_set_namespace(struct snapshot *s, const struct object *ns, bool is_gone);
+void snapshot_set_budget(struct snapshot *s, const struct object *pdb, bool is_gone);
+
+/* Is POD one of those that TERM selects, by its namespace and labels? */
+bool affinity_term_matches(const struct snapshot *s, const struct affinity_term *term,
+                           const struct pod_info *pod);
 
 /* A copy of one node to try things on: its pods may be taken off and put back. */
 struct node_info *node_info_copy(const struct node_info *n);

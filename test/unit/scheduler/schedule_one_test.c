@@ -308,6 +308,41 @@ static void preemption_says_why_it_does_not_help(void **state)
     }
 }
 
+static void protected_pods_stay_if_others_can_go(void **state)
+{
+    struct world *w = *state;
+    add_node(&w->s, "n1", "", "");
+    place_take(&w->s, pod("b1", CPU(1, 2)), "n1");
+    place_take(&w->s, pod("c1", CPU(5, 2)), "n1");
+    scoped(object) struct object *pdb =
+        parse(RESOURCE_PODDISRUPTIONBUDGETS,
+              "{'metadata':{'namespace':'default','name':'p'},'spec':{'selector':"
+              "{'matchLabels':{'app':'b'}}},'status':{'disruptionsAllowed':0}}");
+    struct preemption p = preempt(w, CPU(10, 2));
+    assert_string_equal(p.victims[0]->key.data, "default/b1");
+    snapshot_set_budget(&w->s, pdb, false);
+    p = preempt(w, CPU(10, 2));
+    assert_int_equal(p.victims_n, 1);
+    assert_string_equal(p.victims[0]->key.data, "default/c1");
+}
+
+static void affinity_reaches_into_namespaces_by_their_labels(void **state)
+{
+    static const char far[] =
+        "'affinity':{'podAntiAffinity':{'requiredDuringSchedulingIgnoredDuringExecution':"
+        "[{'labelSelector':{},'namespaceSelector':{'matchLabels':{'team':'x'}},"
+        "'topologyKey':'kubernetes.io/hostname'}]}}";
+    struct world *w = *state;
+    add_node(&w->s, "n1", "", "");
+    place_take(&w->s, pod("b", ""), "n1");
+    assert_string_equal(schedule(w, pod("a", far)), "n1");
+    scoped(object) struct object *ns =
+        parse(RESOURCE_NAMESPACES, "{'metadata':{'name':'default','labels':{'team':'x'}}}");
+    snapshot_set_namespace(&w->s, ns, false);
+    assert_string_equal(schedule(w, pod("a", far)),
+                        "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules.");
+}
+
 static void anti_affinity_can_be_preempted(void **state)
 {
     struct world *w = *state;
@@ -339,6 +374,8 @@ int main(void)
         T(soft_spreading_prefers_the_emptier_domain),
         T(the_least_important_pods_have_to_go),
         T(preemption_says_why_it_does_not_help),
+        T(protected_pods_stay_if_others_can_go),
+        T(affinity_reaches_into_namespaces_by_their_labels),
         T(anti_affinity_can_be_preempted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
