@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/hashmap.h"
 
+#define WATCH_LIFE_MIN_NS (5 * NS_PER_S)
+
 struct cached {
     struct cached *next_dead;
     struct object_cache *cache;
@@ -15,6 +17,7 @@ struct cached {
     const struct resource *resource;
     char *ns, *name;
     struct client_watch *watch;
+    int64_t opened_ns;
     /* Under the cache's lock. */
     struct object *object; /* NULL: there is none */
     bool is_lost;          /* the watch has ended: what we hold may be old */
@@ -98,10 +101,23 @@ static void on_ended(const struct error *err, void *arg)
     pthread_mutex_lock(&e->cache->lock);
     e->is_lost = true;
     pthread_mutex_unlock(&e->cache->lock);
-    tell(e);
+    /* A server that ends every watch at once would keep us turning: then a later turn finds out. */
+    if (clock_monotonic_ns(&system_clock) - e->opened_ns >= WATCH_LIFE_MIN_NS)
+        tell(e);
 }
 
-/* Reads the object and watches it from there. */
+/* Lists the one object and watches from the list's revision: its own may be too old to watch from. */
+static int list_one(struct cached *e, const char *selector, int64_t *revision, struct error *err)
+{
+    scoped(object_list) struct object_list found = { 0 };
+    struct client_list_options options = { .ns = e->ns, .field_selector = selector };
+    if (client_list(e->cache->client, e->resource, &options, &found, revision, err) < 0)
+        return -1;
+    if (found.n)
+        e->object = object_ref(found.items[0]);
+    return 0;
+}
+
 static struct cached *open_cached(struct object_cache *cache, const char *id,
                                   const struct resource *r, const struct object_key *key,
                                   struct error *err)
@@ -112,29 +128,22 @@ static struct cached *open_cached(struct object_cache *cache, const char *id,
     e->resource = r;
     e->ns = xstrdup(key->ns);
     e->name = xstrdup(key->name);
-    struct error failure = { 0 };
-    if (client_get(cache->client, r, key, &e->object, &failure) < 0 &&
-        failure.code != ERR_NOT_FOUND) {
-        *err = failure;
-        cached_free(e);
-        return NULL;
-    }
+    e->opened_ns = clock_monotonic_ns(&system_clock);
     char selector[300];
     snprintf(selector, sizeof(selector), "metadata.name=%s", key->name);
     struct client_watch_options options = {
-        .ns = key->ns,
+        .ns = e->ns,
         .field_selector = selector,
-        .resource_version = e->object ? e->object->resource_version : 0,
         .event = on_event,
         .ended = on_ended,
         .arg = e,
     };
-    e->watch = client_watch(cache->client, r, &options, err);
-    if (!e->watch) {
-        cached_free(e);
-        return NULL;
-    }
-    return e;
+    if (list_one(e, selector, &options.resource_version, err) == 0)
+        e->watch = client_watch(cache->client, r, &options, err);
+    if (e->watch)
+        return e;
+    cached_free(e);
+    return NULL;
 }
 
 /* The entry if it is there and true; takes a lost one out, to be freed by the caller. */
