@@ -166,7 +166,7 @@ void exec_stream_serve(struct http_request *req, const char *url, struct bytes q
 {
     struct arena *a = http_request_arena(req);
     struct error err = { 0 };
-    const char *address, *path;
+    const char *address = NULL, *path = NULL;
     struct session *s = xcalloc(1, sizeof(*s));
     struct buffer answer = { 0 };
     size_t head_len = 0, headers_n = 0;
