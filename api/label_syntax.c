@@ -1,105 +1,114 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* label_syntax.c - the form of label keys and values. */
+/* label_syntax.c - the form of DNS names, label keys and label values. */
 #include "api/label_syntax.h"
 
-#define NAME_BYTES_MAX   63
-#define PREFIX_BYTES_MAX 253
+#define NAME_PART_FAULT                                                                            \
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "    \
+    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "         \
+    "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+#define VALUE_FAULT                                                                                \
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "    \
+    "'.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or "             \
+    "'my_value',  or '12345', regex used for validation is "                                       \
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 
-static bool is_alphanumeric(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-/* Letters and digits, with '-', '_' and '.' between them. */
-static bool is_name(const char *s)
-{
-    size_t n = strlen(s);
-    if (n == 0 || !is_alphanumeric(s[0]) || !is_alphanumeric(s[n - 1]))
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!is_alphanumeric(s[i]) && !strchr("-_.", s[i]))
-            return false;
-    return true;
-}
-
-static bool is_lower(char c)
+static bool is_lower_alnum(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-static bool is_dns_subdomain(struct bytes s)
+static bool is_alnum(char c)
 {
-    bool after_letter = false; /* a label begins and ends with a letter or digit */
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.data[i];
-        if (is_lower(c))
-            after_letter = true;
-        else if (c == '.' && after_letter && i + 1 < s.len && is_lower(s.data[i + 1]))
-            after_letter = false;
-        else if (c != '-' || i == 0 || s.data[i - 1] == '.' || i + 1 == s.len ||
-                 s.data[i + 1] == '.')
-            return false;
-    }
-    return s.len > 0;
+    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z');
 }
 
-static void add_reason(struct buffer *why, bool *is_valid, const char *what, const char *reason)
+bool is_dns_label(struct bytes s)
 {
-    *is_valid = false;
-    if (why)
-        buffer_printf(why, "%s%s%s", why->len ? "; " : "", what, reason);
+    if (s.len == 0 || !is_lower_alnum(s.data[0]) || !is_lower_alnum(s.data[s.len - 1]))
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (!is_lower_alnum(s.data[i]) && s.data[i] != '-')
+            return false;
+    }
+    return true;
+}
+
+bool is_dns_subdomain(struct bytes s)
+{
+    for (;;) {
+        const char *dot = s.len ? memchr(s.data, '.', s.len) : NULL;
+        struct bytes label = { s.data, dot ? (size_t)(dot - s.data) : s.len };
+        if (!is_dns_label(label))
+            return false;
+        if (!dot)
+            return true;
+        s = (struct bytes){ dot + 1, s.len - label.len - 1 };
+    }
+}
+
+/* Letters and digits, with '-', '_' and '.' between them. */
+static bool is_name_part(const char *s)
+{
+    size_t n = strlen(s);
+    if (n == 0 || !is_alnum(s[0]) || !is_alnum(s[n - 1]))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_alnum(s[i]) && !strchr("-_.", s[i]))
+            return false;
+    }
+    return true;
+}
+
+size_t label_key_faults(const char *key, const char *faults[LABEL_FAULTS_MAX])
+{
+    size_t n = 0;
+    const char *slash = strchr(key, '/'), *name = slash ? slash + 1 : key;
+    if (slash && strchr(name, '/')) {
+        faults[0] = "a qualified name " NAME_PART_FAULT
+                    " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
+        return 1;
+    }
+    struct bytes prefix = { key, slash ? (size_t)(slash - key) : 0 };
+    if (slash && prefix.len == 0)
+        faults[n++] = "prefix part must be non-empty";
+    if (prefix.len > SUBDOMAIN_BYTES_MAX)
+        faults[n++] = "prefix part must be no more than 253 bytes";
+    if (prefix.len && !is_dns_subdomain(prefix))
+        faults[n++] = "prefix part " DNS_SUBDOMAIN_FAULT;
+    if (!*name)
+        faults[n++] = "name part must be non-empty";
+    else if (strlen(name) > LABEL_BYTES_MAX)
+        faults[n++] = "name part must be no more than 63 bytes";
+    if (!is_name_part(name))
+        faults[n++] = "name part " NAME_PART_FAULT;
+    return n;
+}
+
+size_t label_value_faults(const char *value, const char *faults[LABEL_FAULTS_MAX])
+{
+    size_t n = 0;
+    if (strlen(value) > LABEL_BYTES_MAX)
+        faults[n++] = "must be no more than 63 bytes";
+    if (*value && !is_name_part(value))
+        faults[n++] = VALUE_FAULT;
+    return n;
+}
+
+static bool join(const char *const *faults, size_t n, struct buffer *why)
+{
+    for (size_t i = 0; i < n; i++)
+        buffer_printf(why, "%s%s", i ? "; " : "", faults[i]);
+    return n == 0;
 }
 
 bool label_key_is_valid(const char *key, struct buffer *why)
 {
-    bool ok = true;
-    const char *name = key, *slash = strchr(key, '/');
-    if (slash && strchr(slash + 1, '/')) {
-        add_reason(why, &ok, "",
-                   "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and "
-                   "must start and end with an alphanumeric character (e.g. 'MyName',  or "
-                   "'my.name',  or '123-abc', regex used for validation is "
-                   "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain "
-                   "prefix and '/' (e.g. 'example.com/MyName')");
-        return ok;
-    }
-    if (slash) {
-        struct bytes prefix = { key, (size_t)(slash - key) };
-        name = slash + 1;
-        if (prefix.len == 0)
-            add_reason(why, &ok, "prefix part ", "must be non-empty");
-        else if (prefix.len > PREFIX_BYTES_MAX)
-            add_reason(why, &ok, "prefix part ", "must be no more than 253 bytes");
-        if (prefix.len && !is_dns_subdomain(prefix))
-            add_reason(why, &ok, "prefix part ",
-                       "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric "
-                       "characters, '-' or '.', and must start and end with an alphanumeric "
-                       "character (e.g. 'example.com', regex used for validation is "
-                       "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
-    }
-    if (!*name)
-        add_reason(why, &ok, "name part ", "must be non-empty");
-    else if (strlen(name) > NAME_BYTES_MAX)
-        add_reason(why, &ok, "name part ", "must be no more than 63 bytes");
-    if (!is_name(name))
-        add_reason(why, &ok, "name part ",
-                   "must consist of alphanumeric characters, '-', '_' or '.', and must start and "
-                   "end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or "
-                   "'123-abc', regex used for validation is "
-                   "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')");
-    return ok;
+    const char *faults[LABEL_FAULTS_MAX];
+    return join(faults, label_key_faults(key, faults), why);
 }
 
 bool label_value_is_valid(const char *value, struct buffer *why)
 {
-    bool ok = true;
-    if (strlen(value) > NAME_BYTES_MAX)
-        add_reason(why, &ok, "", "must be no more than 63 bytes");
-    if (*value && !is_name(value))
-        add_reason(why, &ok, "",
-                   "a valid label must be an empty string or consist of alphanumeric characters, "
-                   "'-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
-                   "'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-                   "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')");
-    return ok;
+    const char *faults[LABEL_FAULTS_MAX];
+    return join(faults, label_value_faults(value, faults), why);
 }

@@ -4,16 +4,11 @@
 #include "apiserver/formats.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 
 #include "base/bytes.h"
 
 #define ENDS "and must start and end with an alphanumeric character"
 
-#define SUBDOMAIN_TEXT                                                                             \
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "   \
-    "'.', " ENDS " (e.g. 'example.com', regex used for validation is "                             \
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 #define LABEL_TEXT                                                                                 \
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', " ENDS  \
     " (e.g. 'my-name',  or '123-abc', regex used for validation is "                               \
@@ -29,14 +24,6 @@
     "must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric " \
     "character (e.g. '*.example.com', regex used for validation is "                               \
     "'\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-#define NAME_PART_TEXT                                                                             \
-    "must consist of alphanumeric characters, '-', '_' or '.', " ENDS                              \
-    " (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "                 \
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-#define LABEL_VALUE_TEXT                                                                           \
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "    \
-    "'.', " ENDS " (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "    \
-    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 #define CONFIG_KEY_TEXT                                                                            \
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "           \
     "'key.name', "                                                                                 \
@@ -53,48 +40,12 @@ static bool is_alnum(char c)
     return is_lower_alnum(c) || (c >= 'A' && c <= 'Z');
 }
 
-static bool is_label(const char *s, size_t n)
-{
-    if (n == 0 || !is_lower_alnum(s[0]) || !is_lower_alnum(s[n - 1]))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (!is_lower_alnum(s[i]) && s[i] != '-')
-            return false;
-    }
-    return true;
-}
-
-static bool is_subdomain(const char *s, size_t n)
-{
-    const char *end = s + n;
-    for (;;) {
-        const char *dot = memchr(s, '.', (size_t)(end - s));
-        if (!is_label(s, (size_t)((dot ? dot : end) - s)))
-            return false;
-        if (!dot)
-            return true;
-        s = dot + 1;
-    }
-}
-
-static bool is_name_part(const char *s)
-{
-    size_t n = strlen(s);
-    if (n == 0 || !is_alnum(s[0]) || !is_alnum(s[n - 1]))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (!is_alnum(s[i]) && !strchr("-_.", s[i]))
-            return false;
-    }
-    return true;
-}
-
 const char *dns_label_fault(const char *s)
 {
     size_t n = strlen(s);
     if (n > LABEL_BYTES_MAX)
         return "must be no more than 63 bytes";
-    return is_label(s, n) ? NULL : LABEL_TEXT;
+    return is_dns_label((struct bytes){ s, n }) ? NULL : LABEL_TEXT;
 }
 
 const char *dns_1035_label_fault(const char *s)
@@ -102,7 +53,7 @@ const char *dns_1035_label_fault(const char *s)
     size_t n = strlen(s);
     if (n > LABEL_BYTES_MAX)
         return "must be no more than 63 bytes";
-    return is_label(s, n) && *s >= 'a' ? NULL : LABEL_1035_TEXT;
+    return is_dns_label((struct bytes){ s, n }) && *s >= 'a' ? NULL : LABEL_1035_TEXT;
 }
 
 const char *dns_subdomain_fault(const char *s)
@@ -110,7 +61,7 @@ const char *dns_subdomain_fault(const char *s)
     size_t n = strlen(s);
     if (n > SUBDOMAIN_BYTES_MAX)
         return "must be no more than 253 bytes";
-    return is_subdomain(s, n) ? NULL : SUBDOMAIN_TEXT;
+    return is_dns_subdomain((struct bytes){ s, n }) ? NULL : DNS_SUBDOMAIN_FAULT;
 }
 
 const char *wildcard_subdomain_fault(const char *s)
@@ -118,33 +69,32 @@ const char *wildcard_subdomain_fault(const char *s)
     size_t n = strlen(s);
     if (n > SUBDOMAIN_BYTES_MAX)
         return "must be no more than 253 bytes";
-    return n > 2 && s[0] == '*' && s[1] == '.' && is_subdomain(s + 2, n - 2) ? NULL : WILDCARD_TEXT;
+    return n > 2 && s[0] == '*' && s[1] == '.' && is_dns_subdomain((struct bytes){ s + 2, n - 2 })
+               ? NULL
+               : WILDCARD_TEXT;
 }
 
 const char *label_key_fault(const char *s)
 {
-    const char *slash = strchr(s, '/'), *name = slash ? slash + 1 : s;
-    if (slash && strchr(name, '/'))
-        return "a qualified name " NAME_PART_TEXT
-               " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-    if (slash == s)
-        return "prefix part must be non-empty";
-    if (slash && slash - s > SUBDOMAIN_BYTES_MAX)
-        return "prefix part must be no more than 253 bytes";
-    if (slash && !is_subdomain(s, (size_t)(slash - s)))
-        return "prefix part " SUBDOMAIN_TEXT;
-    if (!*name)
-        return "name part must be non-empty";
-    if (strlen(name) > LABEL_BYTES_MAX)
-        return "name part must be no more than 63 bytes";
-    return is_name_part(name) ? NULL : "name part " NAME_PART_TEXT;
+    const char *faults[LABEL_FAULTS_MAX];
+    return label_key_faults(s, faults) ? faults[0] : NULL;
 }
 
 const char *label_value_fault(const char *s)
 {
-    if (strlen(s) > LABEL_BYTES_MAX)
-        return "must be no more than 63 bytes";
-    return !*s || is_name_part(s) ? NULL : LABEL_VALUE_TEXT;
+    const char *faults[LABEL_FAULTS_MAX];
+    return label_value_faults(s, faults) ? faults[0] : NULL;
+}
+
+const char *lower_label_key_fault(const char *s)
+{
+    char lower[SUBDOMAIN_BYTES_MAX + LABEL_BYTES_MAX + 2];
+    size_t n = strlen(s);
+    if (n >= sizeof(lower))
+        return label_key_fault(s);
+    for (size_t i = 0; i <= n; i++)
+        lower[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] - 'A' + 'a' : s[i]);
+    return label_key_fault(lower);
 }
 
 const char *path_segment_fault(const char *s)
@@ -238,6 +188,36 @@ const char *ip_fault(const char *s)
     return "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 }
 
+const char *ipv4_fault(const char *s)
+{
+    unsigned char binary[4];
+    return inet_pton(AF_INET, s, binary) == 1 ? NULL : "must be a valid IPv4 address";
+}
+
+const char *ipv6_fault(const char *s)
+{
+    unsigned char binary[16];
+    return inet_pton(AF_INET6, s, binary) == 1 ? NULL : "must be a valid IPv6 address";
+}
+
+const char *endpoint_ip_fault(const char *s)
+{
+    static const unsigned char loopback6[16] = { [15] = 1 }, zeros[16] = { 0 };
+    unsigned char ip[16] = { 0 };
+    bool is_v4 = inet_pton(AF_INET, s, ip) == 1;
+    if (!is_v4 && inet_pton(AF_INET6, s, ip) != 1)
+        return ip_fault(s);
+    if (memcmp(ip, zeros, sizeof(ip)) == 0)
+        return "may not be unspecified (0.0.0.0 or ::)";
+    if (is_v4 ? ip[0] == 127 : memcmp(ip, loopback6, sizeof(ip)) == 0)
+        return "may not be in the loopback range (127.0.0.0/8, ::1/128)";
+    if (is_v4 ? ip[0] == 169 && ip[1] == 254 : ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80)
+        return "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+    if (is_v4 ? ip[0] == 224 && !ip[1] && !ip[2] : ip[0] == 0xff && (ip[1] & 0x0f) == 2)
+        return "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
+    return NULL;
+}
+
 const char *cidr_fault(const char *s)
 {
     static const char text[] = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -270,8 +250,28 @@ const char *relative_path_fault(const char *s)
     return NULL;
 }
 
-bool is_domain_prefixed(const char *s)
+const char *domain_prefixed_path_fault(const char *s)
 {
     const char *slash = strchr(s, '/');
-    return slash && slash > s && slash[1] && is_subdomain(s, (size_t)(slash - s));
+    if (!slash || slash == s || !slash[1])
+        return "must be a domain-prefixed path (such as \"acme.io/foo\")";
+    if (!is_dns_subdomain((struct bytes){ s, (size_t)(slash - s) }))
+        return DNS_SUBDOMAIN_FAULT;
+    for (const char *c = slash + 1; *c; c++) {
+        if (!is_alnum(*c) && !strchr("/-._~%!$&'()*+,;=:", *c))
+            return "Invalid path (regex used for validation is "
+                   "'[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+    }
+    return NULL;
+}
+
+const char *driver_name_fault(const char *s)
+{
+    char lower[LABEL_BYTES_MAX + 1];
+    size_t n = strlen(s);
+    if (n > LABEL_BYTES_MAX)
+        return NULL; /* too long is an error of another type */
+    for (size_t i = 0; i <= n; i++)
+        lower[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] - 'A' + 'a' : s[i]);
+    return dns_subdomain_fault(lower);
 }

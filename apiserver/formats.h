@@ -7,11 +7,7 @@
  */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#define LABEL_BYTES_MAX     63
-#define SUBDOMAIN_BYTES_MAX 253
+#include "api/label_syntax.h"
 
 const char *dns_label_fault(const char *s);      /* RFC 1123 label */
 const char *dns_1035_label_fault(const char *s); /* starts with a letter */
@@ -28,6 +24,11 @@ const char *percent_fault(const char *s);
 const char *http_header_name_fault(const char *s);
 const char *ip_fault(const char *s);
 const char *cidr_fault(const char *s);
-const char *id_fault(int64_t v);                /* user and group ids */
-const char *relative_path_fault(const char *s); /* not absolute, no ".." element */
-bool is_domain_prefixed(const char *s);         /* "example.com/name" */
+const char *id_fault(int64_t v);                       /* user and group ids */
+const char *relative_path_fault(const char *s);        /* not absolute, no ".." element */
+const char *domain_prefixed_path_fault(const char *s); /* "example.com/path" */
+const char *driver_name_fault(const char *s);          /* CSI and DRA drivers */
+const char *lower_label_key_fault(const char *s);      /* label_key_fault in lower case */
+const char *endpoint_ip_fault(const char *s);          /* an address that others can reach */
+const char *ipv4_fault(const char *s);
+const char *ipv6_fault(const char *s);

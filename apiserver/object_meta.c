@@ -3,14 +3,13 @@
 #include "apiserver/object_meta.h"
 
 #include "api/object.h"
+#include "apiserver/formats.h"
 #include "apiserver/server.h"
 #include "apiserver/uid.h"
+#include "apiserver/validate.h"
 
-#define GENERATED_PREFIX_MAX  58
-#define GENERATED_SUFFIX      5
-#define LABEL_BYTES_MAX       63
-#define SUBDOMAIN_BYTES_MAX   253
-#define ANNOTATIONS_BYTES_MAX (256 * 1024)
+#define GENERATED_PREFIX_MAX 58
+#define GENERATED_SUFFIX     5
 
 /* ---- create and update ---- */
 
@@ -103,106 +102,27 @@ void object_meta_prepare_update(const struct object *old, struct draft *d)
 
 /* ---- validation ---- */
 
-static bool is_lower_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
+static const struct json empty_text = { .type = JSON_STRING, .string = "" };
 
-static bool is_alnum(char c)
-{
-    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z');
-}
+static const struct place at_metadata = { .name = "metadata" };
+static const struct place at_owners = { .parent = &at_metadata, .name = "ownerReferences" };
+static const struct place at_finalizers = { .parent = &at_metadata, .name = "finalizers" };
 
-static bool is_dns_label(const char *s, size_t n)
-{
-    if (n == 0 || !is_lower_alnum(s[0]) || !is_lower_alnum(s[n - 1]))
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!is_lower_alnum(s[i]) && s[i] != '-')
-            return false;
-    return true;
-}
+static const char *(*const name_faults[])(const char *) = {
+    [NAME_DNS_SUBDOMAIN] = dns_subdomain_fault,
+    [NAME_DNS_LABEL] = dns_label_fault,
+    [NAME_PATH_SEGMENT] = path_segment_fault,
+};
 
-static bool is_dns_subdomain(const char *s)
+/* NULL if PREFIX can start a name: letters will be added, so that it may end in a dash. */
+static const char *prefix_fault(enum name_rule rule, const char *prefix)
 {
-    for (;;) {
-        const char *dot = strchr(s, '.');
-        size_t n = dot ? (size_t)(dot - s) : strlen(s);
-        if (!is_dns_label(s, n))
-            return false;
-        if (!dot)
-            return true;
-        s = dot + 1;
-    }
-}
-
-/* The name part of a label key, and a label value: letters and digits at the ends, - _ . between.
- */
-static bool is_qualified_name(const char *s)
-{
-    size_t n = strlen(s);
-    if (n == 0 || !is_alnum(s[0]) || !is_alnum(s[n - 1]))
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!is_alnum(s[i]) && s[i] != '-' && s[i] != '_' && s[i] != '.')
-            return false;
-    return true;
-}
-
-#define SUBDOMAIN_MESSAGE                                                                          \
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "   \
-    "'.', "                                                                                        \
-    "and must start and end with an alphanumeric character (e.g. 'example.com', regex used for "   \
-    "validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-#define LABEL_MESSAGE                                                                              \
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and "   \
-    "must "                                                                                        \
-    "start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for " \
-    "validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-#define LABEL_1035_MESSAGE                                                                         \
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "   \
-    "alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or "           \
-    "'abc-123', "                                                                                  \
-    "regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
-#define QUALIFIED_MESSAGE                                                                          \
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "  \
-    "with "                                                                                        \
-    "an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "      \
-    "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-#define VALUE_MESSAGE                                                                              \
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "    \
-    "'.', "                                                                                        \
-    "and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "  \
-    "'12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-
-/* NULL if NAME is fine.  GENERATED: it is a prefix, to which letters will be added. */
-static const char *name_fault(enum name_rule rule, const char *name, bool is_prefix)
-{
-    size_t n = strlen(name);
-    bool may_end_in_dash = is_prefix && n > 0 && name[n - 1] == '-';
-    char shortened[SUBDOMAIN_BYTES_MAX + 2];
-    switch (rule) {
-    case NAME_PATH_SEGMENT:
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-            return name[1] ? "may not be '..'" : "may not be '.'";
-        if (strchr(name, '/'))
-            return "may not contain '/'";
-        return strchr(name, '%') ? "may not contain '%'" : NULL;
-    case NAME_DNS_LABEL:
-    case NAME_DNS_1035_LABEL:
-        if (n > LABEL_BYTES_MAX)
-            return "must be no more than 63 characters";
-        if (!is_dns_label(name, n - may_end_in_dash) ||
-            (rule == NAME_DNS_1035_LABEL && !(name[0] >= 'a' && name[0] <= 'z')))
-            return rule == NAME_DNS_LABEL ? LABEL_MESSAGE : LABEL_1035_MESSAGE;
-        return NULL;
-    case NAME_DNS_SUBDOMAIN:
-        break;
-    }
-    if (n > SUBDOMAIN_BYTES_MAX)
-        return "must be no more than 253 characters";
-    snprintf(shortened, sizeof(shortened), "%.*s", (int)(n - may_end_in_dash), name);
-    return is_dns_subdomain(shortened) ? NULL : SUBDOMAIN_MESSAGE;
+    char name[SUBDOMAIN_BYTES_MAX + 2];
+    size_t n = strlen(prefix);
+    if (rule == NAME_PATH_SEGMENT || n > SUBDOMAIN_BYTES_MAX || prefix[n - 1] != '-')
+        return name_faults[rule](prefix);
+    snprintf(name, sizeof(name), "%.*sa", (int)n - 1, prefix);
+    return name_faults[rule](name);
 }
 
 static void validate_name(const struct resource *r, const struct json *meta,
@@ -211,133 +131,53 @@ static void validate_name(const struct resource *r, const struct json *meta,
     enum name_rule rule = rest_storage_of(r)->name;
     const char *name = json_str(meta, "name", "");
     const char *prefix = json_str(meta, "generateName", "");
-    const char *fault = *prefix ? name_fault(rule, prefix, true) : NULL;
+    const char *fault = *prefix ? prefix_fault(rule, prefix) : NULL;
     if (fault)
-        field_error_add(errors, FIELD_INVALID, "metadata.generateName",
-                        json_get(meta, "generateName"), fault);
+        fail_field(errors, &at_metadata, "generateName", FIELD_INVALID,
+                   json_get(meta, "generateName"), fault);
     if (!*name) {
-        field_error_add(errors, FIELD_REQUIRED, "metadata.name", NULL,
-                        "name or generateName is required");
+        fail_field(errors, &at_metadata, "name", FIELD_REQUIRED, NULL,
+                   "name or generateName is required");
         return;
     }
-    fault = name_fault(rule, name, false);
+    fault = name_faults[rule](name);
+    if (!fault)
+        fault = path_segment_fault(name);
     if (fault)
-        field_error_add(errors, FIELD_INVALID, "metadata.name", json_get(meta, "name"), fault);
+        fail_field(errors, &at_metadata, "name", FIELD_INVALID, json_get(meta, "name"), fault);
 }
 
-/* NULL if KEY is a qualified name: [prefix/]name. */
-static const char *key_fault(const char *key)
-{
-    const char *slash = strchr(key, '/');
-    const char *name = slash ? slash + 1 : key;
-    char prefix[SUBDOMAIN_BYTES_MAX + 1];
-    if (slash && strchr(name, '/'))
-        return "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and "
-               "must "
-               "start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or "
-               "'123-abc', regex used for validation is "
-               "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') "
-               "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-    if (slash && slash == key)
-        return "prefix part must be non-empty";
-    if (slash && slash - key > SUBDOMAIN_BYTES_MAX)
-        return "prefix part must be no more than 253 characters";
-    if (slash) {
-        snprintf(prefix, sizeof(prefix), "%.*s", (int)(slash - key), key);
-        if (!is_dns_subdomain(prefix))
-            return "prefix part " SUBDOMAIN_MESSAGE;
-    }
-    if (!*name)
-        return "name part must be non-empty";
-    if (strlen(name) > LABEL_BYTES_MAX)
-        return "name part must be no more than 63 characters";
-    return is_qualified_name(name) ? NULL : QUALIFIED_MESSAGE;
-}
-
-static struct json text_value(const char *s)
-{
-    return (struct json){ .type = JSON_STRING, .len = (uint32_t)strlen(s), .string = s };
-}
-
-static void validate_labels(const struct json *labels, struct field_errors *errors)
-{
-    json_each_member (labels, m) {
-        const char *fault = key_fault(m->name);
-        struct json key = text_value(m->name);
-        if (fault)
-            field_error_add(errors, FIELD_INVALID, "metadata.labels", &key, fault);
-        const char *value = json_text(&m->value);
-        if (!value || !*value)
-            continue;
-        if (strlen(value) > LABEL_BYTES_MAX)
-            field_error_add(errors, FIELD_INVALID, "metadata.labels", &m->value,
-                            "must be no more than 63 bytes");
-        else if (!is_qualified_name(value))
-            field_error_add(errors, FIELD_INVALID, "metadata.labels", &m->value, VALUE_MESSAGE);
-    }
-}
-
-static void validate_annotations(const struct json *annotations, struct field_errors *errors)
-{
-    size_t total = 0;
-    json_each_member (annotations, m) {
-        char lower[SUBDOMAIN_BYTES_MAX + LABEL_BYTES_MAX + 2];
-        snprintf(lower, sizeof(lower), "%s", m->name);
-        for (char *c = lower; *c; c++)
-            if (*c >= 'A' && *c <= 'Z')
-                *c = (char)(*c - 'A' + 'a'); /* upstream lets the prefix be in upper case here */
-        const char *fault = key_fault(lower);
-        struct json key = text_value(m->name);
-        if (fault)
-            field_error_add(errors, FIELD_INVALID, "metadata.annotations", &key, fault);
-        total += strlen(m->name) + m->value.len;
-    }
-    if (total > ANNOTATIONS_BYTES_MAX)
-        field_error_add(errors, FIELD_TOO_LONG, "metadata.annotations", NULL,
-                        "may not be more than 262144 bytes");
-}
-
+/* Upstream names the field of an owner without saying which owner. */
 static void validate_owners(const struct json *owners, struct field_errors *errors)
 {
     static const char *const needed[] = { "apiVersion", "kind", "name", "uid" };
-    size_t i = 0, controllers = 0;
+    const struct json *controller = NULL;
     json_each_item (owners, owner) {
         for (size_t f = 0; f < ARRAY_LEN(needed); f++) {
-            char path[96];
-            snprintf(path, sizeof(path), "metadata.ownerReferences[%zu].%s", i, needed[f]);
-            if (str_empty(json_str(owner, needed[f], "")))
-                field_error_add(errors, FIELD_INVALID, path, json_get(owner, needed[f]),
-                                "must not be empty");
+            const struct json *value = json_get(owner, needed[f]);
+            if (str_empty(json_text(value)))
+                fail_field(errors, &at_owners, needed[f], FIELD_INVALID,
+                           value ? value : &empty_text,
+                           f == 0 ? "version must not be empty" : "must not be empty");
         }
-        controllers += json_bool(owner, "controller", false);
-        i++;
+        if (str_equal(json_str(owner, "apiVersion", ""), "v1") &&
+            str_equal(json_str(owner, "kind", ""), "Event"))
+            fail(errors, &at_owners, FIELD_INVALID, owner,
+                 "/v1, Kind=Event is disallowed from being an owner");
+        if (!json_bool(owner, "controller", false))
+            continue;
+        if (controller) {
+            char detail[512];
+            snprintf(detail, sizeof(detail),
+                     "Only one reference can have Controller set to true. Found \"true\" in "
+                     "references for %.63s/%.120s and %.63s/%.120s",
+                     json_str(controller, "kind", ""), json_str(controller, "name", ""),
+                     json_str(owner, "kind", ""), json_str(owner, "name", ""));
+            fail(errors, &at_owners, FIELD_INVALID, owners, detail);
+        } else {
+            controller = owner;
+        }
     }
-    if (controllers > 1)
-        field_error_add(errors, FIELD_INVALID, "metadata.ownerReferences", owners,
-                        "Only one reference can have Controller set to true");
-}
-
-static void validate_finalizers(const struct json *finalizers, struct field_errors *errors)
-{
-    size_t i = 0;
-    json_each_item (finalizers, f) {
-        char path[64];
-        snprintf(path, sizeof(path), "metadata.finalizers[%zu]", i++);
-        const char *fault = key_fault(json_text(f) ? json_text(f) : "");
-        if (fault)
-            field_error_add(errors, FIELD_INVALID, path, f, fault);
-    }
-}
-
-void object_meta_validate(const struct resource *r, const struct json *doc,
-                          struct field_errors *errors)
-{
-    const struct json *meta = json_get(doc, "metadata");
-    validate_name(r, meta, errors);
-    validate_labels(json_get(meta, "labels"), errors);
-    validate_annotations(json_get(meta, "annotations"), errors);
-    validate_owners(json_get(meta, "ownerReferences"), errors);
-    validate_finalizers(json_get(meta, "finalizers"), errors);
 }
 
 static bool has_item(const struct json *array, const char *s)
@@ -347,6 +187,41 @@ static bool has_item(const struct json *array, const char *s)
             return true;
     }
     return false;
+}
+
+static void validate_finalizers(const struct resource *r, const struct json *finalizers,
+                                struct field_errors *errors)
+{
+    static const char *const standard[] = { "kubernetes", "orphan", "foregroundDeletion" };
+    size_t i = 0;
+    json_each_item (finalizers, f) {
+        const char *text = json_text(f) ? json_text(f) : "", *fault = label_key_fault(text);
+        struct place p = place_item(&at_finalizers, i++);
+        bool is_known = strchr(text, '/') != NULL || r->id >= RESOURCES;
+        for (size_t s = 0; s < ARRAY_LEN(standard); s++)
+            is_known |= str_equal(text, standard[s]);
+        if (fault)
+            fail(errors, &at_finalizers, FIELD_INVALID, f, fault);
+        else if (!is_known)
+            fail(errors, &p, FIELD_INVALID, f,
+                 "name is neither a standard finalizer name nor is it fully qualified");
+    }
+    if (has_item(finalizers, "orphan") && has_item(finalizers, "foregroundDeletion"))
+        fail(errors, &at_finalizers, FIELD_INVALID, finalizers,
+             "finalizer orphan and foregroundDeletion cannot be both set");
+}
+
+void object_meta_validate(const struct resource *r, const struct json *doc,
+                          struct field_errors *errors)
+{
+    const struct json *meta = json_get(doc, "metadata");
+    const struct place labels = place_in(&at_metadata, "labels"),
+                       annotations = place_in(&at_metadata, "annotations");
+    validate_name(r, meta, errors);
+    validate_labels(errors, &labels, json_get(meta, "labels"));
+    validate_annotations(errors, &annotations, json_get(meta, "annotations"));
+    validate_owners(json_get(meta, "ownerReferences"), errors);
+    validate_finalizers(r, json_get(meta, "finalizers"), errors);
 }
 
 void object_meta_validate_update(const struct object *old, const struct json *doc,

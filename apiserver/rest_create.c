@@ -25,9 +25,11 @@ static void first_generation(struct draft *d)
 static int validate_new(struct strategy_call *call, const struct draft *d, struct outcome *out,
                         struct error *err)
 {
-    const struct strategy *s = rest_storage_of(d->resource)->strategy;
+    const struct rest_storage *row = rest_storage_of(d->resource);
+    const struct strategy *s = row->strategy;
     struct field_errors errors = { .arena = call->request->arena };
     object_meta_validate(d->resource, d->doc, &errors);
+    check_rules(&errors, NULL, NULL, d->doc, row->rules);
     if (s && s->validate)
         s->validate(call, d->doc, &errors);
     if (errors.n == 0)

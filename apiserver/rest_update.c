@@ -141,12 +141,16 @@ static int check_revision(const struct update_call *c, const struct object *old,
 
 /* ---- the write ---- */
 
-static int validate_changed(struct strategy_call *call, const struct strategy *s,
+static int validate_changed(struct strategy_call *call, const char *subresource,
                             const struct object *old, const struct draft *d, struct outcome *out,
                             struct error *err)
 {
+    const struct rest_storage *row = rest_storage_of(d->resource);
+    const struct strategy *s = rest_storage_strategy(row, subresource);
     struct field_errors errors = { .arena = call->request->arena };
     object_meta_validate_update(old, d->doc, &errors);
+    check_rules(&errors, NULL, old->doc, d->doc,
+                strcmp(subresource, "status") == 0 ? row->status_rules : row->rules);
     if (s && s->validate)
         s->validate(call, d->doc, &errors);
     if (s && s->validate_update)
@@ -287,9 +291,7 @@ int rest_update_object(const struct update_call *c, const struct object *old,
                                   .now_ns = clock_wall_ns(r->server->clock) };
     conversion_draft(new, old->resource);
     const struct rest_storage *row = rest_storage_of(new->resource);
-    const struct strategy *s = strcmp(c->subresource, "status") == 0 ? row->status
-                               : *c->subresource                     ? NULL
-                                                                     : row->strategy;
+    const struct strategy *s = rest_storage_strategy(row, c->subresource);
     outcome_about(out, r);
     out->details.name = arena_strdup(r->arena, old->key.name);
     out->http_status = 200;
@@ -309,7 +311,7 @@ int rest_update_object(const struct update_call *c, const struct object *old,
     schema_complete(new->resource->type, new->doc, new->arena); /* as OLD is: they are compared */
     if (strcmp(c->subresource, "status") != 0)
         count_generation(old, new);
-    if (validate_changed(&call, s, old, new, out, err) < 0)
+    if (validate_changed(&call, c->subresource, old, new, out, err) < 0)
         return -1;
     if (s && s->allocate && s->allocate(&call, old, new, err) < 0)
         return -1;

@@ -14,7 +14,8 @@ static void print_place(const struct place *p, struct buffer *out)
     if (p->parent)
         print_place(p->parent, out);
     if (p->name)
-        buffer_printf(out, "%s%s", out->len ? "." : "", p->name);
+        buffer_printf(out, "%s%.*s", out->len ? "." : "",
+                      (int)(p->name_len ? p->name_len : strlen(p->name)), p->name);
     else if (p->key)
         buffer_printf(out, "[%s]", p->key);
     else
@@ -25,8 +26,17 @@ void fail(struct field_errors *v, const struct place *at, enum field_error_type 
           const struct json *value, const char *detail)
 {
     scoped(buffer) struct buffer path = { 0 };
+    if (at)
+        print_place(at, &path);
+    field_error_add(v, type, path.data ? path.data : "", value, detail);
+}
+
+void fail_not_supported(struct field_errors *v, const struct place *at, const struct json *value,
+                        const char *const *values)
+{
+    scoped(buffer) struct buffer path = { 0 };
     print_place(at, &path);
-    field_error_add(v, type, path.data, value, detail);
+    field_error_not_supported(v, path.data, value, values);
 }
 
 void fail_field(struct field_errors *v, const struct place *at, const char *name,
@@ -84,9 +94,7 @@ void check_one_of(struct field_errors *v, const struct place *at, const struct j
         if (is_required)
             fail(v, &p, FIELD_REQUIRED, NULL, "");
     } else if (!is_one_of(text, values)) {
-        scoped(buffer) struct buffer path = { 0 };
-        print_place(&p, &path);
-        field_error_not_supported(v, path.data, value, values);
+        fail_not_supported(v, &p, value, values);
     }
 }
 
@@ -133,21 +141,33 @@ static struct json text_value(const char *s)
     return (struct json){ .type = JSON_STRING, .len = (uint32_t)strlen(s), .string = s };
 }
 
+static void fail_each(struct field_errors *v, const struct place *at, const struct json *value,
+                      const char *const *faults, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        fail(v, at, FIELD_INVALID, value, faults[i]);
+}
+
 static void check_label_key(struct field_errors *v, const struct place *at, const char *key)
 {
+    const char *faults[LABEL_FAULTS_MAX];
     struct json shown = text_value(key);
-    const char *wrong = label_key_fault(key);
-    if (wrong)
-        fail(v, at, FIELD_INVALID, &shown, wrong);
+    fail_each(v, at, &shown, faults, label_key_faults(key, faults));
+}
+
+static void check_label_value(struct field_errors *v, const struct place *at,
+                              const struct json *value)
+{
+    const char *faults[LABEL_FAULTS_MAX], *text = json_text(value);
+    if (text)
+        fail_each(v, at, value, faults, label_value_faults(text, faults));
 }
 
 void validate_labels(struct field_errors *v, const struct place *at, const struct json *labels)
 {
     json_each_member (labels, m) {
         check_label_key(v, at, m->name);
-        const char *text = json_text(&m->value), *wrong = text ? label_value_fault(text) : NULL;
-        if (wrong)
-            fail(v, at, FIELD_INVALID, &m->value, wrong);
+        check_label_value(v, at, &m->value);
     }
 }
 
@@ -156,8 +176,11 @@ void validate_annotations(struct field_errors *v, const struct place *at,
 {
     size_t bytes = 0;
     json_each_member (annotations, m) {
-        check_label_key(v, at, m->name);
-        bytes += strlen(m->name) + m->value.len;
+        const char *wrong = lower_label_key_fault(m->name);
+        struct json shown = text_value(m->name);
+        if (wrong)
+            fail(v, at, FIELD_INVALID, &shown, wrong);
+        bytes += shown.len + m->value.len;
     }
     if (bytes > ANNOTATIONS_BYTES_MAX)
         fail(v, at, FIELD_TOO_LONG, NULL, "may not be more than 262144 bytes");
@@ -181,17 +204,12 @@ static void validate_requirement(struct field_errors *v, const struct place *at,
         fail_field(v, at, "operator", FIELD_INVALID, value ? value : &empty_text,
                    "not a valid selector operator");
     }
-    const struct json *key = json_get(e, "key");
-    const char *wrong = label_key_fault(json_text(key) ? json_text(key) : "");
-    if (wrong)
-        fail_field(v, at, "key", FIELD_INVALID, key ? key : &empty_text, wrong);
-    struct place list = place_in(at, "values");
+    struct place list = place_in(at, "values"), key = place_in(at, "key");
+    check_label_key(v, &key, json_str(e, "key", ""));
     size_t i = 0;
     json_each_item (json_get(e, "values"), value) {
         struct place p = place_item(&list, i++);
-        wrong = json_text(value) ? label_value_fault(json_text(value)) : NULL;
-        if (wrong)
-            fail(v, &p, FIELD_INVALID, value, wrong);
+        check_label_value(v, &p, value);
     }
 }
 

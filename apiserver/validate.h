@@ -18,6 +18,7 @@
 struct place {
     const struct place *parent;
     const char *name; /* a field; NULL: see KEY and INDEX */
+    size_t name_len;  /* 0: up to NAME's end; else NAME goes on in another text */
     const char *key;  /* [key] of a map */
     size_t index;     /* [index] of a list */
 };
@@ -39,9 +40,12 @@ static inline struct place place_key(const struct place *parent, const char *key
     return (struct place){ .parent = parent, .key = key };
 }
 
-/* AT may be NULL for a field of the document itself, named by NAME in the fail_* functions. */
+/* AT is NULL for the document itself. */
 void fail(struct field_errors *v, const struct place *at, enum field_error_type type,
           const struct json *value, const char *detail);
+/* VALUES ends with NULL. */
+void fail_not_supported(struct field_errors *v, const struct place *at, const struct json *value,
+                        const char *const *values);
 void fail_field(struct field_errors *v, const struct place *at, const char *name,
                 enum field_error_type type, const struct json *value, const char *detail);
 
