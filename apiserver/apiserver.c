@@ -88,7 +88,10 @@ static int start_parts(struct apiserver *a, struct error *err)
         return -1;
     if (listen_https(a, err) < 0)
         return error_wrap(err, "listen on %s port %d", a->config.bind_address, a->config.port);
-    return bootstrap_objects(a, err);
+    if (bootstrap_objects(a, err) < 0)
+        return -1;
+    atomic_store(&a->has_bootstrap, true);
+    return 0;
 }
 
 struct apiserver *apiserver_start(const struct apiserver_config *config, struct error *err)

@@ -27,6 +27,11 @@ static bool check_caches(struct apiserver *a)
     return a->caches != NULL;
 }
 
+static bool check_bootstrap(struct apiserver *a)
+{
+    return atomic_load(&a->has_bootstrap);
+}
+
 static bool check_not_stopping(struct apiserver *a)
 {
     return !atomic_load(&a->is_stopping);
@@ -42,8 +47,8 @@ static const struct check {
     { "etcd", check_store, false },
     { "etcd-readiness", check_store, true },
     { "informer-sync", check_caches, true },
-    { "poststarthook/rbac/bootstrap-roles", check_ping, false },
-    { "poststarthook/scheduling/bootstrap-system-priority-classes", check_ping, false },
+    { "poststarthook/rbac/bootstrap-roles", check_bootstrap, false },
+    { "poststarthook/scheduling/bootstrap-system-priority-classes", check_bootstrap, false },
     { "shutdown", check_not_stopping, true },
 };
 
@@ -102,8 +107,7 @@ static void serve_version(struct request *r)
     struct json *v = json_new(r->arena, JSON_OBJECT);
     json_put_str(r->arena, v, "major", KUBERNETES_MAJOR);
     json_put_str(r->arena, v, "minor", KUBERNETES_MINOR);
-    json_put_str(r->arena, v, "gitVersion",
-                 "v" KUBERNETES_VERSION "+coracle-" CORACLE_VERSION);
+    json_put_str(r->arena, v, "gitVersion", "v" KUBERNETES_VERSION "+coracle-" CORACLE_VERSION);
     json_put_str(r->arena, v, "gitCommit", "");
     json_put_str(r->arena, v, "gitTreeState", "clean");
     json_put_str(r->arena, v, "buildDate", "1970-01-01T00:00:00Z");

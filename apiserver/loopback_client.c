@@ -56,13 +56,6 @@ static int call_begin(struct call *c, struct client *client, enum request_verb v
     return 0;
 }
 
-/* Hands the object of a finished call to the caller, in the version that was asked for. */
-static void give_object(struct call *c, struct object **out)
-{
-    if (out && c->outcome.object)
-        *out = conversion_object(c->outcome.object, c->request.info.resource);
-}
-
 static int loopback_get(struct client *client, const struct resource *r,
                         const struct object_key *key, struct object **out, struct error *err)
 {
@@ -99,7 +92,8 @@ static int loopback_write(struct call *c, const struct body *body, struct object
 {
     if (rest_write(&c->request, body, &c->outcome, err) < 0)
         return -1;
-    give_object(c, out);
+    if (out && c->outcome.object)
+        *out = take_ptr(&c->outcome.object);
     return 0;
 }
 

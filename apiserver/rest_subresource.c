@@ -3,6 +3,7 @@
 #include "apiserver/rest_subresource.h"
 
 #include "apiserver/authz.h"
+#include "apiserver/conversion.h"
 #include "apiserver/server.h"
 
 typedef int post_fn(struct request *r, const struct body *body, const struct write_options *o,
@@ -127,7 +128,8 @@ static int write_delete(struct request *r, const struct body *body, struct outco
     return rest_delete(r, &options, out, err);
 }
 
-int rest_write(struct request *r, const struct body *body, struct outcome *out, struct error *err)
+static int dispatch_write(struct request *r, const struct body *body, struct outcome *out,
+                          struct error *err)
 {
     struct write_options o;
     if (r->info.verb == REQUEST_DELETE)
@@ -146,4 +148,17 @@ int rest_write(struct request *r, const struct body *body, struct outcome *out, 
         return error_set(err, ERR_METHOD_NOT_ALLOWED,
                          "the server does not allow this method on the requested resource");
     }
+}
+
+int rest_write(struct request *r, const struct body *body, struct outcome *out, struct error *err)
+{
+    if (dispatch_write(r, body, out, err) < 0)
+        return -1;
+    /* Answered in the version that was asked for, whatever the stored one. */
+    if (out->object && out->object->resource == r->info.resource->storage) {
+        struct object *stored = out->object;
+        out->object = conversion_object(stored, r->info.resource);
+        object_unref(stored);
+    }
+    return 0;
 }

@@ -42,5 +42,6 @@ struct apiserver {
     struct worker_pool *workers;                 /* mutations and everything else that may block */
     struct worker_pool *streams; /* one thread per log, proxied request or tunnel being opened */
     struct http_server *http;
+    atomic_bool has_bootstrap; /* the objects that a cluster starts with are there */
     atomic_bool is_stopping;
 };

@@ -33,7 +33,7 @@ static int start(void **state)
     w->server = apiserver_start(&(struct apiserver_config){ .storage = w->storage,
                                                             .data_dir = w->dir,
                                                             .bind_address = "127.0.0.1",
-                                                            .advertise_address = "127.0.0.1",
+                                                            .advertise_address = "192.0.2.1",
                                                             .loops = 1 },
                                 &err);
     assert_non_null(w->server);
