@@ -76,6 +76,34 @@ static int op_lease_keep_alive(struct storage *s, int64_t id, int64_t *ttl_s, st
     return lease_keep_alive(embedded(s)->leases, id, ttl_s, err);
 }
 
+static int op_lease_find(struct storage *s, int64_t id, struct arena *arena,
+                         struct storage_lease *out, struct error *err)
+{
+    return lease_find(embedded(s)->leases, id, arena, out, err);
+}
+
+static int op_lease_list(struct storage *s, struct arena *arena, struct storage_lease **out,
+                         size_t *n, struct error *err)
+{
+    (void)err;
+    *out = lease_all(embedded(s)->leases, arena, n);
+    return 0;
+}
+
+static int op_defragment(struct storage *s, struct error *err)
+{
+    return upkeep_run(embedded(s)->upkeep, err);
+}
+
+static int op_each_version(struct storage *s, int64_t revision, struct storage_history *out,
+                           int (*fn)(const struct storage_version *v, void *arg,
+                                     struct error *err),
+                           void *arg, struct error *err)
+{
+    scoped(mvcc_view) struct mvcc_view *view = mvcc_view_open(embedded(s)->mvcc, err);
+    return view ? mvcc_each_version(view, revision, out, fn, arg, err) : -1;
+}
+
 static int op_compact(struct storage *s, int64_t revision, struct error *err)
 {
     return writer_compact(embedded(s)->writer, revision, err);
@@ -196,7 +224,11 @@ static const struct storage_ops embedded_ops = {
     .lease_revoke = op_lease_revoke,
     .lease_keep_alive = op_lease_keep_alive,
     .compact = op_compact,
+    .lease_find = op_lease_find,
+    .lease_list = op_lease_list,
     .status = op_status,
+    .defragment = op_defragment,
+    .each_version = op_each_version,
 };
 
 static int start_threads(struct embedded *e, const struct storage_embedded_config *config,

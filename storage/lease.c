@@ -150,6 +150,57 @@ struct bytes *lease_keys(struct lease_table *t, int64_t id, struct arena *arena,
     return keys;
 }
 
+static struct storage_lease describe(const struct lease_table *t, const struct lease *l)
+{
+    int64_t left_ns = l->expires_ns - clock_monotonic_ns(t->clock);
+    return (struct storage_lease){
+        .id = l->id,
+        .granted_s = l->ttl_s,
+        .remaining_s = left_ns > 0 ? left_ns / NS_PER_S : 0,
+    };
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+}
+
+int lease_find(struct lease_table *t, int64_t id, struct arena *arena, struct storage_lease *out,
+               struct error *err)
+{
+    pthread_mutex_lock(&t->lock);
+    struct lease *l = hashmap_get(&t->leases, id_key(&id));
+    if (l)
+        *out = describe(t, l);
+    pthread_mutex_unlock(&t->lock);
+    if (!l)
+        return error_set(err, ERR_NOT_FOUND, "requested lease not found");
+    out->keys = lease_keys(t, id, arena, &out->keys_n);
+    if (out->keys_n)
+        qsort(out->keys, out->keys_n, sizeof(out->keys[0]), compare_keys);
+    return 0;
+}
+
+static int compare_ends(const void *left, const void *right)
+{
+    const struct storage_lease *a = left, *b = right;
+    if (a->remaining_s != b->remaining_s)
+        return a->remaining_s < b->remaining_s ? -1 : 1;
+    return a->id < b->id ? -1 : a->id > b->id;
+}
+
+struct storage_lease *lease_all(struct lease_table *t, struct arena *arena, size_t *n)
+{
+    *n = 0;
+    pthread_mutex_lock(&t->lock);
+    struct storage_lease *all = arena_alloc(arena, (t->leases.n + 1) * sizeof(all[0]));
+    hashmap_each (&t->leases, e)
+        all[(*n)++] = describe(t, e->value);
+    pthread_mutex_unlock(&t->lock);
+    qsort(all, *n, sizeof(all[0]), compare_ends);
+    return all;
+}
+
 struct mvcc_lease *lease_list(struct lease_table *t, size_t *n)
 {
     *n = 0;

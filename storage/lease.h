@@ -31,6 +31,12 @@ void lease_move_key(struct lease_table *t, struct bytes key, int64_t to);
 /* The keys of a lease, copied to the arena. */
 struct bytes *lease_keys(struct lease_table *t, int64_t id, struct arena *arena, size_t *n);
 
+/* ERR_NOT_FOUND. */
+must_check int lease_find(struct lease_table *t, int64_t id, struct arena *arena,
+                          struct storage_lease *out, struct error *err);
+/* All leases, the one that ends first before the others, in the arena and without their keys. */
+struct storage_lease *lease_all(struct lease_table *t, struct arena *arena, size_t *n);
+
 /* All leases, free() it. */
 struct mvcc_lease *lease_list(struct lease_table *t, size_t *n);
 /* An expired one, given once per expiry; 0: none, and *NEXT_NS says when the next is due (0:

@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <lmdb.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/failpoint.h"
 
-#define READERS_MAX                                                                                \
-    2048 /* read transactions open at once: worker threads and watches that catch up */
+/* Read transactions open at once: worker threads, and watches that catch up. */
+#define READERS_MAX     2048
+#define DISK_FULL_BYTES (1 << 20)
 
 static const char *const table_names[TABLES] = {
     [TABLE_META] = "meta",     [TABLE_LATEST] = "latest",         [TABLE_HISTORY] = "history",
@@ -201,6 +203,15 @@ struct lmdb_txn *lmdb_write_begin(struct lmdb_env *e, struct error *err)
     return begin(e, 0, err);
 }
 
+/* LMDB calls a write that was cut short EIO; a full disk is what cuts writes short. */
+static bool is_disk_full(MDB_env *env)
+{
+    mdb_filehandle_t fd;
+    struct statvfs fs;
+    mdb_env_get_fd(env, &fd);
+    return fstatvfs(fd, &fs) == 0 && fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
+}
+
 int lmdb_write_commit(struct lmdb_txn *t, struct error *err)
 {
     if (failpoint("storage.database.commit")) {
@@ -208,6 +219,8 @@ int lmdb_write_commit(struct lmdb_txn *t, struct error *err)
         return error_set(err, ERR_NO_SPACE, "commit to the database: failpoint");
     }
     int rc = mdb_txn_commit(t->txn);
+    if (rc == EIO && is_disk_full(t->env->env))
+        rc = ENOSPC;
     free(t);
     return rc ? fail(err, rc, "commit to the database") : 0;
 }

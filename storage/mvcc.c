@@ -94,7 +94,9 @@ void mvcc_unstage(struct mvcc *m, struct version *v)
 
 bool mvcc_has_space(struct mvcc *m, size_t more)
 {
-    return atomic_load(&m->in_use_bytes) + key_index_size_bytes(m->active) + more <= m->quota_bytes;
+    size_t used = atomic_load(&m->in_use_bytes) + key_index_size_bytes(m->active);
+    atomic_store_explicit(&m->is_full, used + more > m->quota_bytes, memory_order_relaxed);
+    return used + more <= m->quota_bytes;
 }
 
 void mvcc_publish(struct mvcc *m, int64_t revision)
@@ -172,6 +174,9 @@ int mvcc_status(struct mvcc *m, struct storage_status *out, struct error *err)
         .revision = mvcc_revision(m),
         .compacted_revision = mvcc_compacted_revision(m),
         .keys = atomic_load(&m->live_keys),
+        .quota_bytes = m->quota_bytes,
+        .identity = m->disk_state.salt,
+        .is_full = atomic_load(&m->is_full),
     };
     return lmdb_env_size(m->env, &out->size_bytes, &out->size_in_use_bytes, err);
 }

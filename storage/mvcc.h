@@ -80,6 +80,12 @@ must_check int mvcc_range(struct mvcc_view *v, const struct storage_range *range
 must_check int mvcc_history(struct mvcc *m, int64_t from, size_t limit, struct arena *arena,
                             struct record **out, size_t *n, int64_t *through, struct error *err);
 
+/* storage_each_version over a view. */
+must_check int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct storage_history *out,
+                                 int (*fn)(const struct storage_version *v, void *arg,
+                                           struct error *err),
+                                 void *arg, struct error *err);
+
 /* ---- writer ---- */
 
 /* Does a write of MORE bytes fit the quota? */

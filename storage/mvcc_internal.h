@@ -33,6 +33,7 @@ struct mvcc {
     _Atomic int64_t compacted;
     _Atomic int64_t live_keys; /* of what is staged; exact whenever no group is in the making */
     atomic_size_t in_use_bytes;
+    atomic_bool is_full; /* the last write asked about had no space */
 
     struct buffer *group;               /* writer's */
     struct database_state frozen_state; /* to be written with the frozen index */

@@ -293,25 +293,85 @@ static struct storage_kv copy_kv(const struct record *r, bool keys_only, struct 
     return kv;
 }
 
+static bool is_within(const struct storage_range *range, const struct record *r)
+{
+    return (!range->min_mod_revision || r->mod_revision >= range->min_mod_revision) &&
+           (!range->max_mod_revision || r->mod_revision <= range->max_mod_revision) &&
+           (!range->min_create_revision || r->create_revision >= range->min_create_revision) &&
+           (!range->max_create_revision || r->create_revision <= range->max_create_revision);
+}
+
+static bool is_sorted(const struct storage_range *range)
+{
+    return range->sort_target != STORAGE_SORT_KEY || range->sort_order != STORAGE_ASCENDING;
+}
+
 static int collect(struct mvcc_iter *it, const struct storage_range *range, struct arena *arena,
                    struct storage_range_result *out, struct error *err)
 {
     size_t capacity = 0;
     struct record r;
+    /* The limit is for what comes first, which only a whole sort knows. */
+    int64_t limit = range->limit > 0 && !is_sorted(range) ? range->limit : INT64_MAX;
+    bool has_values = !range->keys_only || range->sort_target == STORAGE_SORT_VALUE;
     for (;;) {
-        bool is_wanted =
-            !range->count_only && (range->limit <= 0 || (int64_t)out->n < range->limit);
-        bool whole = is_wanted && !range->keys_only;
-        int got = mvcc_iter_next(it, whole ? MVCC_WHOLE : MVCC_COUNT, &r, err);
+        bool is_wanted = !range->count_only && (int64_t)out->n < limit;
+        int got = mvcc_iter_next(it, is_wanted && has_values ? MVCC_WHOLE : MVCC_COUNT, &r, err);
         if (got <= 0)
             return got;
         out->count++;
+        if (range->count_only || !is_within(range, &r))
+            continue;
+        out->more |= !is_wanted;
         if (!is_wanted)
             continue;
         if (out->n == capacity)
             out->kvs = arena_grow(arena, out->kvs, out->n, &capacity, sizeof(out->kvs[0]));
-        out->kvs[out->n++] = copy_kv(&r, range->keys_only, arena);
+        out->kvs[out->n++] = copy_kv(&r, !has_values, arena);
     }
+}
+
+static int compare_numbers(int64_t a, int64_t b)
+{
+    return a < b ? -1 : a > b;
+}
+
+static int compare_kvs(const void *left, const void *right, void *arg)
+{
+    const struct storage_kv *a = left, *b = right;
+    const struct storage_range *range = arg;
+    int order = 0;
+    switch (range->sort_target) {
+    case STORAGE_SORT_KEY:
+        break;
+    case STORAGE_SORT_VERSION:
+        order = compare_numbers(a->version, b->version);
+        break;
+    case STORAGE_SORT_CREATE_REVISION:
+        order = compare_numbers(a->create_revision, b->create_revision);
+        break;
+    case STORAGE_SORT_MOD_REVISION:
+        order = compare_numbers(a->mod_revision, b->mod_revision);
+        break;
+    case STORAGE_SORT_VALUE:
+        order = bytes_compare(a->value, b->value);
+        break;
+    }
+    if (!order)
+        order = bytes_compare(a->key, b->key);
+    return range->sort_order == STORAGE_DESCENDING ? -order : order;
+}
+
+static void sort(const struct storage_range *range, struct storage_range_result *out)
+{
+    if (out->n)
+        qsort_r(out->kvs, out->n, sizeof(out->kvs[0]), compare_kvs, (void *)(uintptr_t)range);
+    if (range->limit > 0 && (int64_t)out->n > range->limit) {
+        out->n = (size_t)range->limit;
+        out->more = true;
+    }
+    for (size_t i = 0; range->keys_only && i < out->n; i++)
+        out->kvs[i].value = (struct bytes){ 0 };
 }
 
 int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t newest,
@@ -334,7 +394,8 @@ int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t n
         return -1;
     int rc = collect(it, range, arena, out, err);
     mvcc_iter_close(it);
-    out->more = !range->count_only && out->count > (int64_t)out->n;
+    if (is_sorted(range))
+        sort(range, out);
     return rc;
 }
 
@@ -388,6 +449,117 @@ static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from,
         (*out)[(*n)++] = r;
     }
     return got;
+}
+
+/* ---- every version ---- */
+
+struct version_list {
+    struct record *records; /* their bytes are the view's */
+    size_t n, capacity;
+};
+
+static void list_add(struct version_list *l, const struct record *r)
+{
+    if (l->n == l->capacity) {
+        l->capacity = l->capacity ? 2 * l->capacity : 1024;
+        l->records = xrealloc(l->records, l->capacity * sizeof(l->records[0]));
+    }
+    l->records[l->n++] = *r;
+}
+
+static int compare_records(const void *left, const void *right)
+{
+    const struct record *a = left, *b = right;
+    int order = compare_numbers(a->mod_revision, b->mod_revision);
+    return order ? order : compare_numbers(a->sub, b->sub);
+}
+
+/* What was current at the last compaction. */
+static int list_current(struct mvcc_view *v, int64_t compacted, struct version_list *l,
+                        struct error *err)
+{
+    struct mvcc_iter *it = mvcc_iter_open(v, BYTES("\0"), BYTES("\0"), compacted, err);
+    if (!it)
+        return -1;
+    struct record r;
+    int got;
+    while ((got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) == 1)
+        list_add(l, &r);
+    mvcc_iter_close(it);
+    return got;
+}
+
+static int list_database(struct mvcc_view *v, int64_t from, int64_t to, struct version_list *l,
+                         struct error *err)
+{
+    struct lmdb_cursor *c = lmdb_cursor_open(v->txn, TABLE_HISTORY, err);
+    if (!c)
+        return -1;
+    char start[HISTORY_KEY_BYTES];
+    history_key(from, 0, start);
+    struct bytes key, data;
+    int got = lmdb_cursor_seek(c, (struct bytes){ start, sizeof(start) }, &key, &data, err);
+    while (got == 1 && history_key_revision(key) <= to) {
+        struct record r;
+        if (whole_record(v->txn, data, &r, err) < 0) {
+            got = -1;
+            break;
+        }
+        list_add(l, &r);
+        got = lmdb_cursor_next(c, &key, &data, err);
+    }
+    lmdb_cursor_close(c);
+    return got < 0 ? -1 : 0;
+}
+
+static void list_index(struct key_index *index, int64_t from, int64_t to, struct version_list *l)
+{
+    for (struct version *at = key_index_first(index); at; at = key_index_next(at))
+        if (at->r.mod_revision >= from && at->r.mod_revision <= to)
+            list_add(l, &at->r);
+}
+
+static int list_versions(struct mvcc_view *v, int64_t compacted, int64_t to, struct version_list *l,
+                         struct error *err)
+{
+    if (compacted && list_current(v, compacted, l, err) < 0)
+        return -1;
+    int64_t in_database = to < v->flushed ? to : v->flushed;
+    if (list_database(v, compacted + 1, in_database, l, err) < 0)
+        return -1;
+    int64_t from = compacted > v->flushed ? compacted + 1 : v->flushed + 1;
+    for (int i = 0; i < INDEXES; i++)
+        if (v->indexes[i])
+            list_index(v->indexes[i], from, to, l);
+    if (l->n)
+        qsort(l->records, l->n, sizeof(l->records[0]), compare_records);
+    return 0;
+}
+
+int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct storage_history *out,
+                      int (*fn)(const struct storage_version *v, void *arg, struct error *err),
+                      void *arg, struct error *err)
+{
+    int64_t compacted = mvcc_compacted_revision(v->m), to = revision > 0 ? revision : v->revision;
+    if (to < compacted)
+        return error_set(err, ERR_COMPACTED, "revision %lld has been compacted, the oldest is %lld",
+                         (long long)to, (long long)compacted);
+    if (to > v->revision)
+        return error_set(err, ERR_FUTURE_REVISION,
+                         "revision %lld lies in the future, the store is at %lld", (long long)to,
+                         (long long)v->revision);
+    *out = (struct storage_history){ to, compacted };
+    struct version_list list = { 0 };
+    int rc = list_versions(v, compacted, to, &list, err);
+    for (size_t i = 0; i < list.n && rc == 0; i++) {
+        const struct record *r = &list.records[i];
+        struct storage_version version = { record_kv(r), r->sub, r->is_delete };
+        if (r->is_delete)
+            version.kv = (struct storage_kv){ .key = r->key, .mod_revision = r->mod_revision };
+        rc = fn(&version, arg, err);
+    }
+    free(list.records);
+    return rc;
 }
 
 int mvcc_history(struct mvcc *m, int64_t from, size_t limit, struct arena *arena,

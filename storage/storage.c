@@ -82,3 +82,27 @@ int storage_status(struct storage *s, struct storage_status *out, struct error *
 {
     return s->ops->status(s, out, err);
 }
+
+int storage_lease_find(struct storage *s, int64_t id, struct arena *arena,
+                       struct storage_lease *out, struct error *err)
+{
+    return s->ops->lease_find(s, id, arena, out, err);
+}
+
+int storage_lease_list(struct storage *s, struct arena *arena, struct storage_lease **out,
+                       size_t *n, struct error *err)
+{
+    return s->ops->lease_list(s, arena, out, n, err);
+}
+
+int storage_defragment(struct storage *s, struct error *err)
+{
+    return s->ops->defragment(s, err);
+}
+
+int storage_each_version(struct storage *s, int64_t revision, struct storage_history *out,
+                         int (*fn)(const struct storage_version *v, void *arg, struct error *err),
+                         void *arg, struct error *err)
+{
+    return s->ops->each_version(s, revision, out, fn, arg, err);
+}

@@ -41,17 +41,29 @@ struct storage_kv {
 
 /* ---- reading ---- */
 
+enum storage_sort_target {
+    STORAGE_SORT_KEY,
+    STORAGE_SORT_VERSION,
+    STORAGE_SORT_CREATE_REVISION,
+    STORAGE_SORT_MOD_REVISION,
+    STORAGE_SORT_VALUE,
+};
+enum storage_sort_order { STORAGE_ASCENDING, STORAGE_DESCENDING };
 struct storage_range {
     struct bytes key;
     struct bytes end; /* empty: KEY alone; "\0": every key from KEY on; else KEY <= k < END */
     int64_t revision; /* 0: newest */
-    int64_t limit;    /* 0: none */
+    int64_t limit;    /* 0: none; taken after sorting and the bounds below */
     bool keys_only, count_only;
+    enum storage_sort_target sort_target;
+    enum storage_sort_order sort_order;
+    int64_t min_mod_revision, max_mod_revision; /* 0: no bound */
+    int64_t min_create_revision, max_create_revision;
 };
 struct storage_range_result {
-    struct storage_kv *kvs; /* ascending by key, all in the arena */
+    struct storage_kv *kvs; /* all in the arena */
     size_t n;
-    int64_t count; /* all that match, whatever the limit */
+    int64_t count; /* all in the range, whatever the limit and the bounds */
     bool more;
     int64_t revision; /* the store's when it was read */
 };
@@ -98,6 +110,7 @@ struct storage_op {
     void *attachment;
 };
 struct storage_txn {
+    /* Those of nested transactions too are decided before anything is written. */
     const struct storage_compare *compares;
     size_t compares_n;
     const struct storage_op *success;
@@ -108,6 +121,7 @@ struct storage_txn {
 };
 struct storage_op_result {
     enum storage_op_type type;
+    int64_t revision; /* the store's as the rest of the transaction sees it */
     int64_t deleted;
     struct storage_kv *prev_kvs; /* if asked for */
     size_t prev_kvs_n;
@@ -171,13 +185,69 @@ must_check int storage_lease_grant(struct storage *s, int64_t id, int64_t ttl_s,
 must_check int storage_lease_revoke(struct storage *s, int64_t id, struct error *err);
 must_check int storage_lease_keep_alive(struct storage *s, int64_t id, int64_t *ttl_s,
                                         struct error *err);
+struct storage_lease {
+    int64_t id;
+    int64_t granted_s, remaining_s;
+    struct bytes *keys; /* ascending */
+    size_t keys_n;
+};
+/* ERR_NOT_FOUND. */
+must_check int storage_lease_find(struct storage *s, int64_t id, struct arena *arena,
+                                  struct storage_lease *out, struct error *err);
+/* All there are, the one that ends first before the others; without their keys. */
+must_check int storage_lease_list(struct storage *s, struct arena *arena,
+                                  struct storage_lease **out, size_t *n, struct error *err);
 
 /* ---- upkeep ---- */
 
 must_check int storage_compact(struct storage *s, int64_t revision, struct error *err);
 struct storage_status {
     int64_t revision, compacted_revision;
-    size_t size_bytes, size_in_use_bytes;
+    size_t size_bytes, size_in_use_bytes, quota_bytes;
     int64_t keys;
+    uint32_t identity; /* chosen when the store was made */
+    bool is_full;      /* the quota is used up: puts fail until something is deleted and compacted */
 };
 must_check int storage_status(struct storage *s, struct storage_status *out, struct error *err);
+/* Moves all that is in memory into the database and removes all that is compacted, now. */
+must_check int storage_defragment(struct storage *s, struct error *err);
+
+/* One version of a key as history has it. */
+struct storage_version {
+    struct storage_kv kv; /* of a deletion: key and mod_revision only */
+    uint32_t sub;         /* place among the writes of its revision */
+    bool is_delete;
+};
+/* Everything that a reader can still reach up to REVISION (0: the newest), in the order it was
+ * written: what was current at the last compaction, and all that came after it.  OUT is told what
+ * was read first, then FN runs for each; it returns -1 to stop.  ERR_COMPACTED,
+ * ERR_FUTURE_REVISION, ERR_IO. */
+struct storage_history {
+    int64_t revision, compacted_revision;
+};
+must_check int storage_each_version(struct storage *s, int64_t revision,
+                                    struct storage_history *out,
+                                    int (*fn)(const struct storage_version *v, void *arg,
+                                              struct error *err),
+                                    void *arg, struct error *err);
+
+/* ---- etcd's v3 gRPC API ---- */
+
+struct tls;
+struct storage_etcd_config {
+    struct storage *storage;
+    const char *bind_address; /* "127.0.0.1" or "unix:/path" */
+    int port;                 /* 0: any free one; of no meaning for a unix socket */
+    /* NULL: plain.  Otherwise a client must show a certificate that the context trusts and that
+     * names ORGANIZATION: whoever may talk to the store may read every secret in it. */
+    struct tls *tls;
+    const char *organization;
+    const char *name;           /* of the one member; NULL: "default" */
+    const char *advertised_url; /* in the list of members; NULL: made from the address */
+    int64_t progress_notify_interval_ms; /* 0: 10 minutes, as etcd */
+};
+struct storage_etcd_server;
+struct storage_etcd_server *storage_etcd_start(const struct storage_etcd_config *config,
+                                               struct error *err);
+int storage_etcd_port(const struct storage_etcd_server *s);
+void storage_etcd_stop(struct storage_etcd_server *s); /* before the store is closed */

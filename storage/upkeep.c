@@ -27,7 +27,10 @@ struct upkeep {
 
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t work;
+    pthread_cond_t turn_done;
     bool is_woken, is_stopping;
+    bool has_failed; /* the last turn */
+    uint64_t turns;
 };
 
 static void report(struct upkeep *u, const struct error *err)
@@ -145,9 +148,13 @@ static void *upkeep_main(void *arg)
         due_ns = earlier(earlier(due_ns, u->mark_due_ns), u->retry_ns);
 
         pthread_mutex_lock(&u->lock);
+        u->turns++;
+        u->has_failed = u->retry_ns;
+        pthread_cond_broadcast(&u->turn_done);
         if (!has_more)
             sleep_until(u, due_ns);
     }
+    pthread_cond_broadcast(&u->turn_done);
     pthread_mutex_unlock(&u->lock);
     return NULL;
 }
@@ -163,6 +170,7 @@ struct upkeep *upkeep_new(const struct upkeep_config *config)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&u->work, &attr);
+    pthread_cond_init(&u->turn_done, NULL);
     pthread_condattr_destroy(&attr);
     return u;
 }
@@ -194,6 +202,7 @@ void upkeep_free(struct upkeep *u)
     if (!u)
         return;
     pthread_cond_destroy(&u->work);
+    pthread_cond_destroy(&u->turn_done);
     pthread_mutex_destroy(&u->lock);
     free(u);
 }
@@ -206,4 +215,32 @@ void upkeep_notify(struct upkeep *u, enum writer_news news)
     u->is_woken = true;
     pthread_cond_signal(&u->work);
     pthread_mutex_unlock(&u->lock);
+}
+
+/* A turn that began after this call; the one that is running may have looked already. */
+static int wait_for_turn(struct upkeep *u, struct error *err)
+{
+    pthread_mutex_lock(&u->lock);
+    uint64_t until = u->turns + 2;
+    while (u->turns < until && !u->is_stopping && !u->has_failed) {
+        u->is_woken = true;
+        pthread_cond_signal(&u->work);
+        pthread_cond_wait(&u->turn_done, &u->lock);
+    }
+    bool is_stopping = u->is_stopping, has_failed = u->has_failed;
+    pthread_mutex_unlock(&u->lock);
+    if (is_stopping)
+        return error_set(err, ERR_UNAVAILABLE, "the store is shutting down");
+    return has_failed ? error_set(err, ERR_IO, "the database cannot be written, see the log") : 0;
+}
+
+int upkeep_run(struct upkeep *u, struct error *err)
+{
+    if (writer_freeze(u->writer, err) < 0)
+        return -1;
+    do {
+        if (wait_for_turn(u, err) < 0)
+            return -1;
+    } while (mvcc_has_frozen(u->config.mvcc));
+    return 0;
 }

@@ -25,5 +25,8 @@ must_check int upkeep_start(struct upkeep *u, struct writer *w, struct error *er
 void upkeep_stop(struct upkeep *u); /* joins; before the writer stops */
 void upkeep_free(struct upkeep *u);
 
+/* Flushes what is in memory and removes what is compacted, and waits for it. */
+must_check int upkeep_run(struct upkeep *u, struct error *err);
+
 /* The writer's news; wakes the thread only if it has to know. */
 void upkeep_notify(struct upkeep *u, enum writer_news news);

@@ -155,7 +155,7 @@ static int apply_put(struct writer *w, struct request *rq, const struct storage_
         return -1;
     bool is_live = found && !old.is_delete;
     if (!is_live && (op->ignore_value || op->ignore_lease))
-        return error_set(err, ERR_NOT_FOUND, "key not found");
+        return error_set(err, ERR_BAD_REQUEST, "key not found");
     if (op->lease && !op->ignore_lease && !lease_exists(w->config.leases, op->lease))
         return error_set(err, ERR_NOT_FOUND, "requested lease not found");
     if (!mvcc_has_space(w->config.mvcc, op->key.len + op->value.len))
@@ -294,13 +294,37 @@ static int64_t seen_revision(const struct writer *w, const struct request *rq)
     return rq->n ? w->revision + 1 : w->revision;
 }
 
+/* Chooses the branch of TXN and of every transaction in that branch: all of them look at what there
+ * was before the first write of the outermost. */
+static int decide(struct writer *w, struct request *rq, const struct storage_txn *txn,
+                  struct storage_txn_result *out, struct error *err)
+{
+    int is_true = 1;
+    for (size_t i = 0; i < txn->compares_n && is_true == 1; i++)
+        is_true = evaluate(w, &txn->compares[i], err);
+    if (is_true < 0)
+        return -1;
+    out->succeeded = is_true;
+    const struct storage_op *ops = is_true ? txn->success : txn->failure;
+    out->n = is_true ? txn->success_n : txn->failure_n;
+    out->results = arena_alloc(rq->arena, out->n * sizeof(out->results[0]) + 1);
+    for (size_t i = 0; i < out->n; i++) {
+        out->results[i] = (struct storage_op_result){ .type = ops[i].type };
+        if (ops[i].type != STORAGE_TXN)
+            continue;
+        out->results[i].txn = arena_zalloc(rq->arena, sizeof(*out->results[i].txn));
+        if (decide(w, rq, ops[i].txn, out->results[i].txn, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int apply_txn(struct writer *w, struct request *rq, const struct storage_txn *txn,
                      struct storage_txn_result *out, struct error *err);
 
 static int apply_op(struct writer *w, struct request *rq, const struct storage_op *op,
                     struct storage_op_result *out, struct error *err)
 {
-    *out = (struct storage_op_result){ .type = op->type };
     switch (op->type) {
     case STORAGE_PUT:
         return apply_put(w, rq, op, out, err);
@@ -312,7 +336,6 @@ static int apply_op(struct writer *w, struct request *rq, const struct storage_o
         out->range.revision = seen_revision(w, rq);
         return 0;
     case STORAGE_TXN:
-        out->txn = arena_zalloc(rq->arena, sizeof(*out->txn));
         return apply_txn(w, rq, op->txn, out->txn, err);
     }
     return error_set(err, ERR_BAD_REQUEST, "unknown operation %d", (int)op->type);
@@ -321,18 +344,12 @@ static int apply_op(struct writer *w, struct request *rq, const struct storage_o
 static int apply_txn(struct writer *w, struct request *rq, const struct storage_txn *txn,
                      struct storage_txn_result *out, struct error *err)
 {
-    int is_true = 1;
-    for (size_t i = 0; i < txn->compares_n && is_true == 1; i++)
-        is_true = evaluate(w, &txn->compares[i], err);
-    if (is_true < 0)
-        return -1;
-    out->succeeded = is_true;
-    const struct storage_op *ops = is_true ? txn->success : txn->failure;
-    out->n = is_true ? txn->success_n : txn->failure_n;
-    out->results = arena_alloc(rq->arena, out->n * sizeof(out->results[0]) + 1);
-    for (size_t i = 0; i < out->n; i++)
+    const struct storage_op *ops = out->succeeded ? txn->success : txn->failure;
+    for (size_t i = 0; i < out->n; i++) {
         if (apply_op(w, rq, &ops[i], &out->results[i], err) < 0)
             return -1;
+        out->results[i].revision = seen_revision(w, rq);
+    }
     out->revision = seen_revision(w, rq);
     return 0;
 }
@@ -379,7 +396,8 @@ static int apply(struct writer *w, struct request *rq, struct error *err)
 {
     switch (rq->type) {
     case REQUEST_TXN:
-        if (apply_txn(w, rq, rq->txn, &rq->result, err) < 0)
+        if (decide(w, rq, rq->txn, &rq->result, err) < 0 ||
+            apply_txn(w, rq, rq->txn, &rq->result, err) < 0)
             return -1;
         seal(w, rq);
         return 0;
@@ -701,6 +719,12 @@ int writer_lease_revoke(struct writer *w, int64_t id, struct error *err)
 int writer_compact(struct writer *w, int64_t revision, struct error *err)
 {
     struct request rq = { .type = REQUEST_COMPACT, .a = revision };
+    return submit_and_wait(w, &rq, err);
+}
+
+int writer_freeze(struct writer *w, struct error *err)
+{
+    struct request rq = { .type = REQUEST_FREEZE };
     return submit_and_wait(w, &rq, err);
 }
 
