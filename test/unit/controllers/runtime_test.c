@@ -110,7 +110,7 @@ static void a_controller_has_no_more_workers_than_it_asked_for(void **state)
     hold(true);
     cluster_start(t, &probe_controller, NULL);
     for (int i = 0; i < 10; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "m%d", i);
         put_map(t, name, "x");
     }
