@@ -148,6 +148,12 @@ static struct json *slice_doc(struct apiserver *s, struct arena *a)
     return doc;
 }
 
+/* Pods cannot reach a server on the loopback, and its address is not valid in endpoints. */
+static bool is_reachable(const char *address)
+{
+    return !str_empty(address) && !str_has_prefix(address, "127.") && !str_equal(address, "::1");
+}
+
 /* Makes DOC or, where another address or port is advertised now, replaces what is there. */
 static int make_current(struct client *c, enum resource_id id, struct json *doc,
                         const char *content, struct error *err)
@@ -174,7 +180,7 @@ int bootstrap_objects(struct apiserver *s, struct error *err)
         rc = make_priority_classes(c, a, err);
     if (rc == 0)
         rc = make_service(s, c, a, err);
-    if (rc == 0 && !str_empty(s->config.advertise_address)) {
+    if (rc == 0 && is_reachable(s->config.advertise_address)) {
         rc = make_current(c, RESOURCE_ENDPOINTS, endpoints_doc(s, a), "subsets", err);
         if (rc == 0)
             rc = make_current(c, RESOURCE_ENDPOINTSLICES, slice_doc(s, a), "endpoints", err);
