@@ -2,6 +2,8 @@
 /* binder.c - bindings, conditions and evictions as API calls. */
 #include "scheduler/binder.h"
 
+#include "scheduler/plugins.h"
+
 int binder_bind(struct client *c, const struct pod_info *pod, const char *node_name,
                 struct error *err)
 {
@@ -17,6 +19,20 @@ int binder_bind(struct client *c, const struct pod_info *pod, const char *node_n
     json_put_str(a, doc, "target.name", node_name);
     return client_post(c, &resources[RESOURCE_PODS], &pod->pod->key, "binding", doc, a, &answer,
                        err);
+}
+
+int binder_select_node(struct client *c, const struct pod_info *pod, const struct pod_claim *claim,
+                       const char *node_name, struct error *err)
+{
+    scoped(arena) struct arena *a = arena_new();
+    struct buffer text __attribute__((cleanup(buffer_scoped))) = { 0 };
+    struct json *doc = json_new(a, JSON_OBJECT);
+    struct object_key key = { pod->pod->key.ns, claim->name };
+    json_set(a, json_make(a, doc, "metadata.annotations"), ANNOTATION_SELECTED_NODE,
+             json_string_value(a, node_name));
+    json_print(doc, &text);
+    return client_patch(c, &resources[RESOURCE_PERSISTENTVOLUMECLAIMS], &key, NULL, PATCH_MERGE,
+                        buffer_bytes(&text), NULL, err);
 }
 
 /* Merges one condition, and what else DOC has, into the pod's status. */

@@ -15,6 +15,11 @@
 must_check int binder_bind(struct client *c, const struct pod_info *pod, const char *node_name,
                            struct error *err);
 
+/* Tells who makes volumes that NODE_NAME is where the claim will be used. */
+must_check int binder_select_node(struct client *c, const struct pod_info *pod,
+                                  const struct pod_claim *claim, const char *node_name,
+                                  struct error *err);
+
 struct pod_report {
     const char *reason; /* of condition PodScheduled=False */
     const char *message;

@@ -3,8 +3,9 @@
 #include "scheduler/plugins.h"
 
 const struct filter_plugin *const filter_plugins[] = {
-    &filter_unschedulable, &filter_node_name, &filter_taints,          &filter_node_affinity,
-    &filter_ports,         &filter_resources, &filter_topology_spread, &filter_pod_affinity,
+    &filter_unschedulable, &filter_node_name,       &filter_taints,
+    &filter_node_affinity, &filter_ports,           &filter_resources,
+    &filter_volumes,       &filter_topology_spread, &filter_pod_affinity,
 };
 const size_t filter_plugins_n = ARRAY_LEN(filter_plugins);
 

@@ -42,6 +42,8 @@ struct filter_plugin {
     const char *name;
     unsigned events;                  /* enum cluster_event: what may change its mind */
     void (*prepare)(struct cycle *c); /* NULL: nothing to prepare */
+    /* Why no node at all will do; NULL: one may.  May be NULL. */
+    const char *(*refuse)(const struct cycle *c);
     enum verdict (*filter)(const struct cycle *c, const struct node_info *n, struct reasons *out);
     void (*finish)(struct cycle *c); /* releases what prepare made outside the arena; may be NULL */
 };
@@ -64,7 +66,7 @@ extern const struct score_plugin *const score_plugins[];
 extern const size_t score_plugins_n;
 
 extern const struct filter_plugin filter_unschedulable, filter_node_name, filter_taints,
-    filter_node_affinity, filter_ports, filter_resources, filter_topology_spread,
+    filter_node_affinity, filter_ports, filter_resources, filter_volumes, filter_topology_spread,
     filter_pod_affinity;
 extern const struct score_plugin score_taints, score_node_affinity, score_least_allocated,
     score_balanced_allocation, score_image_locality, score_topology_spread, score_pod_affinity;
@@ -74,6 +76,13 @@ void reasons_add(struct reasons *r, const char *text);
 const struct node_info *cycle_node(const struct cycle *c, size_t index);
 /* False for a pod that the trial has taken off its node. */
 bool cycle_has(const struct cycle *c, const struct placed_pod *pod);
+
+/* ---- volumes: filter_volumes.c ---- */
+
+#define ANNOTATION_SELECTED_NODE "volume.kubernetes.io/selected-node"
+
+/* The claim waits for its first consumer's node before it gets a volume. */
+bool claim_waits_for_node(const struct snapshot *s, const struct pod_claim *claim);
 
 /* ---- shared by plugins: node_match.c ---- */
 

@@ -203,6 +203,21 @@ static void parse_images(struct pod_info *p)
         p->images[p->images_n++] = normalized_image(json_str(c, "image", ""), p->arena);
 }
 
+static void parse_claims(struct pod_info *p)
+{
+    p->claims = arena_alloc(p->arena, json_len(p->spec, "volumes") * sizeof(p->claims[0]) + 1);
+    json_each_item (json_get(p->spec, "volumes"), v) {
+        const char *name = json_str(v, "persistentVolumeClaim.claimName", NULL);
+        bool is_ephemeral = json_get(v, "ephemeral");
+        if (is_ephemeral)
+            name = arena_printf(p->arena, "%s-%s", p->pod->key.name, json_str(v, "name", ""));
+        if (!name)
+            continue;
+        char *key = arena_printf(p->arena, "%s/%s", p->pod->key.ns, name);
+        p->claims[p->claims_n++] = (struct pod_claim){ bytes_of(key), name, is_ephemeral };
+    }
+}
+
 static void parse_tolerations(struct pod_info *p)
 {
     size_t n = json_len(p->spec, "tolerations");
@@ -316,6 +331,7 @@ struct pod_info *pod_info_new(const struct object *pod)
     p->nonzero_milli_cpu = nonzero.milli_cpu;
     p->nonzero_memory = nonzero.memory;
     parse_ports(p);
+    parse_claims(p);
     parse_images(p);
     parse_tolerations(p);
     parse_affinity(p);

@@ -51,6 +51,12 @@ struct spread_constraint {
     bool honors_taints;   /* nodeTaintsPolicy; Ignore is the default */
 };
 
+struct pod_claim {
+    struct bytes key; /* "ns/name" */
+    const char *name;
+    bool is_ephemeral; /* made for this pod by a controller */
+};
+
 struct pod_info {
     atomic_uint refs;
     struct arena *arena; /* this struct too */
@@ -73,6 +79,8 @@ struct pod_info {
     size_t ports_n;
     struct toleration *tolerations;
     size_t tolerations_n;
+    struct pod_claim *claims; /* PersistentVolumeClaims that its volumes use */
+    size_t claims_n;
     const char **images;
     size_t images_n, containers_n;
 

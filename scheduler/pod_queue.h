@@ -31,6 +31,7 @@ enum cluster_event {
     EVENT_NODE_TAINTS = 1 << 3, /* and unschedulable */
     EVENT_POD_GONE = 1 << 4,    /* one that had a node was deleted or has finished */
     EVENT_POD_PLACED = 1 << 5,  /* one got a node, or one that has one got other labels */
+    EVENT_VOLUMES = 1 << 6,     /* a claim, a volume or a storage class is another one */
 };
 
 enum queue_place {

@@ -191,6 +191,24 @@ static struct node_info *best_node(const struct cycle *c, struct node_info *cons
     return nodes[best];
 }
 
+/* Does a rule say no to every node at once? */
+static bool is_refused(const struct cycle *c, struct schedule_result *result)
+{
+    for (size_t i = 0; i < filter_plugins_n; i++) {
+        const char *why = filter_plugins[i]->refuse ? filter_plugins[i]->refuse(c) : NULL;
+        if (!why)
+            continue;
+        size_t n = c->snapshot->nodes_n;
+        result->events = filter_plugins[i]->events;
+        result->verdicts = arena_alloc(c->arena, n * sizeof(result->verdicts[0]) + 1);
+        for (size_t k = 0; k < n; k++)
+            result->verdicts[k] = NODE_UNRESOLVABLE;
+        buffer_printf(&result->message, "0/%zu nodes are available: %s.", n, why);
+        return true;
+    }
+    return false;
+}
+
 void schedule_one(struct snapshot *s, const struct pod_info *pod, const struct schedule_options *o,
                   struct arena *arena, struct schedule_result *result)
 {
@@ -202,11 +220,13 @@ void schedule_one(struct snapshot *s, const struct pod_info *pod, const struct s
     }
     struct cycle c;
     cycle_begin(&c, s, pod, NULL, arena);
-    struct node_info **feasible = arena_alloc(arena, s->nodes_n * sizeof(feasible[0]));
-    size_t n = filter_nodes(&c, o, feasible, result);
-    if (n == 1)
-        result->node = feasible[0];
-    else if (n)
-        result->node = best_node(&c, feasible, n, o->rng);
+    if (!is_refused(&c, result)) {
+        struct node_info **feasible = arena_alloc(arena, s->nodes_n * sizeof(feasible[0]));
+        size_t n = filter_nodes(&c, o, feasible, result);
+        if (n == 1)
+            result->node = feasible[0];
+        else if (n)
+            result->node = best_node(&c, feasible, n, o->rng);
+    }
     cycle_end(&c);
 }

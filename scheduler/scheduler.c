@@ -25,8 +25,8 @@ enum letter_type {
     LETTER_POD_GONE,
     LETTER_NODE,
     LETTER_NODE_GONE,
-    LETTER_NAMESPACE,
-    LETTER_NAMESPACE_GONE,
+    LETTER_KEPT, /* an object that the snapshot keeps as it is */
+    LETTER_KEPT_GONE,
     LETTER_BUDGET,
     LETTER_BUDGET_GONE,
     LETTER_NOT_BOUND,
@@ -109,11 +109,12 @@ static void on_node(const struct informer_event *e)
     send_take(e->arg, e->new ? LETTER_NODE : LETTER_NODE_GONE, NULL, object_ref(node), 0);
 }
 
-static void on_namespace(const struct informer_event *e)
+/* Namespaces, claims, volumes and storage classes. */
+static void on_kept(const struct informer_event *e)
 {
-    if (e->old && e->new &&is_same(e->old, e->new, "metadata.labels"))
+    if (e->old && e->new &&is_same(e->old, e->new, "metadata") && is_same(e->old, e->new, "spec"))
         return;
-    send_take(e->arg, e->new ? LETTER_NAMESPACE : LETTER_NAMESPACE_GONE, NULL,
+    send_take(e->arg, e->new ? LETTER_KEPT : LETTER_KEPT_GONE, NULL,
               object_ref(e->new ? e->new : e->old), 0);
 }
 
@@ -130,7 +131,8 @@ struct write {
     struct pod_info *pod;
     char *node_name; /* binding: to this node; report: nominated for it, or NULL */
     int attempts;
-    char *message; /* report */
+    char *message;     /* report */
+    bool *is_selected; /* claims that are to be told the node, as in the pod */
     struct pod_info **victims;
     size_t victims_n;
 };
@@ -141,6 +143,7 @@ static void write_free(struct write *w)
         pod_info_unref(w->victims[i]);
     free(w->victims);
     pod_info_unref(w->pod);
+    free(w->is_selected);
     free(w->node_name);
     free(w->message);
     free(w);
@@ -261,13 +264,52 @@ static void give_up(struct scheduler *s, struct queued_pod *p, struct schedule_r
     submit_take(s, report_pod, w);
 }
 
+static bool has_waiting_claims(struct scheduler *s, const struct pod_info *pod)
+{
+    for (size_t i = 0; i < pod->claims_n; i++)
+        if (claim_waits_for_node(&s->snapshot, &pod->claims[i]))
+            return true;
+    return false;
+}
+
+static void select_nodes(void *arg)
+{
+    struct write *w = arg;
+    for (size_t i = 0; i < w->pod->claims_n; i++) {
+        struct error err = { 0 };
+        const struct pod_claim *claim = &w->pod->claims[i];
+        if (w->is_selected[i] &&
+            binder_select_node(w->s->client, w->pod, claim, w->node_name, &err) < 0)
+            log_warn("scheduler", "select a node for claim %s: %s", claim->key.data, err.message);
+    }
+    write_free(w);
+}
+
+/* Its volumes are made for the node that it would get.  When they are there, it is scheduled again,
+ * and the volumes lead it to that node. */
+static void provision(struct scheduler *s, struct queued_pod *p, const char *node_name)
+{
+    struct write *w = write_new(s, p->info, node_name);
+    w->is_selected = xcalloc(p->info->claims_n, sizeof(w->is_selected[0]));
+    for (size_t i = 0; i < p->info->claims_n; i++) {
+        const struct object *claim = snapshot_object(&s->snapshot.claims, p->info->claims[i].key);
+        w->is_selected[i] =
+            claim_waits_for_node(&s->snapshot, &p->info->claims[i]) &&
+            !str_equal(object_annotation(claim, ANNOTATION_SELECTED_NODE), node_name);
+    }
+    pod_queue_park(&s->queue, p, EVENT_VOLUMES);
+    submit_take(s, select_nodes, w);
+}
+
 static void schedule(struct scheduler *s, struct queued_pod *p)
 {
     struct schedule_result r;
     struct schedule_options options = { .rng = s->rng, .next_start = &s->next_start };
     options.nominated = nominated_pods(s, &options.nominated_n);
     schedule_one(&s->snapshot, p->info, &options, s->arena, &r);
-    if (r.node)
+    if (r.node && has_waiting_claims(s, p->info))
+        provision(s, p, r.node->name);
+    else if (r.node)
         assume(s, p, r.node->name);
     else
         give_up(s, p, &r);
@@ -373,6 +415,26 @@ static void read_not_bound(struct scheduler *s, struct pod_info *pod, int attemp
     pod_queue_retry(&s->queue, queued);
 }
 
+static void read_kept(struct scheduler *s, const struct object *o, bool is_gone)
+{
+    const struct {
+        int resource_id;
+        struct hashmap *map;
+        unsigned events;
+    } kept[] = {
+        { RESOURCE_NAMESPACES, &s->snapshot.namespaces, EVENT_POD_PLACED },
+        { RESOURCE_PERSISTENTVOLUMECLAIMS, &s->snapshot.claims, EVENT_VOLUMES },
+        { RESOURCE_PERSISTENTVOLUMES, &s->snapshot.volumes, EVENT_VOLUMES },
+        { RESOURCE_STORAGECLASSES, &s->snapshot.storage_classes, EVENT_VOLUMES },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+        if (o->resource->id != kept[i].resource_id)
+            continue;
+        snapshot_set_object(kept[i].map, o, is_gone);
+        pod_queue_wake(&s->queue, kept[i].events);
+    }
+}
+
 static void read_letter(struct scheduler *s, struct letter *l)
 {
     switch (l->type) {
@@ -388,9 +450,9 @@ static void read_letter(struct scheduler *s, struct letter *l)
     case LETTER_NODE_GONE:
         snapshot_remove_node(&s->snapshot, l->object->key.name);
         break;
-    case LETTER_NAMESPACE:
-    case LETTER_NAMESPACE_GONE:
-        snapshot_set_namespace(&s->snapshot, l->object, l->type == LETTER_NAMESPACE_GONE);
+    case LETTER_KEPT:
+    case LETTER_KEPT_GONE:
+        read_kept(s, l->object, l->type == LETTER_KEPT_GONE);
         break;
     case LETTER_BUDGET:
     case LETTER_BUDGET_GONE:
@@ -504,7 +566,10 @@ struct scheduler *scheduler_new(const struct scheduler_config *config, struct er
     } watched[] = {
         { RESOURCE_NODES, on_node },
         { RESOURCE_PODS, on_pod },
-        { RESOURCE_NAMESPACES, on_namespace },
+        { RESOURCE_NAMESPACES, on_kept },
+        { RESOURCE_PERSISTENTVOLUMECLAIMS, on_kept },
+        { RESOURCE_PERSISTENTVOLUMES, on_kept },
+        { RESOURCE_STORAGECLASSES, on_kept },
         { RESOURCE_PODDISRUPTIONBUDGETS, on_budget },
     };
     for (size_t i = 0; i < ARRAY_LEN(watched); i++)

@@ -274,12 +274,36 @@ void snapshot_place(struct snapshot *s, struct pod_info *pod, const char *node_n
 
 /* ---- namespaces and budgets ---- */
 
-void snapshot_set_namespace(struct snapshot *s, const struct object *ns, bool is_gone)
+struct kept_object {
+    struct object *object;
+    char key[KEY_TEXT_BYTES_MAX];
+};
+
+static void kept_object_free(struct kept_object *k)
 {
-    struct object *old = hashmap_remove(&s->namespaces, bytes_of(ns->key.name));
-    object_unref(old);
-    if (!is_gone)
-        hashmap_put(&s->namespaces, bytes_of(ns->key.name), object_ref(ns));
+    if (!k)
+        return;
+    object_unref(k->object);
+    free(k);
+}
+
+void snapshot_set_object(struct hashmap *map, const struct object *o, bool is_gone)
+{
+    char text[KEY_TEXT_BYTES_MAX];
+    struct kept_object *old = hashmap_remove(map, object_key_text(&o->key, text));
+    kept_object_free(old);
+    if (is_gone)
+        return;
+    struct kept_object *k = xmalloc(sizeof(*k));
+    struct bytes key = object_key_text(&o->key, k->key);
+    k->object = object_ref(o);
+    hashmap_put(map, key, k);
+}
+
+const struct object *snapshot_object(const struct hashmap *map, struct bytes key)
+{
+    const struct kept_object *k = hashmap_get(map, key);
+    return k ? k->object : NULL;
 }
 
 bool affinity_term_matches(const struct snapshot *s, const struct affinity_term *term,
@@ -289,7 +313,7 @@ bool affinity_term_matches(const struct snapshot *s, const struct affinity_term 
     for (const char **ns = term->namespaces; *ns && !is_in; ns++)
         is_in = str_equal(*ns, pod->pod->key.ns);
     if (!is_in && term->namespace_selector) {
-        const struct object *ns = hashmap_get(&s->namespaces, bytes_of(pod->pod->key.ns));
+        const struct object *ns = snapshot_object(&s->namespaces, bytes_of(pod->pod->key.ns));
         const struct json *labels = ns ? json_at(ns->doc, "metadata.labels") : NULL;
         is_in = selector_matches(term->namespace_selector, labels);
     }
@@ -335,11 +359,14 @@ void snapshot_deinit(struct snapshot *s)
         free(image->name);
         free(image);
     }
-    hashmap_each (&s->namespaces, e)
-        object_unref(e->value);
+    struct hashmap *kept[] = { &s->namespaces, &s->claims, &s->volumes, &s->storage_classes };
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+        hashmap_each (kept[i], e)
+            kept_object_free(e->value);
+        hashmap_deinit(kept[i]);
+    }
     hashmap_each (&s->budgets, e)
         budget_free(e->value);
-    hashmap_deinit(&s->namespaces);
     hashmap_deinit(&s->budgets);
     hashmap_deinit(&s->pods);
     hashmap_deinit(&s->nodes_by_name);

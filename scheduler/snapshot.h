@@ -54,8 +54,9 @@ struct snapshot {
     /* Pods with required anti-affinity, or with terms that scores look at: usually few. */
     const struct pod_info **with_affinity;
     size_t with_affinity_n, with_affinity_capacity;
-    struct hashmap namespaces; /* name -> struct object */
-    struct hashmap budgets;    /* key -> struct budget */
+    /* "name" or "ns/name" -> struct object */
+    struct hashmap namespaces, claims, volumes, storage_classes;
+    struct hashmap budgets; /* key -> struct budget */
 };
 
 /* A PodDisruptionBudget. */
@@ -84,8 +85,10 @@ void snapshot_place(struct snapshot *s, struct pod_info *pod, const char *node_n
 void snapshot_remove_pod(struct snapshot *s, struct bytes key);
 struct placed_pod *snapshot_pod(struct snapshot *s, struct bytes key); /* NULL: none */
 
-/* Adds, replaces or (IS_GONE) removes. */
-void snapshot_set_namespace(struct snapshot *s, const struct object *ns, bool is_gone);
+/* Adds, replaces or (IS_GONE) removes an object that is kept as it is: MAP is one of the
+ * snapshot's. */
+void snapshot_set_object(struct hashmap *map, const struct object *o, bool is_gone);
+const struct object *snapshot_object(const struct hashmap *map, struct bytes key); /* NULL: none */
 void snapshot_set_budget(struct snapshot *s, const struct object *pdb, bool is_gone);
 
 /* Is POD one of those that TERM selects, by its namespace and labels? */

@@ -338,9 +338,49 @@ static void affinity_reaches_into_namespaces_by_their_labels(void **state)
     assert_string_equal(schedule(w, pod("a", far)), "n1");
     scoped(object) struct object *ns =
         parse(RESOURCE_NAMESPACES, "{'metadata':{'name':'default','labels':{'team':'x'}}}");
-    snapshot_set_namespace(&w->s, ns, false);
+    snapshot_set_object(&w->s.namespaces, ns, false);
     assert_string_equal(schedule(w, pod("a", far)),
                         "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules.");
+}
+
+static void keep(struct hashmap *map, int resource_id, const char *text)
+{
+    scoped(object) struct object *o = parse(resource_id, text);
+    snapshot_set_object(map, o, false);
+}
+
+static void a_pod_waits_for_its_claims(void **state)
+{
+    static const char data[] =
+        "'volumes':[{'name':'v','persistentVolumeClaim':{'claimName':'data'}}]";
+    struct world *w = *state;
+    add_node(&w->s, "n1", "", "");
+    add_node(&w->s, "n2", "", "");
+    assert_string_equal(schedule(w, pod("a", data)),
+                        "0/2 nodes are available: persistentvolumeclaim \"data\" not found.");
+    keep(&w->s.claims, RESOURCE_PERSISTENTVOLUMECLAIMS,
+         "{'metadata':{'namespace':'default','name':'data'},'spec':{'storageClassName':'c'}}");
+    assert_string_equal(
+        schedule(w, pod("a", data)),
+        "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.");
+    keep(&w->s.storage_classes, RESOURCE_STORAGECLASSES,
+         "{'metadata':{'name':'c'},'volumeBindingMode':'WaitForFirstConsumer'}");
+    assert_non_null(strchr(schedule(w, pod("a", data)), 'n'));
+
+    keep(&w->s.claims, RESOURCE_PERSISTENTVOLUMECLAIMS,
+         "{'metadata':{'namespace':'default','name':'data','annotations':{'pv.kubernetes.io/"
+         "bind-completed':"
+         "'yes'}},'spec':{'storageClassName':'c','volumeName':'pv'}}");
+    assert_string_equal(
+        schedule(w, pod("a", data)),
+        "0/2 nodes are available: 2 node(s) unavailable due to one or more pvc(s) bound to "
+        "non-existent pv(s).");
+    keep(&w->s.volumes, RESOURCE_PERSISTENTVOLUMES,
+         "{'metadata':{'name':'pv'},'spec':{'nodeAffinity':{'required':{'nodeSelectorTerms':[{"
+         "'matchExpressions':[{'key':'kubernetes.io/"
+         "hostname','operator':'In','values':['n2']}]}]}}}}");
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(schedule(w, pod("a", data)), "n2");
 }
 
 static void anti_affinity_can_be_preempted(void **state)
@@ -376,6 +416,7 @@ int main(void)
         T(preemption_says_why_it_does_not_help),
         T(protected_pods_stay_if_others_can_go),
         T(affinity_reaches_into_namespaces_by_their_labels),
+        T(a_pod_waits_for_its_claims),
         T(anti_affinity_can_be_preempted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

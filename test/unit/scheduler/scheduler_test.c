@@ -223,6 +223,33 @@ static void the_important_pod_preempts(void **state)
     wait_for_node(f, "high", "node1");
 }
 
+static bool claim_has_node(struct fake_client *fake, void *arg)
+{
+    (void)arg;
+    scoped(object) struct object *o =
+        fake_get(fake, RESOURCE_PERSISTENTVOLUMECLAIMS, "default", "data");
+    return o && str_equal(object_annotation(o, "volume.kubernetes.io/selected-node"), "node1");
+}
+
+static void a_volume_is_made_for_the_node_before_the_pod_gets_it(void **state)
+{
+    struct fixture *f = *state;
+    put_node(f, "node1", "4");
+    fake_store(f->fake, RESOURCE_STORAGECLASSES,
+               "{'metadata':{'name':'local'},'volumeBindingMode':'WaitForFirstConsumer'}");
+    fake_store(
+        f->fake, RESOURCE_PERSISTENTVOLUMECLAIMS,
+        "{'metadata':{'namespace':'default','name':'data'},'spec':{'storageClassName':'local'}}");
+    start(f);
+    put_pod(f, "db", "1", "'volumes':[{'name':'v','persistentVolumeClaim':{'claimName':'data'}}]");
+    fake_wait(f->fake, claim_has_node, NULL, "the claim knows its node");
+    fake_store(f->fake, RESOURCE_PERSISTENTVOLUMES, "{'metadata':{'name':'pv'},'spec':{}}");
+    fake_merge(f->fake, RESOURCE_PERSISTENTVOLUMECLAIMS, "default", "data",
+               "{'metadata':{'annotations':{'pv.kubernetes.io/"
+               "bind-completed':'yes'}},'spec':{'volumeName':'pv'}}");
+    wait_for_node(f, "db", "node1");
+}
+
 static bool all_have_nodes(struct fake_client *fake, void *arg)
 {
     struct object_list list __attribute__((cleanup(object_list_scoped))) = { 0 };
@@ -270,6 +297,7 @@ int main(void)
         T(a_failed_binding_is_tried_again),
         T(pods_of_other_schedulers_and_gated_ones_are_left_alone),
         T(the_important_pod_preempts),
+        T(a_volume_is_made_for_the_node_before_the_pod_gets_it),
         T(no_node_is_given_more_than_it_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
