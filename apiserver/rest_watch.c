@@ -87,7 +87,8 @@ static void write_buffer(struct http_watcher *h, struct buffer *b)
 static bool can_share(const struct http_watcher *h, const struct watch_frames *frames)
 {
     bool is_table = h->encoding >= WATCH_AS_TABLE_METADATA;
-    return frames && h->watcher.resource == watch_cache_resource(h->watcher.cache) &&
+    return frames && !h->is_initial &&
+           h->watcher.resource == watch_cache_resource(h->watcher.cache) &&
            !(is_table && !h->has_columns) &&
            (h->encoding == WATCH_AS_OBJECT || strcmp(h->meta_version, "meta.k8s.io/v1") == 0);
 }

@@ -8,10 +8,11 @@
 #include "base/log.h"
 
 /* The ring doubles while its oldest event is younger than this: a client that lost its connection
- * comes back within a minute or so and should not have to list again. */
+ * comes back within a minute or so and should not have to list again.  Each event keeps an object's
+ * state in memory, so a storm of changes may cost at most so many; who resumes after one lists. */
 #define RING_KEPT_NS      (75 * NS_PER_S)
 #define RING_EVENTS_FIRST 64
-#define RING_EVENTS_MAX   16384
+#define RING_EVENTS_MAX   4096
 #define LOAD_PAGE         1000
 
 /* ---- events ---- */

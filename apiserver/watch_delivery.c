@@ -198,12 +198,21 @@ static bool is_wanted(const struct watcher *w, const struct object *o)
     return is_selected(w, o, w->labels ? json_get(object_metadata(o), "labels") : NULL);
 }
 
+static void frames_deinit(struct watch_frames *f)
+{
+    object_unref(f->left);
+    for (int type = 0; type < WATCH_BOOKMARK; type++)
+        for (int encoding = 0; encoding < WATCH_ENCODINGS; encoding++)
+            shared_bytes_unref(f->frames[type][encoding]);
+}
+
 /* What leaves a selection is told as deleted: its last state that matched, at the change's
  * revision. */
 static void tell_left(struct watcher *w, const struct cache_event *e, struct watch_frames *frames)
 {
-    scoped(object) struct object *left = draft_publish(object_edit(e->previous), e->revision);
-    w->ops->event(w, WATCH_DELETED, left, frames);
+    if (!frames->left)
+        frames->left = draft_publish(object_edit(e->previous), e->revision);
+    w->ops->event(w, WATCH_DELETED, frames->left, frames);
 }
 
 static void tell_event(struct watcher *w, const struct cache_event *e, struct watch_frames *frames)
@@ -227,7 +236,9 @@ static int tell_history(struct watcher *w, struct error *err)
     if (watch_cache_events_since(w->cache, w->resource_version, &events, &n, &upto, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        tell_event(w, events[i], NULL);
+        struct watch_frames frames = { 0 };
+        tell_event(w, events[i], &frames);
+        frames_deinit(&frames);
         cache_event_unref(events[i]);
     }
     free(events);
@@ -328,9 +339,7 @@ static void deliver(struct watch_delivery *d, const struct cache_event *e)
         if (e->previous && strcmp(node_of(e->previous), node_of(o)) != 0)
             deliver_to_bucket(d, e, bucket_key(buf, r->id, 'f', node_of(e->previous), ""), &frames);
     }
-    for (int type = 0; type < WATCH_BOOKMARK; type++)
-        for (int encoding = 0; encoding < WATCH_ENCODINGS; encoding++)
-            shared_bytes_unref(frames.frames[type][encoding]);
+    frames_deinit(&frames);
 }
 
 static int64_t bookmark_revision(const struct watch_delivery *d, const struct watcher *w)

@@ -28,6 +28,7 @@ enum watch_encoding {
 /* What was encoded for a change, by the type that a watcher sees and the encoding: made by the
  * first watcher that needs it, shared by the others. */
 struct watch_frames {
+    struct object *left; /* the state that a watcher sees as deleted when it leaves a selection */
     struct shared_bytes *frames[WATCH_BOOKMARK][WATCH_ENCODINGS];
 };
 

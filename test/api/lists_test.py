@@ -205,6 +205,21 @@ class Watches(ApiTest):
             self.assertIsNone(second["object"]["columnDefinitions"])
             self.assertEqual(second["object"]["rows"][0]["cells"][0], "b")
 
+    def test_a_resumed_table_keeps_its_order(self):
+        revision = self.configmap("a")["metadata"]["resourceVersion"]
+        for name in "bcd":
+            self.configmap(name)
+        with self.watch(resourceVersion=revision, accept="application/json;as=Table;v=v1;g=meta.k8s.io") as w:
+            rows = [e["object"]["rows"][0]["cells"][0] for e in w.take(3)]
+            self.assertEqual(rows, ["b", "c", "d"])
+
+    def test_leaving_a_selection_is_told_on_resuming(self):
+        revision = self.configmap("a")["metadata"]["resourceVersion"]
+        self.admin.patch(self.path("configmaps", "a"), {"metadata": {"labels": {"x": "1"}}})
+        self.admin.patch(self.path("configmaps", "a"), {"metadata": {"labels": None}})
+        with self.watch(resourceVersion=revision, labelSelector="x=1") as w:
+            self.assertEqual(self.shape(w.take(2)), [("ADDED", "a"), ("DELETED", "a")])
+
     def test_many_watchers_see_the_same(self):
         watches = [self.watch() for _ in range(20)]
         for i in range(10):
