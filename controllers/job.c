@@ -15,6 +15,7 @@
 
 #define FINALIZER        "batch.kubernetes.io/job-tracking"
 #define ANNOTATION_INDEX "batch.kubernetes.io/job-completion-index"
+#define ANNOTATION_FAILS "batch.kubernetes.io/job-index-failure-count"
 #define UNCOUNTED_MAX    500
 #define INDEXES_MAX      1000000
 #define BURST_PODS       500
@@ -25,6 +26,10 @@ struct verdict { /* why the job ends; reason NULL: it does not */
     const char *reason, *message;
 };
 
+struct tries { /* of one index, where each has a limit of its own */
+    int64_t failures, last_ns;
+};
+
 struct sync {
     struct controller *c;
     struct object *job; /* replaced by each status that is written */
@@ -32,9 +37,12 @@ struct sync {
     int64_t active, ready, terminating;
     int64_t succeeded, failed; /* counted, and ended but not yet counted */
     int64_t last_failure_ns;
-    char *done; /* per index of an Indexed job: has succeeded */
     int64_t indexes;
-    struct verdict failure;
+    char *done; /* per index of an Indexed job: has succeeded */
+    char *lost; /* has failed for good */
+    int64_t lost_n;
+    struct tries *tries; /* NULL: the job as a whole has a limit */
+    struct verdict failure, success;
 };
 
 static void sync_scoped(struct sync *s)
@@ -156,51 +164,7 @@ static const char *print_ranges(const char *done, int64_t n, struct arena *a)
     return arena_strndup(a, out.data ? out.data : "", out.len);
 }
 
-/* ---- counting ---- */
-
-static void count_pod(struct sync *s, const struct object *pod)
-{
-    bool is_new = object_has_finalizer(pod, FINALIZER) && !is_uncounted(s, pod);
-    int64_t i = index_of(pod);
-    if (has_succeeded(pod)) {
-        s->succeeded += is_new;
-        if (i >= 0 && i < s->indexes)
-            s->done[i] = 1;
-    } else if (has_failed(s, pod)) {
-        int64_t at = finish_ns(pod);
-        s->failed += is_new;
-        if (at > s->last_failure_ns)
-            s->last_failure_ns = at;
-    }
-    if (pod_is_active(pod)) {
-        s->active++;
-        s->ready += pod_is_ready(pod);
-    }
-    s->terminating += object_is_deleting(pod) && !pod_is_finished(pod);
-}
-
-static void count_pods(struct sync *s)
-{
-    const struct json *status = json_at(s->job->doc, "status");
-    s->succeeded = json_int(status, "succeeded", 0) + (int64_t)length(uncounted(s, "succeeded"));
-    s->failed = json_int(status, "failed", 0) + (int64_t)length(uncounted(s, "failed"));
-    if (is_indexed(s->job)) {
-        s->indexes = json_int(s->job->doc, "spec.completions", 0);
-        if (s->indexes > INDEXES_MAX)
-            s->indexes = INDEXES_MAX; /* the API allows fewer */
-        s->done = arena_zalloc(s->c->arena, (size_t)s->indexes + 1);
-        read_ranges(json_str(status, "completedIndexes", ""), s->done, s->indexes);
-    }
-    object_list_each (&s->pods, pod)
-        count_pod(s, pod);
-    if (is_indexed(s->job)) {
-        s->succeeded = 0;
-        for (int64_t i = 0; i < s->indexes; i++)
-            s->succeeded += s->done[i];
-    }
-}
-
-/* ---- does the job fail? ---- */
+/* ---- what a failed pod means: podFailurePolicy ---- */
 
 static bool exit_code_matches(const struct json *rule, const struct object *pod,
                               const struct json **container)
@@ -260,6 +224,81 @@ static const char *policy_action(struct sync *s, const struct object *pod, const
     return "Count";
 }
 
+/* ---- counting ---- */
+
+static bool is_ignored(struct sync *s, const struct object *pod)
+{
+    const char *message;
+    return has_failed(s, pod) && str_equal(policy_action(s, pod, &message), "Ignore");
+}
+
+/* A new pod of an index says how often its index had failed before: so old pods may go. */
+static void count_try(struct sync *s, const struct object *pod, int64_t i)
+{
+    const char *before = object_annotation(pod, ANNOTATION_FAILS), *message;
+    struct tries *t = &s->tries[i];
+    int64_t n = (before ? strtoll(before, NULL, 10) : 0) + !is_ignored(s, pod);
+    if (n > t->failures)
+        t->failures = n;
+    if (finish_ns(pod) > t->last_ns)
+        t->last_ns = finish_ns(pod);
+    if (n > json_int(s->job->doc, "spec.backoffLimitPerIndex", 0) ||
+        str_equal(policy_action(s, pod, &message), "FailIndex"))
+        s->lost[i] = 1;
+}
+
+static void count_pod(struct sync *s, const struct object *pod)
+{
+    bool is_new = object_has_finalizer(pod, FINALIZER) && !is_uncounted(s, pod);
+    int64_t i = index_of(pod);
+    if (has_succeeded(pod)) {
+        s->succeeded += is_new;
+        if (i >= 0 && i < s->indexes)
+            s->done[i] = 1;
+    } else if (has_failed(s, pod)) {
+        int64_t at = finish_ns(pod);
+        s->failed += is_new && !is_ignored(s, pod);
+        if (at > s->last_failure_ns)
+            s->last_failure_ns = at;
+        if (s->tries && i >= 0 && i < s->indexes)
+            count_try(s, pod, i);
+    }
+    if (pod_is_active(pod)) {
+        s->active++;
+        s->ready += pod_is_ready(pod);
+    }
+    s->terminating += object_is_deleting(pod) && !pod_is_finished(pod);
+}
+
+static void count_pods(struct sync *s)
+{
+    const struct json *status = json_at(s->job->doc, "status");
+    s->succeeded = json_int(status, "succeeded", 0) + (int64_t)length(uncounted(s, "succeeded"));
+    s->failed = json_int(status, "failed", 0) + (int64_t)length(uncounted(s, "failed"));
+    if (is_indexed(s->job)) {
+        s->indexes = json_int(s->job->doc, "spec.completions", 0);
+        if (s->indexes > INDEXES_MAX)
+            s->indexes = INDEXES_MAX; /* the API allows fewer */
+        s->done = arena_zalloc(s->c->arena, (size_t)s->indexes + 1);
+        s->lost = arena_zalloc(s->c->arena, (size_t)s->indexes + 1);
+        read_ranges(json_str(status, "completedIndexes", ""), s->done, s->indexes);
+        read_ranges(json_str(status, "failedIndexes", ""), s->lost, s->indexes);
+        if (json_at(s->job->doc, "spec.backoffLimitPerIndex"))
+            s->tries = arena_zalloc(s->c->arena, ((size_t)s->indexes + 1) * sizeof(*s->tries));
+    }
+    object_list_each (&s->pods, pod)
+        count_pod(s, pod);
+    if (is_indexed(s->job)) {
+        s->succeeded = 0;
+        for (int64_t i = 0; i < s->indexes; i++) {
+            s->succeeded += s->done[i];
+            s->lost_n += s->lost[i] && !s->done[i];
+        }
+    }
+}
+
+/* ---- does the job fail or succeed? ---- */
+
 static int64_t restarts(const struct sync *s)
 {
     int64_t n = 0;
@@ -292,6 +331,18 @@ static int64_t deadline_ns(const struct object *job)
     return started + seconds * NS_PER_S;
 }
 
+static struct verdict judge_indexes(const struct sync *s)
+{
+    int64_t most = json_int(s->job->doc, "spec.maxFailedIndexes", INT64_MAX);
+    if (s->lost_n > most)
+        return (
+            struct verdict){ "MaxFailedIndexesExceeded",
+                             "Job has exceeded the specified maximal number of failed indexes" };
+    if (s->lost_n > 0 && s->succeeded + s->lost_n >= s->indexes)
+        return (struct verdict){ "FailedIndexes", "Job has failed indexes" };
+    return (struct verdict){ 0 };
+}
+
 static struct verdict judge_failure(struct sync *s)
 {
     const struct json *target = object_condition(s->job, "FailureTarget");
@@ -302,6 +353,9 @@ static struct verdict judge_failure(struct sync *s)
         if (has_failed(s, pod) && str_equal(policy_action(s, pod, &message), "FailJob"))
             return (struct verdict){ "PodFailurePolicy", message };
     }
+    struct verdict indexes = judge_indexes(s);
+    if (s->tries && indexes.reason)
+        return indexes;
     if (is_past_backoff(s))
         return (struct verdict){ "BackoffLimitExceeded",
                                  "Job has reached the specified backoff limit" };
@@ -314,12 +368,42 @@ static struct verdict judge_failure(struct sync *s)
     return (struct verdict){ 0 };
 }
 
-static bool has_enough(const struct sync *s)
+/* True if the indexes that have succeeded fulfil RULE of the successPolicy. */
+static bool rule_holds(const struct sync *s, const struct json *rule)
 {
+    const char *named = json_str(rule, "succeededIndexes", NULL);
+    char *counts = arena_zalloc(s->c->arena, (size_t)s->indexes + 1);
+    int64_t asked = 0, n = 0;
+    if (named)
+        read_ranges(named, counts, s->indexes);
+    for (int64_t i = 0; i < s->indexes; i++) {
+        asked += !named || counts[i];
+        n += s->done[i] && (!named || counts[i]);
+    }
+    return n >= json_int(rule, "succeededCount", asked);
+}
+
+static struct verdict judge_success(struct sync *s)
+{
+    const struct json *met = object_condition(s->job, "SuccessCriteriaMet");
     const struct json *completions = json_at(s->job->doc, "spec.completions");
-    if (!json_is(completions, JSON_INT))
-        return s->succeeded > 0 && s->active == 0;
-    return s->succeeded >= completions->integer;
+    int i = 0;
+    if (met && str_equal(json_str(met, "status", ""), "True"))
+        return (struct verdict){ json_str(met, "reason", ""), json_str(met, "message", "") };
+    if (is_indexed(s->job)) {
+        json_each_item (json_at(s->job->doc, "spec.successPolicy.rules"), rule) {
+            if (rule_holds(s, rule))
+                return (struct verdict){
+                    "SuccessPolicy", arena_printf(s->c->arena, "Matched rules at index %d", i)
+                };
+            i++;
+        }
+    }
+    bool enough = json_is(completions, JSON_INT) ? s->succeeded >= completions->integer
+                                                 : s->succeeded > 0 && s->active == 0;
+    return enough ? (struct verdict){ "CompletionsReached",
+                                      "Reached expected number of succeeded pods" }
+                  : (struct verdict){ 0 };
 }
 
 /* ---- more or fewer pods ---- */
@@ -328,12 +412,21 @@ static int64_t wanted_active(const struct sync *s)
 {
     int64_t parallelism = json_int(s->job->doc, "spec.parallelism", 1);
     const struct json *completions = json_at(s->job->doc, "spec.completions");
-    if (s->failure.reason || is_suspended(s->job) || object_is_deleting(s->job) || has_enough(s))
+    if (s->failure.reason || s->success.reason || is_suspended(s->job) ||
+        object_is_deleting(s->job))
         return 0;
     if (!json_is(completions, JSON_INT)) /* a work queue: once one has succeeded, no new ones */
         return s->succeeded > 0 && s->active < parallelism ? s->active : parallelism;
-    int64_t left = completions->integer - s->succeeded;
+    int64_t left = completions->integer - s->succeeded - s->lost_n;
     return left < parallelism ? left : parallelism;
+}
+
+static int64_t backoff_ns(int64_t failures)
+{
+    int64_t delay = BACKOFF_NS;
+    for (int64_t i = 1; i < failures && delay < BACKOFF_MAX_NS; i++)
+        delay *= 2;
+    return delay < BACKOFF_MAX_NS ? delay : BACKOFF_MAX_NS;
 }
 
 /* After failures new pods wait: 10 s, 20 s, 40 s, ...; true while they do. */
@@ -346,25 +439,30 @@ static bool backs_off(struct sync *s)
     }
     object_list_each (&s->pods, pod)
         failures += has_failed(s, pod) && finish_ns(pod) > last_success;
-    if (failures == 0)
+    if (failures == 0 || s->tries)
         return false;
-    int64_t delay = BACKOFF_NS;
-    for (int64_t i = 1; i < failures && delay < BACKOFF_MAX_NS; i++)
-        delay *= 2;
-    if (delay > BACKOFF_MAX_NS)
-        delay = BACKOFF_MAX_NS;
-    int64_t left = s->last_failure_ns + delay - wall_ns(s->c);
+    int64_t left = s->last_failure_ns + backoff_ns(failures) - wall_ns(s->c);
     if (left > 0)
         enqueue_key_after(s->c, &s->job->key, left / NS_PER_MS + 1);
     return left > 0;
 }
 
-/* The next index that has no pod and has not succeeded, from *NEXT on; -1: none. */
-static int64_t free_index(const struct sync *s, char *taken, int64_t *next)
+static bool index_backs_off(struct sync *s, int64_t i)
+{
+    if (!s->tries || s->tries[i].failures == 0)
+        return false;
+    int64_t left = s->tries[i].last_ns + backoff_ns(s->tries[i].failures) - wall_ns(s->c);
+    if (left > 0)
+        enqueue_key_after(s->c, &s->job->key, left / NS_PER_MS + 1);
+    return left > 0;
+}
+
+/* The next index that has no pod and has not ended, from *NEXT on; -1: none. */
+static int64_t free_index(struct sync *s, const char *taken, int64_t *next)
 {
     while (*next < s->indexes) {
         int64_t i = (*next)++;
-        if (!taken[i] && !s->done[i])
+        if (!taken[i] && !s->done[i] && !s->lost[i] && !index_backs_off(s, i))
             return i;
     }
     return -1;
@@ -379,6 +477,10 @@ static void put_index(struct sync *s, struct draft *pod, int64_t index)
              json_string_value(a, text));
     json_set(a, make_object(a, pod->doc, "metadata.labels"), ANNOTATION_INDEX,
              json_string_value(a, text));
+    if (s->tries)
+        json_set(
+            a, json_find(pod->doc, "metadata.annotations"), ANNOTATION_FAILS,
+            json_string_value(a, arena_printf(a, "%lld", (long long)s->tries[index].failures)));
     json_put_str(a, pod->doc, "metadata.generateName", arena_printf(a, "%s-%s-", name, text));
     json_put_str(a, pod->doc, "spec.hostname", arena_printf(a, "%s-%s", name, text));
     static const char *const lists[] = { "spec.containers", "spec.initContainers" };
@@ -518,7 +620,7 @@ static void set_condition(struct sync *s, struct draft *d, const char *type, con
 static void put_suspension(struct sync *s, struct draft *d)
 {
     bool was = object_condition_is_true(s->job, "Suspended");
-    if (is_suspended(s->job) == was || s->failure.reason || has_enough(s))
+    if (is_suspended(s->job) == was || s->failure.reason || s->success.reason)
         return;
     if (is_suspended(s->job)) {
         set_condition(s, d, "Suspended", "True", "JobSuspended", "Job suspended");
@@ -539,7 +641,7 @@ static void put_uncounted(struct sync *s, struct draft *d)
     object_list_each (&s->pods, pod) {
         bool succeeded = has_succeeded(pod);
         if ((!succeeded && !has_failed(s, pod)) || !object_has_finalizer(pod, FINALIZER) ||
-            is_uncounted(s, pod))
+            is_uncounted(s, pod) || is_ignored(s, pod))
             continue;
         if (n++ >= UNCOUNTED_MAX) {
             enqueue_key(s->c, &s->job->key);
@@ -563,9 +665,8 @@ static int write_progress(struct sync *s, struct error *err)
     put_suspension(s, d);
     if (s->failure.reason)
         set_condition(s, d, "FailureTarget", "True", s->failure.reason, s->failure.message);
-    else if (has_enough(s))
-        set_condition(s, d, "SuccessCriteriaMet", "True", "CompletionsReached",
-                      "Reached expected number of succeeded pods");
+    else if (s->success.reason)
+        set_condition(s, d, "SuccessCriteriaMet", "True", s->success.reason, s->success.message);
     put_uncounted(s, d);
     return write_status(s, d, err);
 }
@@ -573,7 +674,8 @@ static int write_progress(struct sync *s, struct error *err)
 static int release_counted(struct sync *s, struct error *err)
 {
     object_list_each (&s->pods, pod) {
-        if (is_uncounted(s, pod) && object_has_finalizer(pod, FINALIZER) &&
+        bool is_counted = is_uncounted(s, pod) || is_ignored(s, pod);
+        if (is_counted && object_has_finalizer(pod, FINALIZER) &&
             take_finalizer(s->c, pod, err) < 0)
             return -1;
     }
@@ -588,9 +690,8 @@ static void put_end(struct sync *s, struct draft *d)
     if (s->failure.reason) {
         set_condition(s, d, "Failed", "True", s->failure.reason, s->failure.message);
         event_record(s->c->events, s->job, "Warning", s->failure.reason, "%s", s->failure.message);
-    } else if (has_enough(s)) {
-        set_condition(s, d, "Complete", "True", "CompletionsReached",
-                      "Reached expected number of succeeded pods");
+    } else if (s->success.reason) {
+        set_condition(s, d, "Complete", "True", s->success.reason, s->success.message);
         json_put_str(d->arena, d->doc, "status.completionTime", time_text(s->c, wall_ns(s->c)));
         event_record(s->c->events, s->job, "Normal", "Completed", "Job completed");
     }
@@ -609,6 +710,9 @@ static int write_counts(struct sync *s, struct error *err)
     if (is_indexed(s->job) && s->succeeded)
         json_put_str(d->arena, d->doc, "status.completedIndexes",
                      print_ranges(s->done, s->indexes, d->arena));
+    if (s->tries)
+        json_put_str(d->arena, d->doc, "status.failedIndexes",
+                     print_ranges(s->lost, s->indexes, d->arena));
     json_put(d->arena, d->doc, "status.uncountedTerminatedPods", *json_new(d->arena, JSON_OBJECT));
     put_end(s, d);
     return write_status(s, d, err);
@@ -644,7 +748,9 @@ static int sync_job(struct sync *s, struct error *err)
     if (!selector || claim_objects(s->c, s->job, RESOURCE_PODS, selector, &s->pods, err) < 0)
         return -1;
     count_pods(s);
-    s->failure = judge_failure(s);
+    s->success = judge_success(s);
+    if (!s->success.reason)
+        s->failure = judge_failure(s);
     struct error failure = { 0 };
     int rc = manage_pods(s, &failure);
     if (write_progress(s, err) < 0 || release_counted(s, err) < 0 || write_counts(s, err) < 0)

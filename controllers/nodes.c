@@ -58,25 +58,37 @@ bool spec_tolerates(const struct json *pod_spec, const struct json *taint)
     return find_toleration(json_get(pod_spec, "tolerations"), taint) != NULL;
 }
 
-int mark_disrupted(struct controller *c, const struct object *pod, const char *reason,
-                   const char *message, bool as_failed, struct error *err)
+/* Patches what the draft D has made of POD's status. */
+static int patch_status(struct controller *c, const struct object *pod, const struct draft *d,
+                        struct error *err)
 {
-    scoped(draft) struct draft *d = object_edit(pod);
-    bool changed = draft_set_condition(d, "DisruptionTarget", "True", reason, message, wall_ns(c));
-    if (as_failed && !pod_is_finished(pod)) {
-        json_put_str(d->arena, d->doc, "status.phase", "Failed");
-        changed = true;
-    }
-    if (!changed)
-        return 0;
     struct json *patch = json_new(c->arena, JSON_OBJECT);
+    const struct json *conditions = json_at(d->doc, "status.conditions");
     json_put_str(c->arena, patch, "metadata.uid", pod->uid);
     json_put_str(c->arena, patch, "status.phase", json_str(d->doc, "status.phase", "Pending"));
-    const struct json *conditions = json_at(d->doc, "status.conditions");
-    json_put(c->arena, patch, "status.conditions", json_clone_value(conditions, c->arena));
+    if (conditions)
+        json_put(c->arena, patch, "status.conditions", json_clone_value(conditions, c->arena));
     struct error failure = { 0 };
     if (patch_object(c, pod, "status", PATCH_STRATEGIC, patch, &failure) < 0 &&
         failure.code != ERR_NOT_FOUND)
         return error_set(err, failure.code, "%s", failure.message);
     return 0;
+}
+
+int mark_disrupted(struct controller *c, const struct object *pod, const char *reason,
+                   const char *message, struct error *err)
+{
+    scoped(draft) struct draft *d = object_edit(pod);
+    if (!draft_set_condition(d, "DisruptionTarget", "True", reason, message, wall_ns(c)))
+        return 0;
+    return patch_status(c, pod, d, err);
+}
+
+int mark_failed(struct controller *c, const struct object *pod, struct error *err)
+{
+    if (pod_is_finished(pod))
+        return 0;
+    scoped(draft) struct draft *d = object_edit(pod);
+    json_put_str(d->arena, d->doc, "status.phase", "Failed");
+    return patch_status(c, pod, d, err);
 }

@@ -60,15 +60,20 @@ static int node_is_absent(struct controller *c, const char *name, struct error *
     return failure.code == ERR_NOT_FOUND ? 1 : error_set(err, failure.code, "%s", failure.message);
 }
 
+static int end_pod(struct controller *c, const struct object *pod, struct error *err)
+{
+    return mark_failed(c, pod, err) < 0 ? -1 : delete_object_now(c, pod, err);
+}
+
 static int collect_orphan(struct controller *c, const struct object *pod, const char *node,
                           struct error *err)
 {
     int absent = node_is_absent(c, node, err);
     if (absent <= 0)
         return absent;
-    if (mark_disrupted(c, pod, "DeletionByPodGC", "PodGC: node no longer exists", true, err) < 0)
+    if (mark_disrupted(c, pod, "DeletionByPodGC", "PodGC: node no longer exists", err) < 0)
         return -1;
-    return delete_object_now(c, pod, err);
+    return end_pod(c, pod, err);
 }
 
 static int reconcile(struct controller *c, const struct object_key *key, struct error *err)
@@ -80,7 +85,7 @@ static int reconcile(struct controller *c, const struct object_key *key, struct 
         return 0;
     const char *node = json_str(pod->doc, "spec.nodeName", "");
     if (!*node)
-        return object_is_deleting(pod) ? delete_object_now(c, pod, err) : 0;
+        return object_is_deleting(pod) ? end_pod(c, pod, err) : 0;
     return node_exists(c, node) ? 0 : collect_orphan(c, pod, node, err);
 }
 

@@ -42,7 +42,7 @@ static int reconcile(struct controller *c, const struct object_key *key, struct 
     event_record(c->events, pod, "Normal", "TaintManagerEviction", "Marking for deletion Pod %s/%s",
                  key->ns, key->name);
     if (mark_disrupted(c, pod, "DeletionByTaintManager",
-                       "Taint manager: deleting due to NoExecute taint", false, err) < 0)
+                       "Taint manager: deleting due to NoExecute taint", err) < 0)
         return -1;
     return delete_object(c, pod, PROPAGATION_DEFAULT, err);
 }

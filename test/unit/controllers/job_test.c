@@ -92,6 +92,83 @@ static void indexes_are_given_out_once_each(void **state)
     assert_int_equal(fake_count(t->fake, RESOURCE_PODS), 3);
 }
 
+/* Ends the pod of that index. */
+static void end_index(struct cluster *t, const char *index, const char *status)
+{
+    scoped(object_list) struct object_list pods = { 0 };
+    fake_list(t->fake, RESOURCE_PODS, &pods);
+    object_list_each (&pods, pod) {
+        char text[256];
+        if (!str_equal(object_annotation(pod, "batch.kubernetes.io/job-completion-index"), index))
+            continue;
+        snprintf(text, sizeof(text), "{'status':{%s}}", status);
+        fake_merge(t->fake, RESOURCE_PODS, "default", pod->key.name, text);
+    }
+}
+
+#define INDEXED "'completions':3,'parallelism':3,'completionMode':'Indexed'"
+
+static void an_index_may_fail_while_others_go_on(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t, "," INDEXED ",'backoffLimitPerIndex':0");
+    cluster_start(t, &job_controller, NULL);
+    wait_value(t, NAME, "status.active", "3");
+    end_index(t, "1", "'phase':'Failed'");
+    wait_value(t, NAME, "status.failedIndexes", "1");
+    wait_value(t, NAME, "status.active", "2");
+    end_index(t, "0", "'phase':'Succeeded'");
+    end_index(t, "2", "'phase':'Succeeded'");
+    wait_condition(t, NAME, "Failed", "True/FailedIndexes");
+    wait_value(t, NAME, "status.completedIndexes", "0,2");
+}
+
+static void too_many_failed_indexes_end_the_job(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t, "," INDEXED ",'backoffLimitPerIndex':0,'maxFailedIndexes':0");
+    cluster_start(t, &job_controller, NULL);
+    wait_value(t, NAME, "status.active", "3");
+    end_index(t, "2", "'phase':'Failed'");
+    wait_condition(t, NAME, "Failed", "True/MaxFailedIndexesExceeded");
+    wait_count(t, RESOURCE_PODS, 1);
+}
+
+static void a_success_policy_may_be_content_with_less(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t, "," INDEXED ",'successPolicy':{'rules':[{'succeededIndexes':'0-1',"
+               "'succeededCount':1}]}");
+    cluster_start(t, &job_controller, NULL);
+    wait_value(t, NAME, "status.active", "3");
+    end_index(t, "1", "'phase':'Succeeded'");
+    wait_condition(t, NAME, "Complete", "True/SuccessPolicy");
+    wait_value(t, NAME, "status.succeeded", "1");
+    wait_value(t, NAME, "status.failed", NULL);
+    wait_count(t, RESOURCE_PODS, 1);
+}
+
+static void a_failure_policy_may_ignore_or_end(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t,
+            "," INDEXED ",'podReplacementPolicy':'Failed','podFailurePolicy':{'rules':["
+            "{'action':'Ignore','onPodConditions':[{'type':'DisruptionTarget','status':'True'}]},"
+            "{'action':'FailJob','onExitCodes':{'operator':'In','values':[42]}}]}");
+    cluster_start(t, &job_controller, NULL);
+    wait_value(t, NAME, "status.active", "3");
+    end_index(t, "0",
+              "'phase':'Failed','conditions':[{'type':'DisruptionTarget','status':'True'}]");
+    wait_value(t, NAME, "status.active", "2");
+    wait_value(t, NAME, "status.failed", NULL);
+    end_index(t, "1",
+              "'phase':'Failed','containerStatuses':[{'name':'c','state':{'terminated':{'exitCode':"
+              "42}}}]");
+    wait_condition(t, NAME, "FailureTarget", "True/PodFailurePolicy");
+    end_index(t, "2", "'phase':'Failed'"); /* as its kubelet would, now that it is deleted */
+    wait_condition(t, NAME, "Failed", "True/PodFailurePolicy");
+}
+
 static void a_suspended_job_has_no_pods(void **state)
 {
     struct cluster *t = *state;
@@ -154,6 +231,10 @@ int main(void)
         TEST(too_many_failures_fail_the_job),
         TEST(a_deadline_ends_running_pods),
         TEST(indexes_are_given_out_once_each),
+        TEST(an_index_may_fail_while_others_go_on),
+        TEST(too_many_failed_indexes_end_the_job),
+        TEST(a_success_policy_may_be_content_with_less),
+        TEST(a_failure_policy_may_ignore_or_end),
         TEST(a_suspended_job_has_no_pods),
         TEST(pods_of_a_job_that_is_gone_are_released),
         TEST(an_aggregated_role_has_the_rules_of_its_parts),
