@@ -2,7 +2,8 @@
 /* endpoints_test - Endpoints and EndpointSlices of Services. */
 #include "test/unit/controllers/cluster.h"
 
-extern const struct controller_spec endpoints_controller, endpointslice_controller;
+extern const struct controller_spec endpoints_controller, endpointslice_controller,
+    endpointslice_mirroring_controller;
 
 static void put_service(struct cluster *t, const char *more)
 {
@@ -181,6 +182,28 @@ static void endpoints_divide_ready_from_not_ready(void **state)
     wait_count(t, RESOURCE_ENDPOINTS, 0);
 }
 
+static void endpoints_that_a_user_writes_are_mirrored(void **state)
+{
+    struct cluster *t = *state;
+    fake_store(t->fake, RESOURCE_SERVICES,
+               "{'metadata':{'namespace':'default','name':'own'},'spec':{'ports':[{'port':80}]}}");
+    cluster_start(t, &endpointslice_mirroring_controller, NULL);
+    fake_store(t->fake, RESOURCE_ENDPOINTS,
+               "{'metadata':{'namespace':'default','name':'own','labels':{'a':'b'}},'subsets':[{"
+               "'addresses':[{'ip':'10.1.2.3'}],'ports':[{'port':9000,'protocol':'TCP'}]}]}");
+    wait_slice(t, "endpoints", "[{'addresses':['10.1.2.3'],'conditions':{'ready':true}}]");
+    wait_slice(t, "ports", "[{'port':9000,'protocol':'TCP','name':''}]");
+    wait_slice(t, "metadata.labels",
+               "{'a':'b','kubernetes.io/service-name':'own','endpointslice.kubernetes.io/"
+               "managed-by':'endpointslicemirroring-controller.k8s.io'}");
+    fake_merge(t->fake, RESOURCE_ENDPOINTS, "default", "own",
+               "{'subsets':[{'addresses':[{'ip':'10.1.2.4'}],'ports':[{'port':9000,'protocol':"
+               "'TCP'}]}]}");
+    wait_slice(t, "endpoints", "[{'addresses':['10.1.2.4'],'conditions':{'ready':true}}]");
+    fake_drop(t->fake, RESOURCE_ENDPOINTS, "default", "own");
+    wait_count(t, RESOURCE_ENDPOINTSLICES, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +213,7 @@ int main(void)
         TEST(many_pods_need_several_slices),
         TEST(pods_that_are_not_ready_count_where_the_service_says_so),
         TEST(endpoints_divide_ready_from_not_ready),
+        TEST(endpoints_that_a_user_writes_are_mirrored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
