@@ -175,7 +175,7 @@ int mvcc_status(struct mvcc *m, struct storage_status *out, struct error *err)
         .compacted_revision = mvcc_compacted_revision(m),
         .keys = atomic_load(&m->live_keys),
         .quota_bytes = m->quota_bytes,
-        .identity = m->disk_state.salt,
+        .identity = m->salt,
         .is_full = atomic_load(&m->is_full),
     };
     return lmdb_env_size(m->env, &out->size_bytes, &out->size_in_use_bytes, err);
@@ -230,6 +230,7 @@ static int load_state(struct mvcc *m, struct error *err)
     atomic_init(&m->compacted, m->disk_state.compacted);
     atomic_init(&m->live_keys, m->disk_state.live_keys);
     m->flushed = m->disk_state.revision;
+    m->salt = m->disk_state.salt;
     size_t size, in_use;
     if (lmdb_env_size(m->env, &size, &in_use, err) < 0)
         return -1;

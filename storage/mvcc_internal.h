@@ -38,6 +38,7 @@ struct mvcc {
     struct buffer *group;               /* writer's */
     struct database_state frozen_state; /* to be written with the frozen index */
     struct database_state disk_state;   /* upkeep's; what TABLE_META holds */
+    uint32_t salt;                      /* disk_state's, which never changes: any thread's */
     struct buffer prune_cursor;         /* upkeep's: history key where the next part starts */
 
     pthread_mutex_t lock; /* innermost; guards the rest */
