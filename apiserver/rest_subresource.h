@@ -2,8 +2,8 @@
 /*
  * rest_subresource.h - what lies below an object: scale, binding, eviction, token, finalize, ...
  *
- * `status` and the subresources that take a part of the object go through rest_update_object(); those
- * that talk to a kubelet are in kubelet_proxy.h.
+ * `status` and the subresources that take a part of the object go through rest_update_object();
+ * those that talk to a kubelet are in kubelet_proxy.h.
  *
  * Threads: worker threads, except subresource_get.
  */
