@@ -107,6 +107,42 @@ static void in_the_foreground_the_owner_goes_last(void **state)
     wait_gone(t, RESOURCE_REPLICASETS, "default", "one");
 }
 
+static void put_owned_set(struct cluster *t, const char *name, const char *owner)
+{
+    char text[400];
+    snprintf(text, sizeof(text),
+             "{'metadata':{'namespace':'default','name':'%s','uid':'uid-%s','ownerReferences':[{"
+             "'apiVersion':'apps/v1','kind':'ReplicaSet','name':'%s','uid':'uid-%s',"
+             "'blockOwnerDeletion':true}]},'spec':{}}",
+             name, name, owner, owner);
+    fake_store(t->fake, RESOURCE_REPLICASETS, text);
+}
+
+static void a_circle_of_owners_does_not_block(void **state)
+{
+    struct cluster *t = *state;
+    put_owned_set(t, "one", "three");
+    put_owned_set(t, "two", "one");
+    put_owned_set(t, "three", "two");
+    cluster_start(t, &garbage_collector_controller, NULL);
+    remove_set(t, "one", PROPAGATION_FOREGROUND);
+    wait_count(t, RESOURCE_REPLICASETS, 0);
+}
+
+static void a_valid_owner_keeps_what_another_one_waits_for(void **state)
+{
+    struct cluster *t = *state;
+    put_set(t, "one");
+    put_set(t, "two");
+    put_pod(t, "a", OWNER("one") "," OWNER("two"));
+    cluster_start(t, &garbage_collector_controller, NULL);
+    remove_set(t, "one", PROPAGATION_FOREGROUND);
+    wait_gone(t, RESOURCE_REPLICASETS, "default", "one");
+    scoped(object) struct object *a = fake_get(t->fake, RESOURCE_PODS, "default", "a");
+    assert_int_equal(json_len(a->doc, "metadata.ownerReferences"), 1);
+    assert_true(object_is_owned_by(a, "uid-two"));
+}
+
 static void an_owner_of_an_unknown_kind_proves_nothing(void **state)
 {
     struct cluster *t = *state;
@@ -193,6 +229,8 @@ int main(void)
         TEST(an_object_stays_while_one_owner_is_left),
         TEST(orphaned_dependents_stay_and_forget_their_owner),
         TEST(in_the_foreground_the_owner_goes_last),
+        TEST(a_circle_of_owners_does_not_block),
+        TEST(a_valid_owner_keeps_what_another_one_waits_for),
         TEST(an_owner_of_an_unknown_kind_proves_nothing),
         TEST(an_owner_in_another_namespace_is_reported),
         TEST(a_deleted_namespace_takes_its_contents_along),
