@@ -7,6 +7,7 @@
 
 #include "api/event_recorder.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/worker_pool.h"
 #include "scheduler/binder.h"
 #include "scheduler/preemption.h"
@@ -17,6 +18,22 @@
 
 /* Upstream runs a plugin for resource claims before preemption; it has its say for every pod. */
 #define CLAIMS_MESSAGE "no new claims to deallocate"
+
+/* ---- metrics: of the process ---- */
+
+static struct metric *attempts_total, *attempt_seconds;
+static pthread_once_t metrics_once = PTHREAD_ONCE_INIT;
+
+static void declare_metrics(void)
+{
+    static const char *const labels[] = { "profile", "result", NULL };
+    static const double seconds[] = { 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1 };
+    attempts_total = metric_counter("scheduler_schedule_attempts_total",
+                                    "Attempts to find a node for a pod.", labels);
+    attempt_seconds =
+        metric_histogram("scheduler_scheduling_attempt_duration_seconds",
+                         "Time to find a node for a pod.", labels, seconds, ARRAY_LEN(seconds));
+}
 
 /* ---- the mailbox ---- */
 
@@ -301,12 +318,22 @@ static void provision(struct scheduler *s, struct queued_pod *p, const char *nod
     submit_take(s, select_nodes, w);
 }
 
+static void count_attempt(struct scheduler *s, const char *result, int64_t began_ns)
+{
+    const char *labels[] = { SCHEDULER_NAME, result };
+    metric_add(attempts_total, 1, labels);
+    metric_observe(attempt_seconds,
+                   (double)(clock_monotonic_ns(s->clock) - began_ns) / (double)NS_PER_S, labels);
+}
+
 static void schedule(struct scheduler *s, struct queued_pod *p)
 {
+    int64_t began_ns = clock_monotonic_ns(s->clock);
     struct schedule_result r;
     struct schedule_options options = { .rng = s->rng, .next_start = &s->next_start };
     options.nominated = nominated_pods(s, &options.nominated_n);
     schedule_one(&s->snapshot, p->info, &options, s->arena, &r);
+    count_attempt(s, r.node ? "scheduled" : "unschedulable", began_ns);
     if (r.node && has_waiting_claims(s, p->info))
         provision(s, p, r.node->name);
     else if (r.node)
@@ -560,6 +587,7 @@ struct scheduler *scheduler_new(const struct scheduler_config *config, struct er
     s->recorder = event_recorder_new(config->client, SCHEDULER_NAME, NULL);
     pod_queue_init(&s->queue, s->clock);
     init_news(s);
+    pthread_once(&metrics_once, declare_metrics);
     static const struct {
         int resource_id;
         void (*handler)(const struct informer_event *e);
