@@ -190,10 +190,54 @@ static void add_causes(struct json *details, const struct field_errors *errors, 
     }
 }
 
+static const char *reason_of_body(const char *body)
+{
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (str_has_prefix(body, types[i].text))
+            return types[i].reason;
+    return NULL;
+}
+
+/* What is not a resource of ours (TokenRequest, PatchOptions) has no row and no list of field
+ * errors: what it is and its one cause are read back from the message.  False if it is worded
+ * otherwise.
+ *
+ *     TokenRequest.authentication.k8s.io "" is invalid: spec.x: Invalid value: 5: too short
+ *     kind         group                 name           field   body
+ */
+static bool read_details(const char *message, struct json *out, struct arena *a)
+{
+    static const char says[] = "\" is invalid: ";
+    const char *name = strstr(message, " \""), *end = strstr(message, says);
+    if (!name || !end || end < name + 2)
+        return false;
+    const char *field = end + strlen(says), *colon = strstr(field, ": ");
+    const char *reason = colon ? reason_of_body(colon + 2) : NULL;
+    if (!reason)
+        return false;
+    const char *dot = memchr(message, '.', (size_t)(name - message));
+    if (end > name + 2)
+        json_put_str(a, out, "name", arena_strndup(a, name + 2, (size_t)(end - name - 2)));
+    if (dot)
+        json_put_str(a, out, "group", arena_strndup(a, dot + 1, (size_t)(name - dot - 1)));
+    const char *kind_end = dot ? dot : name;
+    if (kind_end > message)
+        json_put_str(a, out, "kind", arena_strndup(a, message, (size_t)(kind_end - message)));
+    struct json *causes = json_set_static(a, out, "causes", (struct json){ .type = JSON_ARRAY });
+    struct json *cause = json_append(a, causes, (struct json){ .type = JSON_OBJECT });
+    json_put_str(a, cause, "reason", reason);
+    json_put_str(a, cause, "message", colon + 2);
+    json_put_str(a, cause, "field", arena_strndup(a, field, (size_t)(colon - field)));
+    return true;
+}
+
 static struct json make_details(const struct error *err, const struct status_details *d,
                                 struct arena *a)
 {
     struct json out = { .type = JSON_OBJECT };
+    if (err->code == ERR_INVALID && (!d->field_errors || !d->field_errors->n) &&
+        read_details(err->message, &out, a))
+        return out;
     if (tells_object(err->code)) {
         if (!str_empty(d->name))
             json_put_str(a, &out, "name", d->name);

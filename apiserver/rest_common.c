@@ -9,6 +9,21 @@
 
 /* ---- options ---- */
 
+/* `PatchOptions.meta.k8s.io "" is invalid: ...` */
+static const char *options_kind(const struct request *r)
+{
+    switch (r->info.verb) {
+    case REQUEST_CREATE:
+        return "CreateOptions";
+    case REQUEST_UPDATE:
+        return "UpdateOptions";
+    case REQUEST_PATCH:
+        return "PatchOptions";
+    default:
+        return "DeleteOptions";
+    }
+}
+
 static int parse_dry_run(struct request *r, bool *out, struct error *err)
 {
     const char *v;
@@ -16,11 +31,10 @@ static int parse_dry_run(struct request *r, bool *out, struct error *err)
         if (!*v)
             continue;
         if (strcmp(v, "All") != 0)
-            return error_set(
-                err, ERR_INVALID,
-                " \"\" is invalid: dryRun: Unsupported value: \"%s\": supported values: "
-                "\"All\"",
-                v);
+            return error_set(err, ERR_INVALID,
+                             "%s.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: "
+                             "[\"%s\"]: supported values: \"All\"",
+                             options_kind(r), v);
         *out = true;
     }
     return 0;
@@ -40,9 +54,9 @@ int write_options_parse(struct request *r, struct write_options *out, struct err
         out->field_validation = FIELD_VALIDATION_IGNORE;
     else if (!str_empty(v) && !str_equal(v, "Warn"))
         return error_set(err, ERR_INVALID,
-                         " \"\" is invalid: fieldValidation: Unsupported value: \"%s\": supported "
-                         "values: \"Ignore\", \"Strict\", \"Warn\"",
-                         v);
+                         "%s.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: "
+                         "\"%s\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+                         options_kind(r), v);
     return parse_dry_run(r, &out->is_dry_run, err);
 }
 

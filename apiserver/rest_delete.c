@@ -39,7 +39,7 @@ static int take_dry_run(const struct json *doc, struct delete_options *out, stru
             return error_set(
                 err, ERR_INVALID,
                 "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: "
-                "\"%s\": supported values: \"All\"",
+                "[\"%s\"]: supported values: \"All\"",
                 json_text(it) ? json_text(it) : "");
         out->is_dry_run = true;
     }

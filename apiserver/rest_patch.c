@@ -30,44 +30,131 @@ static struct json *apply_patch(struct request *r, enum patch_type type,
     return NULL;
 }
 
-/* The findings of a patched document: as for a body. */
-static int report(struct request *r, const struct schema_warnings *found, enum field_validation v,
-                  struct error *err)
+/* ---- a patch whose result is no object of its kind ---- */
+
+/* A value as Go prints a map[string]any, which is how upstream shows a strategic merge patch:
+ * map[spec:map[replicas:three]]. */
+static void print_go(const struct json *v, struct buffer *out);
+
+static int by_name(const void *a, const void *b)
 {
-    if (v == FIELD_VALIDATION_STRICT && found->n > 0) {
-        struct buffer text = { 0 };
-        for (size_t i = 0; i < found->n; i++)
-            buffer_printf(&text, "%s%s", i ? ", " : "", found->items[i]);
-        error_set(err, ERR_BAD_REQUEST, "strict decoding error: %s", text.data);
-        buffer_free(&text);
-        return -1;
+    const struct json_member *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static void print_go_map(const struct json *v, struct buffer *out)
+{
+    const struct json_member **sorted = xcalloc(v->len + 1, sizeof(*sorted));
+    for (uint32_t i = 0; i < v->len; i++)
+        sorted[i] = &v->members[i];
+    qsort(sorted, v->len, sizeof(*sorted), by_name);
+    buffer_add_str(out, "map[");
+    for (uint32_t i = 0; i < v->len; i++) {
+        buffer_printf(out, "%s%s:", i ? " " : "", sorted[i]->name);
+        print_go(&sorted[i]->value, out);
     }
-    r->warnings = (struct schema_warnings){ 0 };
-    for (size_t i = 0; v == FIELD_VALIDATION_WARN && i < found->n; i++) {
-        struct schema_warnings *w = &r->warnings;
+    buffer_add_char(out, ']');
+    free(sorted);
+}
+
+static void print_go(const struct json *v, struct buffer *out)
+{
+    switch ((enum json_type)v->type) {
+    case JSON_OBJECT:
+        print_go_map(v, out);
+        break;
+    case JSON_ARRAY:
+        buffer_add_char(out, '[');
+        for (uint32_t i = 0; i < v->len; i++) {
+            if (i)
+                buffer_add_char(out, ' ');
+            print_go(&v->items[i], out);
+        }
+        buffer_add_char(out, ']');
+        break;
+    case JSON_STRING:
+        buffer_add(out, v->string, v->len);
+        break;
+    case JSON_NULL:
+        buffer_add_str(out, "<nil>");
+        break;
+    default:
+        json_print(v, out);
+        break;
+    }
+}
+
+/* Upstream fills objects from a merged map without decoding; its words for a scalar that does not
+ * fit name the type that was wanted. */
+static const char *mismatch(enum patch_type type, const char *why, struct arena *a)
+{
+    const char *wanted = strstr(why, " of type ");
+    if (type != PATCH_STRATEGIC || !wanted)
+        return why;
+    wanted += strlen(" of type ");
+    if (str_has_prefix(wanted, "[]"))
+        return arena_printf(a, "cannot restore slice from: %s", wanted);
+    if (str_has_prefix(wanted, "map["))
+        return arena_printf(a, "cannot restore map from: %s", wanted);
+    if (strchr(wanted, '.'))
+        return arena_printf(a, "cannot restore struct from: %s", wanted);
+    return arena_printf(a, "unrecognized type: %s", wanted);
+}
+
+/* ` "" is invalid: patch: Invalid value: "map[spec:map[foo:1]]": WHY` */
+static int bad_patch(struct request *r, enum patch_type type, const struct json *patch,
+                     const struct draft *d, const char *why, struct error *err)
+{
+    scoped(buffer) struct buffer value = { 0 };
+    scoped(buffer) struct buffer quoted = { 0 };
+    if (type == PATCH_STRATEGIC)
+        print_go(patch, &value);
+    else
+        json_print(d->doc, &value);
+    size_t shown = value.len < PATCHED_SHOWN_BYTES ? value.len : PATCHED_SHOWN_BYTES;
+    buffer_add_quoted(&quoted, (struct bytes){ value.data, shown });
+    why = arena_strdup(r->arena, why);
+    return error_set(err, ERR_INVALID, " \"\" is invalid: patch: Invalid value: %s: %s",
+                     quoted.data, why);
+}
+
+static int refuse_unknown(struct request *r, enum patch_type type, const struct json *patch,
+                          const struct draft *d, const struct schema_warnings *found,
+                          struct error *err)
+{
+    scoped(buffer) struct buffer text = { 0 };
+    buffer_add_str(&text, "strict decoding error: ");
+    for (size_t i = 0; i < found->n; i++)
+        buffer_printf(&text, "%s%s", i ? ", " : "", found->items[i]);
+    return bad_patch(r, type, patch, d, text.data, err);
+}
+
+static void warn(struct request *r, const struct schema_warnings *found)
+{
+    struct schema_warnings *w = &r->warnings;
+    *w = (struct schema_warnings){ 0 }; /* of the attempt before */
+    for (size_t i = 0; i < found->n; i++) {
         w->items = arena_grow(r->arena, w->items, w->n, &w->capacity, sizeof(*w->items));
         w->items[w->n++] = arena_strdup(r->arena, found->items[i]);
     }
+}
+
+static int shape_patched(struct request *r, enum patch_type type, const struct json *patch,
+                         struct draft *d, enum field_validation validation, struct error *err)
+{
+    struct schema_warnings found = { 0 };
+    bool checks = validation != FIELD_VALIDATION_IGNORE;
+    if (schema_shape(r->info.resource->type, d->doc, d->arena, checks ? &found : NULL, err) < 0) {
+        const char *why = arena_strdup(r->arena, err->message);
+        return bad_patch(r, type, patch, d, mismatch(type, why, r->arena), err);
+    }
+    if (found.n > 0 && validation == FIELD_VALIDATION_STRICT)
+        return refuse_unknown(r, type, patch, d, &found, err);
+    warn(r, &found);
     return 0;
 }
 
-/* What JSON and merge patches make is read as a document: upstream calls one that does not fit
- * Invalid. */
-static int shape_patched(struct request *r, enum patch_type type, struct draft *d,
-                         struct schema_warnings *found, struct error *err)
-{
-    if (schema_shape(r->info.resource->type, d->doc, d->arena, found, err) == 0)
-        return 0;
-    if (type == PATCH_STRATEGIC)
-        return -1;
-    struct buffer text = { 0 };
-    json_print(d->doc, &text);
-    const char *why = arena_strdup(r->arena, err->message);
-    error_set(err, ERR_INVALID, " \"\" is invalid: patch: Invalid value: \"%.*s\": %s",
-              PATCHED_SHOWN_BYTES, text.data, why);
-    buffer_free(&text);
-    return -1;
-}
+/* ---- the patch ---- */
 
 static struct draft *patched_draft(struct request *r, enum patch_type type,
                                    const struct object *current, const struct json *patch,
@@ -83,10 +170,7 @@ static struct draft *patched_draft(struct request *r, enum patch_type type,
     /* The result shares subtrees with the object: the draft needs its own. */
     struct arena *arena = arena_new();
     struct draft *d = draft_from_take(r->info.resource, arena, json_clone(result, arena));
-    struct schema_warnings found = { 0 };
-    bool checks = o->field_validation != FIELD_VALIDATION_IGNORE;
-    if (shape_patched(r, type, d, checks ? &found : NULL, err) == 0 &&
-        report(r, &found, o->field_validation, err) == 0)
+    if (shape_patched(r, type, patch, d, o->field_validation, err) == 0)
         return d;
     draft_free(d);
     return NULL;
@@ -108,14 +192,6 @@ static int check_identity(const struct object *current, const struct draft *d, s
     return 0;
 }
 
-/* A patch that cannot be applied is answered in one general sentence, which names no object. */
-static int cannot_apply(struct outcome *out, struct error *err)
-{
-    out->details = (struct status_details){ 0 };
-    return error_set(err, ERR_INVALID,
-                     "the server rejected our request due to an error in our request");
-}
-
 static int patch_once(const struct update_call *call, enum patch_type type,
                       const struct object *old, const struct json *patch, struct outcome *out,
                       struct error *err)
@@ -123,8 +199,10 @@ static int patch_once(const struct update_call *call, enum patch_type type,
     struct request *r = call->request;
     scoped(object) struct object *current = conversion_object(old, r->info.resource);
     scoped(draft) struct draft *new = patched_draft(r, type, current, patch, call->options, err);
+    if (!new && err->code == ERR_INVALID) /* it is the patch that is: upstream names no object */
+        out->details = (struct status_details){ 0 };
     if (!new)
-        return err->code == ERR_INVALID ? cannot_apply(out, err) : -1;
+        return -1;
     if (check_identity(current, new, err) < 0)
         return -1;
     return rest_update_object(call, old, take_ptr(&new), out, err);

@@ -19,7 +19,7 @@ import unittest
 import urllib.parse
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-START_SECONDS = 30
+START_SECONDS = 10
 
 
 class Answer:
@@ -146,6 +146,7 @@ class ApiTest(unittest.TestCase):
             except OSError:
                 pass
             time.sleep(0.02)
+        cls.kill()
         raise AssertionError("the server did not start:\n" + cls.log())
 
     @classmethod
