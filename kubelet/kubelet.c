@@ -20,6 +20,9 @@
 #include "kubelet/runtime_watch.h"
 #include "kubelet/static_pods.h"
 
+/* Before pods read again what a broken watch no longer tells. */
+#define LOST_OBJECT_WAIT_MS 1000
+
 struct kubelet {
     struct kubelet_config config;
     struct kubelet_context context;
@@ -95,15 +98,15 @@ static void on_node(const struct informer_event *e)
 }
 
 /* Pods that refer to an object that changed: all that may, by namespace. */
-static void on_object(const struct resource *r, const struct object_key *key, void *arg)
+static void on_object(enum object_change change, const struct object_key *key, void *arg)
 {
     struct kubelet *k = arg;
     scoped(object_list) struct object_list pods = { 0 };
     pod_worker_list(k->worker, &pods);
     object_list_each (&pods, pod)
         if (str_equal(pod->key.ns, key->ns))
-            pod_worker_wake(k->worker, pod->uid);
-    (void)r;
+            pod_worker_wake_after(k->worker, pod->uid,
+                                  change == OBJECT_LOST ? LOST_OBJECT_WAIT_MS : 0);
 }
 
 static void on_probe(const char *uid, void *arg)

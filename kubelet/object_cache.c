@@ -8,8 +8,6 @@
 #include "base/clock.h"
 #include "base/hashmap.h"
 
-#define WATCH_LIFE_MIN_NS (5 * NS_PER_S)
-
 struct cached {
     struct cached *next_dead;
     struct object_cache *cache;
@@ -17,7 +15,6 @@ struct cached {
     const struct resource *resource;
     char *ns, *name;
     struct client_watch *watch;
-    int64_t opened_ns;
     /* Under the cache's lock. */
     struct object *object; /* NULL: there is none */
     bool is_lost;          /* the watch has ended: what we hold may be old */
@@ -26,7 +23,7 @@ struct cached {
 
 struct object_cache {
     struct client *client;
-    void (*changed)(const struct resource *r, const struct object_key *key, void *arg);
+    void (*changed)(enum object_change change, const struct object_key *key, void *arg);
     void *arg;
     pthread_mutex_t open_lock; /* before LOCK: one opens a watch at a time */
     pthread_mutex_t lock;
@@ -34,7 +31,7 @@ struct object_cache {
 };
 
 struct object_cache *object_cache_new(struct client *c,
-                                      void (*changed)(const struct resource *r,
+                                      void (*changed)(enum object_change change,
                                                       const struct object_key *key, void *arg),
                                       void *arg)
 {
@@ -70,10 +67,10 @@ void object_cache_free(struct object_cache *cache)
     free(cache);
 }
 
-static void tell(struct cached *e)
+static void tell(struct cached *e, enum object_change change)
 {
     struct object_key key = { e->ns, e->name };
-    e->cache->changed(e->resource, &key, e->cache->arg);
+    e->cache->changed(change, &key, e->cache->arg);
 }
 
 static void on_event(const struct watch_event *event, void *arg)
@@ -91,7 +88,7 @@ static void on_event(const struct watch_event *event, void *arg)
     if (is_same)
         return;
     object_unref(old);
-    tell(e);
+    tell(e, OBJECT_CHANGED);
 }
 
 static void on_ended(const struct error *err, void *arg)
@@ -101,12 +98,11 @@ static void on_ended(const struct error *err, void *arg)
     pthread_mutex_lock(&e->cache->lock);
     e->is_lost = true;
     pthread_mutex_unlock(&e->cache->lock);
-    /* A server that ends every watch at once would keep us turning: then a later turn finds out. */
-    if (clock_monotonic_ns(&system_clock) - e->opened_ns >= WATCH_LIFE_MIN_NS)
-        tell(e);
+    tell(e, OBJECT_LOST);
 }
 
-/* Lists the one object and watches from the list's revision: its own may be too old to watch from. */
+/* Lists the one object and watches from the list's revision: its own may be too old to watch from.
+ */
 static int list_one(struct cached *e, const char *selector, int64_t *revision, struct error *err)
 {
     scoped(object_list) struct object_list found = { 0 };
@@ -128,7 +124,6 @@ static struct cached *open_cached(struct object_cache *cache, const char *id,
     e->resource = r;
     e->ns = xstrdup(key->ns);
     e->name = xstrdup(key->name);
-    e->opened_ns = clock_monotonic_ns(&system_clock);
     char selector[300];
     snprintf(selector, sizeof(selector), "metadata.name=%s", key->name);
     struct client_watch_options options = {

@@ -12,9 +12,13 @@
 
 struct object_cache;
 
+/* LOST: its watch has ended, so what the cache holds may be old; the next read opens another watch,
+ * but should not be at once, or a server that ends every watch is asked without a pause. */
+enum object_change { OBJECT_CHANGED, OBJECT_LOST };
+
 /* CHANGED says that an object some pod has read is another one now; it must not block. */
 struct object_cache *object_cache_new(struct client *c,
-                                      void (*changed)(const struct resource *r,
+                                      void (*changed)(enum object_change change,
                                                       const struct object_key *key, void *arg),
                                       void *arg);
 void object_cache_free(struct object_cache *cache);
