@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* failpoint_test.c - places that fail on demand, and do not otherwise. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+
+static int teardown(void **state)
+{
+    (void)state;
+    failpoints_set(NULL);
+    return 0;
+}
+
+static void nothing_fails_unless_it_is_told_to(void **state)
+{
+    (void)state;
+    assert_false(failpoint("here"));
+    failpoints_set("elsewhere=error");
+    assert_false(failpoint("here"));
+}
+
+static void a_place_fails_every_time_or_only_at_the_nth(void **state)
+{
+    (void)state;
+    failpoints_set("always=error,third=error@3");
+    for (int i = 1; i <= 4; i++) {
+        assert_true(failpoint("always"));
+        assert_int_equal(failpoint("third"), i == 3);
+    }
+}
+
+/* How a child ends that sets TEXT and then passes "here". */
+static int end_of_child(const char *text)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        close(STDERR_FILENO);
+        failpoints_set(text);
+        failpoint("here");
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void a_crash_leaves_no_time_for_anything(void **state)
+{
+    (void)state;
+    int status = end_of_child("here=crash");
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+static void text_that_cannot_be_read_ends_the_program(void **state)
+{
+    (void)state;
+    static const char *const cases[] = { "here", "here=", "here=explode", "here=error@3x" };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int status = end_of_child(cases[i]);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 2);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(nothing_fails_unless_it_is_told_to, teardown),
+        cmocka_unit_test_teardown(a_place_fails_every_time_or_only_at_the_nth, teardown),
+        cmocka_unit_test(a_crash_leaves_no_time_for_anything),
+        cmocka_unit_test(text_that_cannot_be_read_ends_the_program),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
