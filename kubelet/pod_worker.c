@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "kubelet/image_gc.h"
 #include "kubelet/log_rotation.h"
 #include "kubelet/object_cache.h"
 
@@ -301,6 +302,7 @@ static void *keep_house(void *arg)
         adopt_orphans(w);
         pod_worker_wake_all(w);
         object_cache_sweep(w->k->objects, OBJECT_UNUSED_NS);
+        image_gc_check(w->k);
     }
     return NULL;
 }
