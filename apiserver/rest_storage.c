@@ -8,9 +8,15 @@
 /* Upstream keeps events for an hour. */
 #define EVENT_TTL_S 3600
 
+static const struct part_strategy pod_parts[] = {
+    { "ephemeralcontainers", &pod_ephemeral_strategy },
+    { "resize", &pod_resize_strategy },
+    { NULL, NULL },
+};
+
 /* clang-format off */
 static const struct rest_storage rows[RESOURCES] = {
-    [RESOURCE_PODS]                   = { .status_rules = pod_status_rules, .strategy = &pod_strategy, .status = &pod_status_strategy, .status_update = STATUS_KEEPS_OWNERS,
+    [RESOURCE_PODS]                   = { .rules = pod_rules, .status_rules = pod_status_rules, .parts = pod_parts, .strategy = &pod_strategy, .status = &pod_status_strategy, .status_update = STATUS_KEEPS_OWNERS,
                                           .generation = GENERATION_CONTENT, .returns_deleted = true },
     [RESOURCE_NAMESPACES]             = { .rules = namespace_rules, .status_rules = namespace_status_rules, .strategy = &namespace_strategy, .name = NAME_DNS_LABEL },
     [RESOURCE_SERVICES]               = { .status_rules = service_status_rules, .strategy = &service_strategy, .creates_on_update = true, .name = NAME_DNS_LABEL, .returns_deleted = true },

@@ -7,6 +7,7 @@
 #include "apiserver/strategy.h"
 
 extern const struct strategy pod_strategy, pod_status_strategy; /* strategy_pod.c */
+extern const struct strategy pod_ephemeral_strategy, pod_resize_strategy;
 extern const struct strategy service_strategy;                  /* strategy_service.c */
 extern const struct strategy namespace_strategy;                /* strategy_namespace.c */
 extern const struct strategy secret_strategy;                   /* strategy_secret.c */

@@ -100,3 +100,13 @@ const struct strategy pod_strategy = {
 const struct strategy pod_status_strategy = {
     .prepare_update = prepare_status,
 };
+
+/* The part has been taken into the old pod: the whole is checked again. */
+const struct strategy pod_ephemeral_strategy = {
+    .validate = validate_pod,
+    .validate_update = validate_pod_ephemeral_update,
+};
+const struct strategy pod_resize_strategy = {
+    .validate = validate_pod,
+    .validate_update = validate_pod_resize,
+};

@@ -8,6 +8,7 @@
 #include "apiserver/formats.h"
 
 #define ANNOTATIONS_BYTES_MAX (256 * 1024)
+#define VALUES_MAX            32 /* of an enumeration */
 
 static void print_place(const struct place *p, struct buffer *out)
 {
@@ -31,12 +32,25 @@ void fail(struct field_errors *v, const struct place *at, enum field_error_type 
     field_error_add(v, type, path.data ? path.data : "", value, detail);
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 void fail_not_supported(struct field_errors *v, const struct place *at, const struct json *value,
                         const char *const *values)
 {
     scoped(buffer) struct buffer path = { 0 };
+    const char *sorted[VALUES_MAX + 1];
+    size_t n = 0;
+    while (values[n] && n < VALUES_MAX) {
+        sorted[n] = values[n];
+        n++;
+    }
+    sorted[n] = NULL;
+    qsort(sorted, n, sizeof(*sorted), compare_texts);
     print_place(at, &path);
-    field_error_not_supported(v, path.data, value, values);
+    field_error_not_supported(v, path.data, value, sorted);
 }
 
 void fail_field(struct field_errors *v, const struct place *at, const char *name,
@@ -256,8 +270,10 @@ static void validate_amount(struct field_errors *v, const struct place *at, cons
     struct json shown = text_value(name);
     if (label_key_fault(name))
         fail(v, at, FIELD_INVALID, &shown, label_key_fault(name));
-    else if (!strchr(name, '/') && !is_standard_resource(name))
+    else if (!strchr(name, '/') && !is_standard_resource(name)) {
+        fail(v, at, FIELD_INVALID, &shown, "must be a standard resource type or fully qualified");
         fail(v, at, FIELD_INVALID, &shown, "must be a standard resource for containers");
+    }
     if (!json_text(value) || quantity_parse(json_text(value), &q) < 0)
         return;
     if (quantity_compare(&q, &zero) < 0)
@@ -330,11 +346,13 @@ void validate_tolerations(struct field_errors *v, const struct place *at,
             fail_field(v, &p, "effect", FIELD_INVALID, effect ? effect : &empty_text,
                        "effect must be 'NoExecute' when `tolerationSeconds` is set");
         }
+        /* Upstream reports a bad value under the operator. */
+        struct place operator_at = place_in(&p, "operator");
         if (str_equal(op, "Exists") && !str_empty(json_str(t, "value", "")))
-            fail_field(v, &p, "operator", FIELD_INVALID, json_get(t, "value"),
-                       "value must be empty when `operator` is 'Exists'");
+            fail(v, &operator_at, FIELD_INVALID, t,
+                 "value must be empty when `operator` is 'Exists'");
         else if (!str_equal(op, "Exists"))
-            check_format(v, &p, t, "value", label_value_fault);
+            check_label_value(v, &operator_at, json_get(t, "value"));
         check_one_of(v, &p, t, "operator", operators, false);
         check_one_of(v, &p, t, "effect", effects, false);
     }
@@ -361,33 +379,56 @@ void validate_taints(struct field_errors *v, const struct place *at, const struc
 }
 
 static void validate_node_requirement(struct field_errors *v, const struct place *at,
-                                      const struct json *e, bool is_field)
+                                      const struct json *e)
 {
     const char *op = json_str(e, "operator", "");
-    size_t values = json_len(e, "values");
+    size_t values = json_len(e, "values"), i = 0;
     const struct json *shown = json_get(e, "operator");
+    struct place key = place_in(at, "key"), list = place_in(at, "values");
     if (str_equal(op, "In") || str_equal(op, "NotIn")) {
         if (values == 0)
-            fail_field(v, at, "values", FIELD_REQUIRED, NULL,
-                       "must be specified when `operator` is 'In' or 'NotIn'");
+            fail(v, &list, FIELD_REQUIRED, NULL,
+                 "must be specified when `operator` is 'In' or 'NotIn'");
     } else if (str_equal(op, "Exists") || str_equal(op, "DoesNotExist")) {
         if (values > 0)
-            fail_field(v, at, "values", FIELD_FORBIDDEN, NULL,
-                       "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+            fail(v, &list, FIELD_FORBIDDEN, NULL,
+                 "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
     } else if (str_equal(op, "Gt") || str_equal(op, "Lt")) {
         if (values != 1)
-            fail_field(v, at, "values", FIELD_REQUIRED, NULL,
-                       "must be specified single value when `operator` is 'Lt' or 'Gt'");
+            fail(v, &list, FIELD_REQUIRED, NULL,
+                 "must be specified single value when `operator` is 'Lt' or 'Gt'");
     } else {
         fail_field(v, at, "operator", FIELD_INVALID, shown ? shown : &empty_text,
                    "not a valid selector operator");
     }
-    if (is_field) {
-        if (!str_equal(json_str(e, "key", ""), "metadata.name"))
-            fail_field(v, at, "key", FIELD_INVALID, json_get(e, "key"),
-                       "not a valid field selector key");
-    } else {
-        check_required_format(v, at, e, "key", label_key_fault);
+    check_label_key(v, &key, json_str(e, "key", ""));
+    json_each_item (json_get(e, "values"), value) {
+        struct place p = place_item(&list, i++);
+        check_label_value(v, &p, value);
+    }
+}
+
+static void validate_field_requirement(struct field_errors *v, const struct place *at,
+                                       const struct json *e)
+{
+    const struct json *op = json_get(e, "operator"), *key = json_get(e, "key");
+    struct place list = place_in(at, "values");
+    size_t i = 0;
+    if (!str_equal(json_text(op), "In") && !str_equal(json_text(op), "NotIn"))
+        fail_field(v, at, "operator", FIELD_INVALID, op ? op : &empty_text,
+                   "not a valid selector operator");
+    else if (json_len(e, "values") != 1)
+        fail(v, &list, FIELD_REQUIRED, NULL,
+             "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
+    if (!str_equal(json_text(key), "metadata.name")) {
+        fail_field(v, at, "key", FIELD_INVALID, key ? key : &empty_text,
+                   "not a valid field selector key");
+        return;
+    }
+    json_each_item (json_get(e, "values"), value) {
+        struct place p = place_item(&list, i++);
+        if (json_text(value) && dns_subdomain_fault(json_text(value)))
+            fail(v, &p, FIELD_INVALID, value, dns_subdomain_fault(json_text(value)));
     }
 }
 
@@ -399,12 +440,12 @@ static void validate_node_term(struct field_errors *v, const struct place *at,
     size_t i = 0;
     json_each_item (json_get(term, "matchExpressions"), e) {
         struct place p = place_item(&expressions, i++);
-        validate_node_requirement(v, &p, e, false);
+        validate_node_requirement(v, &p, e);
     }
     i = 0;
     json_each_item (json_get(term, "matchFields"), f) {
         struct place p = place_item(&fields, i++);
-        validate_node_requirement(v, &p, f, true);
+        validate_field_requirement(v, &p, f);
     }
 }
 

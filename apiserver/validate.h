@@ -95,9 +95,12 @@ void validate_int_or_percent(struct field_errors *v, const struct place *at,
 /* ---- pods (validate_pod.c) ---- */
 
 enum pod_use { POD_ITSELF, POD_IN_TEMPLATE };
+/* CLAIMS (may be NULL): claim templates, whose names are volumes too. */
 void validate_pod_spec(struct field_errors *v, const struct place *at, const struct json *spec,
-                       enum pod_use use);
+                       enum pod_use use, const struct json *claims);
 void validate_pod_template(struct field_errors *v, const struct place *at,
                            const struct json *template);
+void validate_pod_template_with(struct field_errors *v, const struct place *at,
+                                const struct json *template, const struct json *claims);
 /* Whether SELECTOR (a LabelSelector or a plain map) picks the template's labels. */
 bool selects_template(const struct json *selector, const struct json *template);

@@ -2,8 +2,8 @@
 /* validate_core.c - Services, ConfigMaps, Secrets, Nodes. */
 
 #include "apiserver/formats.h"
-#include "apiserver/validate.h"
 #include "apiserver/validate_kinds.h"
+#include "base/crypto.h"
 
 #define DATA_BYTES_MAX (1024 * 1024)
 #define AFFINITY_S_MAX 86400
@@ -52,14 +52,24 @@ static void validate_service_port(struct field_errors *v, const struct place *at
     if (wrong)
         fail_field(v, at, "targetPort", FIELD_INVALID, target, wrong);
     check_format(v, at, port, "appProtocol", label_key_fault);
-    if (json_int(port, "nodePort", 0) &&
-        (str_equal(type, "ClusterIP") || str_equal(type, "ExternalName")))
+    if (json_int(port, "nodePort", 0) && str_equal(type, "ClusterIP"))
         fail_field(v, at, "nodePort", FIELD_FORBIDDEN, NULL,
                    "may not be used when `type` is 'ClusterIP'");
     if (is_repeated_port(ports, port, index, "nodePort"))
         fail_field(v, at, "nodePort", FIELD_DUPLICATE, json_get(port, "nodePort"), "");
     if (is_repeated_port(ports, port, index, "port"))
         fail(v, at, FIELD_DUPLICATE, port, "");
+}
+
+/* A final dot says that the name is complete. */
+static const char *rooted_subdomain_fault(const char *name)
+{
+    char bare[SUBDOMAIN_BYTES_MAX + 2];
+    size_t n = strlen(name);
+    if (name[n - 1] != '.' || n > SUBDOMAIN_BYTES_MAX)
+        return dns_subdomain_fault(name);
+    snprintf(bare, sizeof(bare), "%.*s", (int)n - 1, name);
+    return dns_subdomain_fault(bare);
 }
 
 static void validate_service_address(struct field_errors *v, const struct json *spec,
@@ -70,12 +80,17 @@ static void validate_service_address(struct field_errors *v, const struct json *
     const char *text = json_text(ip) ? json_text(ip) : "";
     if (str_equal(type, "ExternalName")) {
         const struct json *external = json_get(spec, "externalName");
-        if (*text)
-            fail(v, &list, FIELD_FORBIDDEN, NULL, "may not be set for ExternalName services");
+        static const char refused[] = "may not be set for ExternalName services";
+        if (*text || json_len(ips, "") > 0)
+            fail(v, &list, FIELD_FORBIDDEN, NULL, refused);
+        if (json_len(spec, "ipFamilies") > 0)
+            fail_field(v, &at_spec, "ipFamilies", FIELD_FORBIDDEN, NULL, refused);
+        if (json_get(spec, "ipFamilyPolicy"))
+            fail_field(v, &at_spec, "ipFamilyPolicy", FIELD_FORBIDDEN, NULL, refused);
         if (str_empty(json_text(external)))
             fail_field(v, &at_spec, "externalName", FIELD_REQUIRED, NULL, "");
-        else if (dns_subdomain_fault(external->string))
-            check_format(v, &at_spec, spec, "externalName", dns_subdomain_fault);
+        else
+            check_format(v, &at_spec, spec, "externalName", rooted_subdomain_fault);
         return;
     }
     if (str_equal(text, "None")) {
@@ -105,23 +120,73 @@ static void validate_affinity_time(struct field_errors *v, const struct json *sp
         (seconds->integer <= 0 || seconds->integer > AFFINITY_S_MAX))
         fail_field(v, &client, "timeoutSeconds", FIELD_INVALID, seconds,
                    "must be greater than 0 and less than 86400");
-    if (!has_affinity && json_get(spec, "sessionAffinityConfig"))
+    if (str_equal(json_str(spec, "sessionAffinity", ""), "None") &&
+        json_get(spec, "sessionAffinityConfig"))
         fail(v, &config, FIELD_FORBIDDEN, NULL, "must not be set when session affinity is None");
 }
 
+/* What only load balancers have; upstream spells the ranges' path with a capital. */
+static void validate_load_balancer(struct field_errors *v, const struct json *spec,
+                                   const char *type)
+{
+    static const char only[] = "may only be used when `type` is 'LoadBalancer'";
+    bool is_balancer = str_equal(type, "LoadBalancer");
+    const struct place ranges = place_in(&at_spec, "LoadBalancerSourceRanges");
+    size_t i = 0;
+    if (!is_balancer && json_len(spec, "loadBalancerSourceRanges") > 0)
+        fail(v, &ranges, FIELD_FORBIDDEN, NULL, only);
+    json_each_item (json_get(spec, "loadBalancerSourceRanges"), range) {
+        struct place p = place_item(&ranges, i++);
+        if (is_balancer && json_text(range) && cidr_fault(json_text(range)))
+            fail(v, &p, FIELD_INVALID, range, cidr_fault(json_text(range)));
+    }
+    if (!is_balancer && json_get(spec, "allocateLoadBalancerNodePorts"))
+        fail_field(v, &at_spec, "allocateLoadBalancerNodePorts", FIELD_FORBIDDEN, NULL, only);
+    if (!is_balancer && json_get(spec, "loadBalancerClass"))
+        fail_field(v, &at_spec, "loadBalancerClass", FIELD_FORBIDDEN, NULL, only);
+    check_format(v, &at_spec, spec, "loadBalancerClass", label_key_fault);
+}
+
+static void validate_traffic(struct field_errors *v, const struct json *spec, const char *type)
+{
+    static const char *const policies[] = { "Cluster", "Local", NULL };
+    const struct json *external = json_get(spec, "externalTrafficPolicy"),
+                      *health = json_get(spec, "healthCheckNodePort");
+    bool is_balancer = str_equal(type, "LoadBalancer");
+    bool is_outside = is_balancer || str_equal(type, "NodePort") ||
+                      (str_equal(type, "ClusterIP") && json_len(spec, "externalIPs") > 0);
+    if (is_outside)
+        check_one_of(v, &at_spec, spec, "externalTrafficPolicy", policies, true);
+    else if (!str_empty(json_text(external)))
+        fail_field(v, &at_spec, "externalTrafficPolicy", FIELD_INVALID, external,
+                   "may only be set for externally-accessible services");
+    if (json_is(health, JSON_INT) && health->integer &&
+        !(is_balancer && str_equal(json_text(external), "Local")))
+        fail_field(v, &at_spec, "healthCheckNodePort", FIELD_INVALID, health,
+                   "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is "
+                   "'Local'");
+    check_one_of(v, &at_spec, spec, "internalTrafficPolicy", policies,
+                 is_balancer || str_equal(type, "NodePort") || str_equal(type, "ClusterIP"));
+}
+
+static const struct rule service_rules[] = {
+    BLOCK("spec.selector", validate_labels),
+    EXACTLY_ONE_OF("spec.ipFamilies[*]", "IPv4", "IPv6"),
+    UNIQUE("spec.ipFamilies", ""),
+    ONE_OF("spec.ipFamilyPolicy", "PreferDualStack", "RequireDualStack", "SingleStack"),
+    FORMAT("spec.externalIPs[*]", endpoint_ip_fault),
+    REQUIRED_ONE_OF("spec.type", "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"),
+    ONE_OF("spec.trafficDistribution", "PreferClose", "PreferSameNode", "PreferSameZone"),
+    RULES_END,
+};
+
 void validate_service(struct strategy_call *c, const struct json *doc, struct field_errors *v)
 {
-    static const char *const types[] = { "ClusterIP", "ExternalName", "LoadBalancer", "NodePort",
-                                         NULL };
-    static const char *const policies[] = { "Cluster", "Local", NULL };
     const struct json *spec = json_get(doc, "spec"), *ports = json_get(spec, "ports");
-    const char *type = json_str(spec, "type", "ClusterIP");
-    const struct place list = place_in(&at_spec, "ports"),
-                       selector = place_in(&at_spec, "selector"),
-                       external = place_in(&at_spec, "externalIPs");
+    const char *type = json_str(spec, "type", "");
+    const struct place list = place_in(&at_spec, "ports");
     bool is_headless = str_equal(json_str(spec, "clusterIP", ""), "None");
     (void)c;
-    check_one_of(v, &at_spec, spec, "type", types, true);
     if (json_len(spec, "ports") == 0 && !is_headless && !str_equal(type, "ExternalName"))
         fail(v, &list, FIELD_REQUIRED, NULL, "");
     validate_service_address(v, spec, type);
@@ -129,16 +194,10 @@ void validate_service(struct strategy_call *c, const struct json *doc, struct fi
         struct place p = place_item(&list, i);
         validate_service_port(v, &p, ports, i, type);
     }
-    validate_labels(v, &selector, json_get(spec, "selector"));
     validate_affinity_time(v, spec);
-    size_t i = 0;
-    json_each_item (json_get(spec, "externalIPs"), ip) {
-        struct place p = place_item(&external, i++);
-        if (json_text(ip) && ip_fault(json_text(ip)))
-            fail(v, &p, FIELD_INVALID, ip, ip_fault(json_text(ip)));
-    }
-    check_one_of(v, &at_spec, spec, "internalTrafficPolicy", policies, false);
-    check_one_of(v, &at_spec, spec, "externalTrafficPolicy", policies, false);
+    check_rules(v, NULL, NULL, doc, service_rules);
+    validate_load_balancer(v, spec, type);
+    validate_traffic(v, spec, type);
 }
 
 void validate_service_update(struct strategy_call *c, const struct object *old,
@@ -192,6 +251,28 @@ void validate_config_map(struct strategy_call *c, const struct json *doc, struct
         field_error_add(v, FIELD_TOO_LONG, "", NULL, "may not be more than 1048576 bytes");
 }
 
+/* The file a registry's credentials are in; its bytes are a secret, so no error shows them. */
+static void check_docker_config(struct field_errors *v, const char *type, const struct json *data)
+{
+    static const char *const keys[] = { ".dockercfg", ".dockerconfigjson" };
+    static const struct json hidden = { .type = JSON_STRING,
+                                        .len = 26,
+                                        .string = "<secret contents redacted>" };
+    struct place at = place_root("data");
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *text = json_text(json_get(data, keys[i]));
+        struct place p = place_key(&at, keys[i]);
+        struct error err = { 0 };
+        struct bytes raw;
+        if (!str_has_prefix(type, "kubernetes.io/dockerc") || !text ||
+            !str_equal(type + strlen("kubernetes.io/"), keys[i] + 1))
+            continue;
+        if (base64_decode(bytes_of(text), v->arena, &raw) < 0 ||
+            !json_is(json_parse(raw, v->arena, NULL, &err), JSON_OBJECT))
+            fail(v, &p, FIELD_INVALID, &hidden, err.message);
+    }
+}
+
 void validate_secret(struct strategy_call *c, const struct json *doc, struct field_errors *v)
 {
     static const struct {
@@ -214,6 +295,7 @@ void validate_secret(struct strategy_call *c, const struct json *doc, struct fie
         if (str_equal(type, required[i].type) && !json_get(data, required[i].key))
             fail(v, &p, FIELD_REQUIRED, NULL, "");
     }
+    check_docker_config(v, type, data);
     if (str_equal(type, "kubernetes.io/basic-auth") && !json_get(data, "username") &&
         !json_get(data, "password")) {
         struct place user = place_key(&at, "username"), password = place_key(&at, "password");
@@ -278,6 +360,9 @@ void validate_node(struct strategy_call *c, const struct json *doc, struct field
     size_t i = 0;
     (void)c;
     validate_taints(v, &taints, json_get(spec, "taints"));
+    if (json_len(spec, "podCIDRs") > 2)
+        fail(v, &cidrs, FIELD_INVALID, json_get(spec, "podCIDRs"),
+             "may specify no more than one CIDR for each IP family");
     json_each_item (json_get(spec, "podCIDRs"), cidr) {
         struct place p = place_item(&cidrs, i++);
         if (json_text(cidr) && cidr_fault(json_text(cidr)))

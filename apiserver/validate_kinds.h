@@ -19,6 +19,9 @@
 /* validate_workloads.c */
 VALIDATOR(validate_pod);
 UPDATE_VALIDATOR(validate_pod_update);
+UPDATE_VALIDATOR(validate_pod_ephemeral_update);
+UPDATE_VALIDATOR(validate_pod_resize);
+extern const struct rule pod_rules[];
 VALIDATOR(validate_deployment);
 VALIDATOR(validate_replicaset);
 VALIDATOR(validate_replication_controller);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* validate_pod.c - pods and pod templates (facts/validation.json: PodSpec, Container, Volumes). */
 
+#include "api/quantity.h"
 #include "apiserver/formats.h"
-#include "apiserver/validate.h"
+#include "apiserver/validate_kinds.h"
 #include "base/hashmap.h"
 
 /* What containers are checked against. */
@@ -16,14 +17,20 @@ struct pod_context {
 
 static const struct json empty_text = { .type = JSON_STRING, .string = "" };
 
-/* Whether NAME is in MAP already; adds it. */
-static bool is_repeated(struct hashmap *map, const struct json *name)
+/* Whether NAME is in MAP already; adds it with VALUE. */
+static bool is_repeated(struct hashmap *map, const struct json *name, const struct json *value)
 {
     struct bytes key = { name->string, name->len };
     if (hashmap_get(map, key))
         return true;
-    hashmap_put(map, key, (void *)name);
+    hashmap_put(map, key, (void *)value);
     return false;
+}
+
+/* Absolute or not, but nowhere `..`. */
+static const char *backsteps_fault(const char *path)
+{
+    return relative_path_fault(*path == '/' ? path + 1 : path);
 }
 
 /* ---- handlers and probes ---- */
@@ -63,7 +70,10 @@ static void validate_action(struct field_errors *v, const struct place *at, cons
         const struct json *seconds = json_get(action, "seconds");
         if (json_is(seconds, JSON_INT) && (seconds->integer < 0 || seconds->integer > grace_s))
             fail(v, at, FIELD_INVALID, seconds,
-                 "must be greater than 0 and less than terminationGracePeriodSeconds");
+                 arena_printf(v->arena,
+                              "must be non-negative and less than terminationGracePeriodSeconds "
+                              "(%lld)",
+                              (long long)grace_s));
     } else {
         check_handler_port(v, at, action);
     }
@@ -127,7 +137,7 @@ static void validate_ports(struct pod_context *c, const struct place *at,
         const struct json *name = json_get(port, "name");
         int64_t host = json_int(port, "hostPort", 0);
         check_format(c->v, &p, port, "name", port_name_fault);
-        if (!str_empty(json_text(name)) && is_repeated(&names, name))
+        if (!str_empty(json_text(name)) && is_repeated(&names, name, name))
             fail_field(c->v, &p, "name", FIELD_DUPLICATE, name, "");
         check_port(c->v, &p, port, "containerPort", true);
         check_port(c->v, &p, port, "hostPort", false);
@@ -139,32 +149,30 @@ static void validate_ports(struct pod_context *c, const struct place *at,
     hashmap_deinit(&names);
 }
 
+/* KNOWN ends with NULL: what may be asked for here, of all the labels a pod has. */
 static void validate_field_ref(struct field_errors *v, const struct place *at,
-                               const struct json *ref)
+                               const struct json *ref, const char *const *known)
 {
-    static const char *const known[] = { "metadata.name",
-                                         "metadata.namespace",
-                                         "metadata.uid",
-                                         "spec.nodeName",
-                                         "spec.serviceAccountName",
-                                         "status.hostIP",
-                                         "status.hostIPs",
-                                         "status.podIP",
-                                         "status.podIPs",
-                                         NULL };
+    static const char *const labels[] = {
+        "metadata.annotations", "metadata.labels", "metadata.name",           "metadata.namespace",
+        "metadata.uid",         "spec.nodeName",   "spec.serviceAccountName", "spec.restartPolicy",
+        "spec.schedulerName",   "status.phase",    "status.hostIP",           "status.hostIPs",
+        "status.podIP",         "status.podIPs",
+    };
     const char *path = json_str(ref, "fieldPath", "");
+    bool is_label = false;
     check_required(v, at, ref, "fieldPath");
     if (!*path || str_has_prefix(path, "metadata.labels['") ||
         str_has_prefix(path, "metadata.annotations['"))
         return;
-    if (!strchr(path, '.')) {
-        char detail[256];
-        snprintf(detail, sizeof(detail),
-                 "error converting fieldPath: field label not supported: %.200s", path);
-        fail_field(v, at, "fieldPath", FIELD_INVALID, json_get(ref, "fieldPath"), detail);
-        return;
-    }
-    check_one_of(v, at, ref, "fieldPath", known, false);
+    for (size_t i = 0; i < ARRAY_LEN(labels); i++)
+        is_label |= str_equal(path, labels[i]);
+    if (is_label)
+        check_one_of(v, at, ref, "fieldPath", known, false);
+    else
+        fail_field(v, at, "fieldPath", FIELD_INVALID, json_get(ref, "fieldPath"),
+                   arena_printf(v->arena,
+                                "error converting fieldPath: field label not supported: %s", path));
 }
 
 static void validate_resource_ref(struct field_errors *v, const struct place *at,
@@ -189,6 +197,16 @@ static void validate_env_source(struct field_errors *v, const struct place *at,
 {
     static const char *const kinds[] = { "fieldRef", "resourceFieldRef", "configMapKeyRef",
                                          "secretKeyRef", "fileKeyRef" };
+    static const char *const fields[] = { "metadata.name",
+                                          "metadata.namespace",
+                                          "metadata.uid",
+                                          "spec.nodeName",
+                                          "spec.serviceAccountName",
+                                          "status.hostIP",
+                                          "status.hostIPs",
+                                          "status.podIP",
+                                          "status.podIPs",
+                                          NULL };
     const struct json *source = json_get(env, "valueFrom");
     struct place from = place_in(at, "valueFrom");
     size_t n = 0;
@@ -201,7 +219,7 @@ static void validate_env_source(struct field_errors *v, const struct place *at,
             continue;
         n++;
         if (i == 0) {
-            validate_field_ref(v, &p, ref);
+            validate_field_ref(v, &p, ref, fields);
         } else if (i == 1) {
             validate_resource_ref(v, &p, ref);
         } else if (i < 4) {
@@ -209,14 +227,16 @@ static void validate_env_source(struct field_errors *v, const struct place *at,
             check_required_format(v, &p, ref, "key", config_key_fault);
         }
     }
-    if (n != 1)
+    if (n == 0)
         fail(v, &from, FIELD_INVALID, &empty_text,
-             n ? "may not have more than one field specified at a time"
-               : "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or "
-                 "`secretKeyRef`");
+             "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or "
+             "`secretKeyRef`");
     else if (!str_empty(json_str(env, "value", "")))
         fail(v, &from, FIELD_INVALID, &empty_text,
              "may not be specified when `value` is not empty");
+    else if (n > 1)
+        fail(v, &from, FIELD_INVALID, &empty_text,
+             "may not have more than one field specified at a time");
 }
 
 static void validate_env(struct field_errors *v, const struct place *at,
@@ -247,37 +267,82 @@ static void validate_env(struct field_errors *v, const struct place *at,
     }
 }
 
+static const struct json *volume_named(const struct pod_context *c, const struct json *name)
+{
+    return str_empty(json_text(name))
+               ? NULL
+               : hashmap_get(&c->volumes, (struct bytes){ name->string, name->len });
+}
+
+/* Upstream leaves the mount's index out of these paths. */
+static void validate_mount_options(struct field_errors *v, const struct place *list,
+                                   const struct json *mount, bool is_privileged)
+{
+    static const char *const propagations[] = { "None", "HostToContainer", "Bidirectional", NULL };
+    static const char *const recursions[] = { "Disabled", "Enabled", "IfPossible", NULL };
+    const char *propagation = json_str(mount, "mountPropagation", "");
+    const char *recursive = json_str(mount, "recursiveReadOnly", "");
+    check_format(v, list, mount, "subPath", relative_path_fault);
+    check_format(v, list, mount, "subPathExpr", relative_path_fault);
+    check_one_of(v, list, mount, "mountPropagation", propagations, false);
+    if (str_equal(propagation, "Bidirectional") && !is_privileged)
+        fail_field(v, list, "mountPropagation", FIELD_FORBIDDEN, NULL,
+                   "Bidirectional mount propagation is available only to privileged containers");
+    check_one_of(v, list, mount, "recursiveReadOnly", recursions, false);
+    if (!str_equal(recursive, "Enabled") && !str_equal(recursive, "IfPossible"))
+        return;
+    if (!json_bool(mount, "readOnly", false))
+        fail_field(v, list, "recursiveReadOnly", FIELD_FORBIDDEN, NULL,
+                   "may only be specified when readOnly is true");
+    if (*propagation && !str_equal(propagation, "None"))
+        fail_field(v, list, "recursiveReadOnly", FIELD_FORBIDDEN, NULL,
+                   "may only be specified when mountPropagation is None or not specified");
+}
+
 static void validate_mounts(struct pod_context *c, const struct place *at,
                             const struct json *container)
 {
-    static const char *const propagations[] = { "None", "HostToContainer", "Bidirectional", NULL };
     struct hashmap paths = { 0 };
     struct place list = place_in(at, "volumeMounts");
+    bool is_privileged = json_bool(container, "securityContext.privileged", false);
     size_t i = 0;
     json_each_item (json_get(container, "volumeMounts"), mount) {
         struct place p = place_item(&list, i++);
         const struct json *name = json_get(mount, "name"), *path = json_get(mount, "mountPath");
         check_required(c->v, &p, mount, "name");
-        if (!str_empty(json_text(name)) &&
-            !hashmap_get(&c->volumes, (struct bytes){ name->string, name->len }))
+        if (!str_empty(json_text(name)) && !volume_named(c, name))
             fail_field(c->v, &p, "name", FIELD_NOT_FOUND, name, "");
         check_required(c->v, &p, mount, "mountPath");
-        if (!str_empty(json_text(path)) && is_repeated(&paths, path))
+        if (!str_empty(json_text(path)) && is_repeated(&paths, path, path))
             fail_field(c->v, &p, "mountPath", FIELD_INVALID, path, "must be unique");
-        check_format(c->v, &p, mount, "subPath", relative_path_fault);
-        check_format(c->v, &p, mount, "subPathExpr", relative_path_fault);
         if (!str_empty(json_str(mount, "subPath", "")) &&
             !str_empty(json_str(mount, "subPathExpr", "")))
             fail_field(c->v, &p, "subPathExpr", FIELD_INVALID, json_get(mount, "subPathExpr"),
                        "subPathExpr and subPath are mutually exclusive");
-        check_one_of(c->v, &p, mount, "mountPropagation", propagations, false);
-        if (str_equal(json_str(mount, "mountPropagation", ""), "Bidirectional") &&
-            !json_bool(container, "securityContext.privileged", false))
-            fail_field(
-                c->v, &p, "mountPropagation", FIELD_FORBIDDEN, NULL,
-                "Bidirectional mount propagation is available only to privileged containers");
+        validate_mount_options(c->v, &list, mount, is_privileged);
     }
     hashmap_deinit(&paths);
+}
+
+static void validate_devices(struct pod_context *c, const struct place *at,
+                             const struct json *container)
+{
+    struct place list = place_in(at, "volumeDevices");
+    size_t i = 0;
+    json_each_item (json_get(container, "volumeDevices"), device) {
+        struct place p = place_item(&list, i++);
+        const struct json *name = json_get(device, "name");
+        const struct json *volume = volume_named(c, name);
+        check_required(c->v, &p, device, "name");
+        if (!str_empty(json_text(name)) && !volume)
+            fail_field(c->v, &p, "name", FIELD_NOT_FOUND, name, "");
+        else if (volume && json_get(volume, "name") && !json_get(volume, "ephemeral") &&
+                 !json_get(volume, "persistentVolumeClaim"))
+            fail_field(c->v, &p, "name", FIELD_INVALID, name,
+                       "can only use volume source type of PersistentVolumeClaim or Ephemeral for "
+                       "block mode");
+        check_required_format(c->v, &p, device, "devicePath", backsteps_fault);
+    }
 }
 
 static void check_id(struct field_errors *v, const struct place *at, const struct json *object,
@@ -288,28 +353,35 @@ static void check_id(struct field_errors *v, const struct place *at, const struc
         fail_field(v, at, name, FIELD_INVALID, value, id_fault(value->integer));
 }
 
+static void validate_seccomp(struct field_errors *v, const struct place *at,
+                             const struct json *security)
+{
+    static const char *const profiles[] = { "Localhost", "RuntimeDefault", "Unconfined", NULL };
+    const struct json *seccomp = json_get(security, "seccompProfile");
+    const struct json *file = json_get(seccomp, "localhostProfile");
+    struct place profile = place_in(at, "seccompProfile");
+    bool is_local = str_equal(json_str(seccomp, "type", ""), "Localhost");
+    if (!seccomp)
+        return;
+    check_one_of(v, &profile, seccomp, "type", profiles, true);
+    if (is_local && str_empty(json_text(file)))
+        fail_field(v, &profile, "localhostProfile", FIELD_REQUIRED, NULL,
+                   "must be set when seccomp type is Localhost");
+    else if (is_local)
+        check_format(v, &profile, seccomp, "localhostProfile", relative_path_fault);
+    else if (file)
+        fail_field(v, &profile, "localhostProfile", FIELD_INVALID, file,
+                   "can only be set when seccomp type is Localhost");
+}
+
 static void validate_security(struct field_errors *v, const struct place *at,
                               const struct json *security)
 {
     static const char *const mounts[] = { "Default", "Unmasked", NULL };
-    static const char *const profiles[] = { "Localhost", "RuntimeDefault", "Unconfined", NULL };
-    const struct json *seccomp = json_get(security, "seccompProfile");
-    struct place profile = place_in(at, "seccompProfile");
     check_id(v, at, security, "runAsUser");
     check_id(v, at, security, "runAsGroup");
     check_one_of(v, at, security, "procMount", mounts, false);
-    if (seccomp) {
-        const char *file = json_str(seccomp, "localhostProfile", "");
-        bool is_local = str_equal(json_str(seccomp, "type", ""), "Localhost");
-        check_one_of(v, &profile, seccomp, "type", profiles, true);
-        if (is_local && !*file)
-            fail_field(v, &profile, "localhostProfile", FIELD_REQUIRED, NULL,
-                       "must be set when seccomp type is Localhost");
-        else if (!is_local && json_get(seccomp, "localhostProfile"))
-            fail_field(v, &profile, "localhostProfile", FIELD_INVALID,
-                       json_get(seccomp, "localhostProfile"),
-                       "can only be set when seccomp type is Localhost");
-    }
+    validate_seccomp(v, at, security);
     const struct json *escalation = json_get(security, "allowPrivilegeEscalation");
     if (json_is(escalation, JSON_BOOL) && !escalation->boolean) {
         if (json_bool(security, "privileged", false))
@@ -340,9 +412,7 @@ static void validate_life(struct pod_context *c, const struct place *at,
         struct place p = place_in(at, names[i]);
         if (!value)
             continue;
-        if (kind == EPHEMERAL) {
-            fail(c->v, &p, FIELD_FORBIDDEN, NULL, "cannot be set for an Ephemeral Container");
-        } else if (kind == INIT && !is_sidecar) {
+        if (kind == INIT && !is_sidecar) {
             fail(c->v, &p, FIELD_FORBIDDEN, NULL,
                  "may not be set for init containers without restartPolicy=Always");
         } else if (i > 0) {
@@ -357,6 +427,34 @@ static void validate_life(struct pod_context *c, const struct place *at,
     }
 }
 
+/* A container for debugging: it is given nothing and is not looked after. */
+static void validate_ephemeral(struct pod_context *c, const struct place *at,
+                               const struct json *container)
+{
+    static const char detail[] = "cannot be set for an Ephemeral Container";
+    static const char *const refused[] = { "ports",         "resources",     "resizePolicy",
+                                           "restartPolicy", "livenessProbe", "readinessProbe",
+                                           "startupProbe",  "lifecycle" };
+    static const char *const sub_paths[] = { "subPath", "subPathExpr" };
+    const struct json *target = json_get(container, "targetContainerName");
+    struct place mounts = place_in(at, "volumeMounts");
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        if (json_len(container, refused[i]) > 0 || !str_empty(json_str(container, refused[i], "")))
+            fail_field(c->v, at, refused[i], FIELD_FORBIDDEN, NULL, detail);
+    }
+    size_t i = 0;
+    json_each_item (json_get(container, "volumeMounts"), mount) {
+        struct place p = place_item(&mounts, i++);
+        for (size_t s = 0; s < ARRAY_LEN(sub_paths); s++) {
+            if (!str_empty(json_str(mount, sub_paths[s], "")))
+                fail_field(c->v, &p, sub_paths[s], FIELD_FORBIDDEN, NULL, detail);
+        }
+    }
+    if (!str_empty(json_text(target)) &&
+        !hashmap_get(&c->names, (struct bytes){ target->string, target->len }))
+        fail_field(c->v, at, "targetContainerName", FIELD_NOT_FOUND, target, "");
+}
+
 static void validate_container(struct pod_context *c, const struct place *at,
                                const struct json *container, enum container_kind kind)
 {
@@ -365,7 +463,7 @@ static void validate_container(struct pod_context *c, const struct place *at,
     static const char *const restarts[] = { "Always", "OnFailure", "Never", NULL };
     const struct json *name = json_get(container, "name"), *image = json_get(container, "image");
     check_required_format(c->v, at, container, "name", dns_label_fault);
-    if (!str_empty(json_text(name)) && is_repeated(&c->names, name))
+    if (!str_empty(json_text(name)) && is_repeated(&c->names, name, container))
         fail_field(c->v, at, "name", FIELD_DUPLICATE, name, "");
     check_required(c->v, at, container, "image");
     const char *text = json_text(image);
@@ -378,7 +476,11 @@ static void validate_container(struct pod_context *c, const struct place *at,
     validate_ports(c, at, container);
     validate_env(c->v, at, container);
     validate_mounts(c, at, container);
-    validate_life(c, at, container, kind);
+    validate_devices(c, at, container);
+    if (kind == EPHEMERAL)
+        validate_ephemeral(c, at, container);
+    else
+        validate_life(c, at, container, kind);
     struct place resources_at = place_in(at, "resources"),
                  security = place_in(at, "securityContext");
     validate_resources(c->v, &resources_at, json_get(container, "resources"));
@@ -398,15 +500,6 @@ static void validate_containers(struct pod_context *c, const struct place *at, c
 
 /* ---- volumes ---- */
 
-static void check_mode(struct field_errors *v, const struct place *at, const struct json *object,
-                       const char *name)
-{
-    const struct json *mode = json_get(object, name);
-    if (json_is(mode, JSON_INT) && (mode->integer < 0 || mode->integer > 0777))
-        fail_field(v, at, name, FIELD_INVALID, mode,
-                   "must be a number between 0 and 0777 (octal), both inclusive");
-}
-
 static const char *volume_path_fault(const char *s)
 {
     if (str_has_prefix(s, ".."))
@@ -414,84 +507,140 @@ static const char *volume_path_fault(const char *s)
     return relative_path_fault(s);
 }
 
-static void validate_items(struct field_errors *v, const struct place *at,
-                           const struct json *source, bool has_keys)
+#define FILE_MODE(p)                                                                               \
+    RANGE(p, 0, 0777, "must be a number between 0 and 0777 (octal), both inclusive")
+
+static const char *absolute_path_fault(const char *path)
 {
-    struct place list = place_in(at, "items");
-    size_t i = 0;
-    json_each_item (json_get(source, "items"), item) {
-        struct place p = place_item(&list, i++), field = place_in(&p, "fieldRef");
-        if (has_keys)
-            check_required(v, &p, item, "key");
-        check_required_format(v, &p, item, "path", volume_path_fault);
-        check_mode(v, &p, item, "mode");
-        if (!has_keys && json_get(item, "fieldRef"))
-            check_required(v, &field, json_get(item, "fieldRef"), "fieldPath");
+    return *path == '/' ? NULL : "must be an absolute path";
+}
+
+static const struct rule key_path_rules[] = {
+    REQUIRED("key"),
+    REQUIRED_FORMAT("path", volume_path_fault),
+    FILE_MODE("mode"),
+    RULES_END,
+};
+
+/* Upstream leaves the item's index out of these paths. */
+static void check_downward_item(struct field_errors *v, const struct place *at,
+                                const struct json *item)
+{
+    static const char *const known[] = { "metadata.annotations", "metadata.labels", "metadata.name",
+                                         "metadata.namespace",   "metadata.uid",    NULL };
+    static const struct rule common_rules[] = {
+        REQUIRED_FORMAT("path", volume_path_fault),
+        FILE_MODE("mode"),
+        RULES_END,
+    };
+    const struct json *field = json_get(item, "fieldRef"),
+                      *amount = json_get(item, "resourceFieldRef");
+    struct place field_at = place_in(at, "fieldRef"), amount_at = place_in(at, "resourceFieldRef");
+    static const struct json resource = { .type = JSON_STRING, .len = 8, .string = "resource" };
+    check_rules(v, at, NULL, item, common_rules);
+    if (field) {
+        validate_field_ref(v, &field_at, field, known);
+        if (amount)
+            fail(v, at, FIELD_INVALID, &resource,
+                 "fieldRef and resourceFieldRef can not be specified simultaneously");
+    } else if (amount) {
+        check_required(v, &amount_at, amount, "containerName");
+        validate_resource_ref(v, &amount_at, amount);
+    } else {
+        fail(v, at, FIELD_REQUIRED, NULL, "one of fieldRef and resourceFieldRef is required");
     }
 }
 
-static void validate_projected(struct field_errors *v, const struct place *at,
+static void check_downward_items(struct field_errors *v, const struct place *at,
+                                 const struct json *source)
+{
+    json_each_item (json_get(source, "items"), item) {
+        check_downward_item(v, at, item);
+    }
+}
+
+static void check_token_source(struct field_errors *v, const struct place *at,
                                const struct json *projected)
 {
-    struct place list = place_in(at, "sources");
-    size_t i = 0;
-    check_mode(v, at, projected, "defaultMode");
+    static const struct rule path_rules[] = {
+        REQUIRED_FORMAT("path", volume_path_fault),
+        RULES_END,
+    };
     json_each_item (json_get(projected, "sources"), source) {
-        struct place p = place_item(&list, i++);
-        if (json_len(source, "") > 1)
-            fail(v, &p, FIELD_FORBIDDEN, NULL, "may not specify more than 1 volume type");
-        json_each_member (source, m) {
-            struct place kind = place_in(&p, m->name);
-            if (str_equal(m->name, "serviceAccountToken")) {
-                const struct json *seconds = json_get(&m->value, "expirationSeconds");
-                check_required_format(v, &kind, &m->value, "path", volume_path_fault);
-                if (json_is(seconds, JSON_INT) && seconds->integer < 600)
-                    fail_field(v, &kind, "expirationSeconds", FIELD_INVALID, seconds,
-                               "may not specify a duration less than 10 minutes");
-            } else if (str_equal(m->name, "downwardAPI")) {
-                validate_items(v, &kind, &m->value, false);
-            } else {
-                validate_items(v, &kind, &m->value, true);
-            }
-        }
+        const struct json *token = json_get(source, "serviceAccountToken");
+        if (token)
+            check_rules(v, at, NULL, token, path_rules);
     }
 }
 
-static void validate_volume_source(struct field_errors *v, const struct place *at, const char *kind,
-                                   const struct json *source)
+static void check_one_projection(struct field_errors *v, const struct place *at,
+                                 const struct json *source)
 {
-    static const char *const types[] = {
-        "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice",
-        "BlockDevice",       NULL
-    };
-    if (str_equal(kind, "hostPath")) {
-        check_required(v, at, source, "path");
-        if (relative_path_fault(json_str(source, "path", "") +
-                                (*json_str(source, "path", "") == '/')))
-            fail_field(v, at, "path", FIELD_INVALID, json_get(source, "path"),
-                       "must not contain '..'");
-        check_one_of(v, at, source, "type", types, false);
-    } else if (str_equal(kind, "secret") || str_equal(kind, "configMap")) {
-        check_required(v, at, source, *kind == 's' ? "secretName" : "name");
-        check_mode(v, at, source, "defaultMode");
-        validate_items(v, at, source, true);
-    } else if (str_equal(kind, "downwardAPI")) {
-        check_mode(v, at, source, "defaultMode");
-        validate_items(v, at, source, false);
-    } else if (str_equal(kind, "projected")) {
-        validate_projected(v, at, source);
-    } else if (str_equal(kind, "persistentVolumeClaim")) {
-        check_required(v, at, source, "claimName");
-    } else if (str_equal(kind, "nfs")) {
-        check_required(v, at, source, "server");
-        check_required(v, at, source, "path");
-    } else if (str_equal(kind, "csi")) {
-        check_required(v, at, source, "driver");
-    } else if (str_equal(kind, "ephemeral")) {
-        if (!json_get(source, "volumeClaimTemplate"))
-            fail_field(v, at, "volumeClaimTemplate", FIELD_REQUIRED, NULL, "");
+    size_t n = 0;
+    json_each_member (source, m) {
+        struct place p = place_in(at, m->name);
+        if (n++ > 0)
+            fail(v, &p, FIELD_FORBIDDEN, NULL, "may not specify more than 1 volume type");
     }
 }
+
+static void check_size_limit(struct field_errors *v, const struct place *at,
+                             const struct json *limit)
+{
+    struct quantity q, none = { 0 };
+    if (json_text(limit) && quantity_parse(limit->string, &q) == 0 &&
+        quantity_compare(&q, &none) < 0)
+        fail(v, at, FIELD_FORBIDDEN, NULL, "SizeLimit field must be a valid resource quantity");
+}
+
+static void check_claim_template(struct field_errors *v, const struct place *at,
+                                 const struct json *template)
+{
+    struct place spec = place_in(at, "spec");
+    if (!template)
+        fail(v, at, FIELD_REQUIRED, NULL, "");
+    else
+        check_rules(v, &spec, NULL, json_get(template, "spec"), claim_spec_rules);
+}
+
+static const struct rule volume_rules[] = {
+    REQUIRED_FORMAT("name", dns_label_fault),
+    BLOCK("emptyDir?.sizeLimit", check_size_limit),
+    REQUIRED("hostPath?.path"),
+    FORMAT("hostPath?.path", backsteps_fault),
+    ONE_OF("hostPath?.type", "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate",
+           "File", "FileOrCreate", "Socket"),
+    REQUIRED("secret?.secretName"),
+    FILE_MODE("secret?.defaultMode"),
+    RULES("secret?.items[*]", key_path_rules),
+    REQUIRED("configMap?.name"),
+    FILE_MODE("configMap?.defaultMode"),
+    RULES("configMap?.items[*]", key_path_rules),
+    FILE_MODE("downwardAPI?.defaultMode"),
+    BLOCK("downwardAPI?", check_downward_items),
+    FILE_MODE("projected?.defaultMode"),
+    BLOCK("projected?.sources[*]", check_one_projection),
+    RULES("projected?.sources[*].secret.items[*]", key_path_rules),
+    RULES("projected?.sources[*].configMap.items[*]", key_path_rules),
+    BLOCK("projected?.sources[*].downwardAPI?", check_downward_items),
+    RANGE("projected?.sources[*].serviceAccountToken?.expirationSeconds", 600, INT64_MAX,
+          "may not specify a duration less than 10 minutes"),
+    BLOCK("projected?", check_token_source),
+    REQUIRED("persistentVolumeClaim?.claimName"),
+    REQUIRED("nfs?.server"),
+    REQUIRED("nfs?.path"),
+    FORMAT("nfs?.path", absolute_path_fault),
+    REQUIRED("csi?.driver"),
+    BYTES_MAX("csi?.driver", 63),
+    FORMAT("csi?.driver", driver_name_fault),
+    REQUIRED("csi?.nodePublishSecretRef?.name"),
+    BLOCK("ephemeral?.volumeClaimTemplate", check_claim_template),
+    REQUIRED("iscsi?.targetPortal"),
+    REQUIRED("iscsi?.iqn"),
+    RANGE("iscsi?.lun", 0, 255, "must be between 0 and 255, inclusive"),
+    ONE_OF("image?.pullPolicy", "Always", "IfNotPresent", "Never"),
+    RULES_END,
+};
 
 static void validate_volumes(struct pod_context *c, const struct place *at)
 {
@@ -501,18 +650,14 @@ static void validate_volumes(struct pod_context *c, const struct place *at)
         struct place p = place_item(&list, i++);
         const struct json *name = json_get(volume, "name");
         size_t sources = 0;
-        check_required_format(c->v, &p, volume, "name", dns_label_fault);
-        if (!str_empty(json_text(name)) && is_repeated(&c->volumes, name))
+        check_rules(c->v, &p, NULL, volume, volume_rules);
+        if (!str_empty(json_text(name)) && is_repeated(&c->volumes, name, volume))
             fail_field(c->v, &p, "name", FIELD_DUPLICATE, name, "");
         json_each_member (volume, m) {
             struct place source = place_in(&p, m->name);
-            if (str_equal(m->name, "name"))
-                continue;
-            if (sources++ > 0)
+            if (!str_equal(m->name, "name") && sources++ > 0)
                 fail(c->v, &source, FIELD_FORBIDDEN, NULL,
                      "may not specify more than 1 volume type");
-            else
-                validate_volume_source(c->v, &source, m->name, &m->value);
         }
         if (sources == 0)
             fail(c->v, &p, FIELD_REQUIRED, NULL, "must specify a volume type");
@@ -553,6 +698,7 @@ static void validate_pod_security(struct field_errors *v, const struct place *at
     static const char *const changes[] = { "OnRootMismatch", "Always", NULL };
     const struct json *security = json_get(spec, "securityContext");
     struct place p = place_in(at, "securityContext"), groups = place_in(&p, "supplementalGroups");
+    validate_seccomp(v, &p, security);
     check_id(v, &p, security, "runAsUser");
     check_id(v, &p, security, "runAsGroup");
     check_id(v, &p, security, "fsGroup");
@@ -569,17 +715,38 @@ static void validate_pod_security(struct field_errors *v, const struct place *at
                    "ShareProcessNamespace and HostPID cannot both be enabled");
 }
 
+static void check_min_domains(struct field_errors *v, const struct place *at,
+                              const struct json *constraint)
+{
+    const struct json *domains = json_get(constraint, "minDomains");
+    if (!json_is(domains, JSON_INT))
+        return;
+    if (domains->integer <= 0)
+        fail_field(v, at, "minDomains", FIELD_INVALID, domains, "must be greater than zero");
+    if (!str_equal(json_str(constraint, "whenUnsatisfiable", ""), "DoNotSchedule"))
+        fail_field(v, at, "minDomains", FIELD_INVALID, domains,
+                   "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not "
+                   "ScheduleAnyway");
+}
+
+static const struct rule spread_rules[] = {
+    NUMBER("maxSkew", 1, INT64_MAX, "must be greater than zero"),
+    REQUIRED_BECAUSE("topologyKey", "can not be empty"),
+    EXACTLY_ONE_OF("whenUnsatisfiable", "DoNotSchedule", "ScheduleAnyway"),
+    BLOCK("", check_min_domains),
+    ONE_OF("nodeAffinityPolicy", "Honor", "Ignore"),
+    ONE_OF("nodeTaintsPolicy", "Honor", "Ignore"),
+    FORMAT("matchLabelKeys[*]", label_key_fault),
+    RULES_END,
+};
+
 static void validate_spread(struct field_errors *v, const struct place *at, const struct json *spec)
 {
-    static const char *const actions[] = { "DoNotSchedule", "ScheduleAnyway", NULL };
     struct place list = place_in(at, "topologySpreadConstraints");
     size_t i = 0;
     json_each_item (json_get(spec, "topologySpreadConstraints"), constraint) {
         struct place p = place_item(&list, i++), selector = place_in(&p, "labelSelector");
-        check_positive(v, &p, constraint, "maxSkew");
-        if (str_empty(json_str(constraint, "topologyKey", "")))
-            fail_field(v, &p, "topologyKey", FIELD_REQUIRED, NULL, "can not be empty");
-        check_one_of(v, &p, constraint, "whenUnsatisfiable", actions, true);
+        check_rules(v, &p, NULL, constraint, spread_rules);
         validate_label_selector(v, &selector, json_get(constraint, "labelSelector"));
     }
 }
@@ -601,7 +768,7 @@ static void validate_gates(struct field_errors *v, const struct place *at, const
         const char *wrong = label_key_fault(json_text(name) ? json_text(name) : "");
         if (wrong)
             fail(v, &p, FIELD_INVALID, name ? name : &empty_text, wrong);
-        else if (is_repeated(&names, name))
+        else if (is_repeated(&names, name, name))
             fail(v, &p, FIELD_DUPLICATE, name, "");
     }
     hashmap_deinit(&names);
@@ -638,8 +805,64 @@ static void validate_names(struct field_errors *v, const struct place *at, const
                    "must be between 1 and 2147483647, inclusive");
 }
 
+/* One address and port of the node belongs to one port of the pod. */
+static void validate_host_ports(struct field_errors *v, const struct place *at,
+                                const struct json *spec)
+{
+    struct place list = place_in(at, "containers");
+    struct hashmap taken = { 0 };
+    size_t i = 0;
+    json_each_item (json_get(spec, "containers"), container) {
+        struct place p = place_item(&list, i++), ports = place_in(&p, "ports");
+        size_t k = 0;
+        json_each_item (json_get(container, "ports"), port) {
+            struct place one = place_item(&ports, k++);
+            int64_t number = json_int(port, "hostPort", 0);
+            if (number == 0)
+                continue;
+            const char *key = arena_printf(v->arena, "%s/%s/%lld", json_str(port, "protocol", ""),
+                                           json_str(port, "hostIP", ""), (long long)number);
+            struct json shown = { .type = JSON_STRING,
+                                  .len = (uint32_t)strlen(key),
+                                  .string = key };
+            if (is_repeated(&taken, &shown, port))
+                fail_field(v, &one, "hostPort", FIELD_DUPLICATE, &shown, "");
+        }
+    }
+    hashmap_deinit(&taken);
+}
+
+static void check_searches(struct field_errors *v, const struct place *at,
+                           const struct json *searches)
+{
+    size_t bytes = 0;
+    if (json_len(searches, "") > 32)
+        fail(v, at, FIELD_INVALID, searches, "must not have more than 32 search paths");
+    json_each_item (searches, search) {
+        bytes += search->len + 1;
+    }
+    if (bytes > 2048 + 1)
+        fail(v, at, FIELD_INVALID, searches,
+             "must not have more than 2048 characters (including spaces) in the search list");
+}
+
+static const struct rule pod_spec_rules[] = {
+    REQUIRED_FORMAT("resourceClaims[*].name", dns_label_fault),
+    UNIQUE("resourceClaims", "name"),
+    FORMAT("resourceClaims[*].resourceClaimName", dns_subdomain_fault),
+    FORMAT("resourceClaims[*].resourceClaimTemplateName", dns_subdomain_fault),
+    BLOCK("dnsConfig?.searches", check_searches),
+    REQUIRED_BECAUSE("dnsConfig?.options[*].name", "must not be empty"),
+    REQUIRED("securityContext?.sysctls[*].name"),
+    UNIQUE("securityContext?.sysctls", "name"),
+    ONE_OF("securityContext?.supplementalGroupsPolicy", "Merge", "Strict"),
+    ONE_OF("securityContext?.seLinuxChangePolicy", "MountOption", "Recursive"),
+    FORMAT("hostnameOverride", dns_subdomain_fault),
+    RULES_END,
+};
+
 void validate_pod_spec(struct field_errors *v, const struct place *at, const struct json *spec,
-                       enum pod_use use)
+                       enum pod_use use, const struct json *claims)
 {
     static const char *const restarts[] = { "Always", "OnFailure", "Never", NULL };
     static const char *const preemptions[] = { "PreemptLowerPriority", "Never", NULL };
@@ -648,6 +871,11 @@ void validate_pod_spec(struct field_errors *v, const struct place *at, const str
     struct place selector = place_in(at, "nodeSelector"), affinity = place_in(at, "affinity"),
                  tolerations = place_in(at, "tolerations"), os = place_in(at, "os");
 
+    json_each_item (claims, claim) {
+        const struct json *name = json_at(claim, "metadata.name");
+        if (!str_empty(json_text(name)))
+            hashmap_put(&c.volumes, (struct bytes){ name->string, name->len }, (void *)claim);
+    }
     validate_volumes(&c, at);
     if (json_len(spec, "containers") == 0)
         fail_field(v, at, "containers", FIELD_REQUIRED, NULL, "");
@@ -664,6 +892,8 @@ void validate_pod_spec(struct field_errors *v, const struct place *at, const str
     validate_spread(v, at, spec);
     validate_names(v, at, spec);
     validate_host_aliases(v, at, spec);
+    validate_host_ports(v, at, spec);
+    check_rules(v, at, NULL, spec, pod_spec_rules);
     check_one_of(v, at, spec, "preemptionPolicy", preemptions, false);
     if (json_get(spec, "os"))
         check_one_of(v, &os, json_get(spec, "os"), "name", systems, true);
@@ -671,15 +901,21 @@ void validate_pod_spec(struct field_errors *v, const struct place *at, const str
     hashmap_deinit(&c.volumes);
 }
 
-void validate_pod_template(struct field_errors *v, const struct place *at,
-                           const struct json *template)
+void validate_pod_template_with(struct field_errors *v, const struct place *at,
+                                const struct json *template, const struct json *claims)
 {
     struct place labels = place_in(at, "labels"), annotations = place_in(at, "annotations"),
                  spec = place_in(at, "spec");
     validate_labels(v, &labels, json_at(template, "metadata.labels"));
     validate_annotations(v, &annotations, json_at(template, "metadata.annotations"));
-    validate_pod_spec(v, &spec, json_get(template, "spec"), POD_IN_TEMPLATE);
+    validate_pod_spec(v, &spec, json_get(template, "spec"), POD_IN_TEMPLATE, claims);
     if (json_len(template, "spec.ephemeralContainers") > 0)
         fail_field(v, &spec, "ephemeralContainers", FIELD_FORBIDDEN, NULL,
                    "ephemeral containers not allowed in pod template");
+}
+
+void validate_pod_template(struct field_errors *v, const struct place *at,
+                           const struct json *template)
+{
+    validate_pod_template_with(v, at, template, NULL);
 }

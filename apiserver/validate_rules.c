@@ -192,6 +192,10 @@ static void test(const struct walk *w, const struct place *at, const struct json
     case RULE_RULES:
         check_at(w->v, at, w->is_update, old, value, r->rules);
         break;
+    case RULE_CREATE:
+        if (!w->is_update)
+            r->block(w->v, at, value);
+        break;
     case RULE_UPDATE:
         if (w->is_update)
             r->update(w->v, at, old, value);

@@ -38,6 +38,7 @@ enum rule_test {
     RULE_UNIQUE,
     RULE_BLOCK,
     RULE_RULES,
+    RULE_CREATE,
     RULE_UPDATE,
     RULE_IMMUTABLE,
 };
@@ -92,6 +93,8 @@ struct rule {
 /* A function's rules: F is called with the value, NULL where it is absent. */
 #define BLOCK(p, f)                  { .path = p, .test = RULE_BLOCK, .block = f }
 #define RULES(p, table)              { .path = p, .test = RULE_RULES, .rules = table }
+/* Only on a create. */
+#define CREATE(p, f)                 { .path = p, .test = RULE_CREATE, .block = f }
 /* Only on an update; not below a list, whose items have no old value. */
 #define UPDATE(p, f)                 { .path = p, .test = RULE_UPDATE, .update = f }
 #define IMMUTABLE(p)                 { .path = p, .test = RULE_IMMUTABLE, .detail = "field is immutable" }

@@ -17,8 +17,9 @@ static void check_parts(struct field_errors *v, const struct place *at, const st
     static const char *const parts[] = { "updatedReplicas", "fullyLabeledReplicas", "readyReplicas",
                                          "availableReplicas", "currentReplicas" };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        if (count_of(status, parts[i]) > count_of(status, "replicas"))
-            fail_field(v, at, parts[i], FIELD_INVALID, json_get(status, parts[i]),
+        const struct json *part = json_get(status, parts[i]);
+        if (json_is(part, JSON_INT) && part->integer > count_of(status, "replicas"))
+            fail_field(v, at, parts[i], FIELD_INVALID, part,
                        "cannot be greater than status.replicas");
     }
     if (count_of(status, "availableReplicas") > count_of(status, "readyReplicas"))

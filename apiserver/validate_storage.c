@@ -263,8 +263,8 @@ static void check_claim_kept(struct field_errors *v, const struct place *at, con
         fail(v, &spec, FIELD_FORBIDDEN, NULL,
              "spec is immutable after creation except resources.requests and "
              "volumeAttributesClassName for bound claims");
-    if (compare_sizes(size, old_size) < 0 &&
-        compare_sizes(size, json_at(old, "status.capacity.storage")) <= 0)
+    const struct json *provided = json_at(old, "status.capacity.storage");
+    if (provided && compare_sizes(size, old_size) < 0 && compare_sizes(size, provided) <= 0)
         fail_field(v, &requests, "storage", FIELD_FORBIDDEN, NULL,
                    "field can not be less than status.capacity");
     check_immutable(v, NULL, had, has, "volumeMode");

@@ -2,7 +2,6 @@
 /* validate_workloads.c - pods and the kinds that make them. */
 
 #include "apiserver/formats.h"
-#include "apiserver/validate.h"
 #include "apiserver/validate_kinds.h"
 
 static const struct json empty_text = { .type = JSON_STRING, .string = "" };
@@ -22,7 +21,7 @@ void validate_pod(struct strategy_call *c, const struct json *doc, struct field_
 {
     const struct json *spec = json_get(doc, "spec");
     (void)c;
-    validate_pod_spec(v, &at_spec, spec, POD_ITSELF);
+    validate_pod_spec(v, &at_spec, spec, POD_ITSELF, NULL);
     if (!str_empty(json_str(spec, "nodeName", "")) && json_len(spec, "schedulingGates") > 0)
         fail_field(v, &at_spec, "nodeName", FIELD_FORBIDDEN, NULL,
                    "cannot be set until all schedulingGates have been cleared");
@@ -74,18 +73,24 @@ static void copy_field(struct arena *a, struct json *to, const struct json *from
         json_remove(to, name);
 }
 
-/* What a gate's removal allows besides is left to the scheduler's side: gates may only go. */
-static bool only_removes_gates(const struct json *old, const struct json *new)
+static void check_gates_removed(struct field_errors *v, const struct json *old,
+                                const struct json *new)
 {
+    struct place gates = place_in(&at_spec, "schedulingGates");
+    size_t i = 0;
     json_each_item (json_get(new, "schedulingGates"), gate) {
+        struct place p = place_item(&gates, i++);
+        const char *name = json_str(gate, "name", "");
         bool had = false;
         json_each_item (json_get(old, "schedulingGates"), before) {
-            had |= str_equal(json_str(gate, "name", ""), json_str(before, "name", ""));
+            had |= str_equal(name, json_str(before, "name", ""));
         }
         if (!had)
-            return false;
+            fail_field(v, &p, "name", FIELD_FORBIDDEN, NULL,
+                       arena_printf(v->arena,
+                                    "only deletion is allowed, but found new scheduling gate '%s'",
+                                    name));
     }
-    return true;
 }
 
 void validate_pod_update(struct strategy_call *c, const struct object *old, const struct json *doc,
@@ -120,9 +125,7 @@ void validate_pod_update(struct strategy_call *c, const struct object *old, cons
                                c->arena))
         fail_field(v, &at_spec, "tolerations", FIELD_FORBIDDEN, NULL,
                    "existing toleration can not be modified except its tolerationSeconds");
-    if (!only_removes_gates(had, has))
-        fail_field(v, &at_spec, "schedulingGates", FIELD_FORBIDDEN, NULL,
-                   "only deletion is allowed, but found new scheduling gate");
+    check_gates_removed(v, had, has);
 
     /* The old spec with everything taken over that may change must be the new one. */
     struct json *allowed = json_clone(had, c->arena);
@@ -142,36 +145,119 @@ void validate_pod_update(struct strategy_call *c, const struct object *old, cons
         fail(v, &at_spec, FIELD_FORBIDDEN, NULL, forbidden);
 }
 
+/* ---- parts of a pod that are updated on their own ---- */
+
+static void check_not_mirror(struct field_errors *v, const struct json *pod, const char *detail)
+{
+    if (json_get(json_at(pod, "metadata.annotations"), "kubernetes.io/config.mirror"))
+        fail(v, NULL, FIELD_FORBIDDEN, NULL, detail);
+}
+
+static const struct json *named(const struct json *list, const char *name)
+{
+    json_each_item (list, item) {
+        if (str_equal(json_str(item, "name", ""), name))
+            return item;
+    }
+    return NULL;
+}
+
+void validate_pod_ephemeral_update(struct strategy_call *c, const struct object *old,
+                                   const struct json *doc, struct field_errors *v)
+{
+    const struct json *new_list = json_at(doc, "spec.ephemeralContainers");
+    (void)c;
+    check_not_mirror(v, doc, "static pods do not support ephemeral containers");
+    json_each_item (json_at(old->doc, "spec.ephemeralContainers"), before) {
+        const char *name = json_str(before, "name", "");
+        const struct json *after = named(new_list, name);
+        if (!after || !json_equal(before, after))
+            fail_field(
+                v, &at_spec, "ephemeralContainers", FIELD_FORBIDDEN, NULL,
+                arena_printf(v->arena,
+                             after ? "existing ephemeral containers \"%s\" may not be changed\n"
+                                   : "existing ephemeral containers \"%s\" may not be removed\n",
+                             name));
+    }
+}
+
+/* What was asked for may change, but not cease to be asked for. */
+static void check_amounts_kept(struct field_errors *v, const struct place *at,
+                               const struct json *old, const struct json *new)
+{
+    static const char *const maps[] = { "requests", "limits" };
+    for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
+        const struct json *has = json_get(json_get(new, "resources"), maps[i]);
+        json_each_member (json_get(json_get(old, "resources"), maps[i]), m) {
+            struct place wanted = place_in(at, "resources");
+            if (!json_get(has, m->name))
+                fail_field(v, &wanted, maps[i], FIELD_FORBIDDEN, NULL,
+                           arena_printf(v->arena, "resource %s cannot be removed", maps[i]));
+        }
+    }
+}
+
+void validate_pod_resize(struct strategy_call *c, const struct object *old, const struct json *doc,
+                         struct field_errors *v)
+{
+    const struct place list = place_in(&at_spec, "containers");
+    const struct json *new_list = json_at(doc, "spec.containers");
+    size_t i = 0;
+    (void)c;
+    check_not_mirror(v, doc, "static pods cannot be resized");
+    json_each_item (json_at(old->doc, "spec.containers"), before) {
+        struct place p = place_item(&list, i++);
+        check_amounts_kept(v, &p, before, named(new_list, json_str(before, "name", "")));
+    }
+}
+
+static void refuse_ephemeral(struct field_errors *v, const struct place *at,
+                             const struct json *containers)
+{
+    if (json_len(containers, "") > 0)
+        fail(v, at, FIELD_FORBIDDEN, NULL, "cannot be set on create");
+}
+
+const struct rule pod_rules[] = {
+    CREATE("spec.ephemeralContainers", refuse_ephemeral),
+    RULES_END,
+};
+
 /* ---- what the controllers' kinds share ---- */
 
-/* spec.selector and spec.template, for kinds whose pods run for ever. */
-static void validate_owner_of_pods(struct field_errors *v, const struct json *spec)
+/* spec.selector and spec.template, for kinds whose pods run for ever.  KIND: as messages say it. */
+static void validate_owner_of_pods(struct field_errors *v, const struct json *spec,
+                                   const char *kind, const struct json *claims)
 {
     static const char *const always[] = { "Always", NULL };
     const struct json *selector = json_get(spec, "selector"),
                       *template = json_get(spec, "template");
-    if (!selector) {
-        fail(v, &at_selector, FIELD_REQUIRED, NULL, "");
+    bool is_daemonset = str_equal(kind, "DaemonSet");
+    if (!json_is(selector, JSON_OBJECT)) {
+        if (!is_daemonset)
+            fail(v, &at_selector, FIELD_REQUIRED, NULL, "");
     } else {
         validate_label_selector(v, &at_selector, selector);
         if (json_len(selector, "matchLabels") + json_len(selector, "matchExpressions") == 0)
             fail(v, &at_selector, FIELD_INVALID, selector,
-                 "empty selector is invalid for deployment");
+                 is_daemonset                     ? "empty selector is invalid for daemonset"
+                 : str_equal(kind, "StatefulSet") ? "empty selector is invalid for statefulset"
+                                                  : "empty selector is invalid for deployment");
     }
-    if (!template) {
+    if (!json_is(template, JSON_OBJECT)) {
         fail(v, &at_template, FIELD_REQUIRED, NULL, "");
         return;
     }
-    if (selector && !selects_template(selector, template)) {
+    if ((json_is(selector, JSON_OBJECT) || is_daemonset) && !selects_template(selector, template)) {
         const struct json *labels = json_at(template, "metadata.labels");
         fail(v, &at_template_labels, FIELD_INVALID, labels ? labels : &empty_object,
              "`selector` does not match template `labels`");
     }
-    validate_pod_template(v, &at_template, template);
+    validate_pod_template_with(v, &at_template, template, claims);
     check_one_of(v, &at_template_spec, json_get(template, "spec"), "restartPolicy", always, false);
     if (json_at(template, "spec.activeDeadlineSeconds"))
         fail_field(v, &at_template_spec, "activeDeadlineSeconds", FIELD_FORBIDDEN, NULL,
-                   "activeDeadlineSeconds in ReplicaSet is not Supported");
+                   arena_printf(v->arena, "activeDeadlineSeconds in %s is not Supported", kind));
 }
 
 void validate_selector_kept(struct strategy_call *c, const struct object *old,
@@ -194,6 +280,18 @@ static void check_at_most_all(struct field_errors *v, const struct place *at,
         fail(v, at, FIELD_INVALID, value, "must not be greater than 100%");
 }
 
+/* Upstream reports an unknown type at the struct that has it. */
+static void check_type(struct field_errors *v, const struct place *at, const struct json *strategy,
+                       const char *const *types)
+{
+    const char *type = json_str(strategy, "type", "");
+    for (size_t i = 0; types[i]; i++) {
+        if (str_equal(type, types[i]))
+            return;
+    }
+    fail_not_supported(v, at, strategy, types);
+}
+
 /* ---- Deployment ---- */
 
 void validate_deployment(struct strategy_call *c, const struct json *doc, struct field_errors *v)
@@ -207,8 +305,8 @@ void validate_deployment(struct strategy_call *c, const struct json *doc, struct
                        surge = place_in(&at_rolling, "maxSurge");
     (void)c;
     check_not_negative(v, &at_spec, spec, "replicas");
-    validate_owner_of_pods(v, spec);
-    check_one_of(v, &at_strategy, strategy, "type", types, false);
+    validate_owner_of_pods(v, spec, "ReplicaSet", NULL);
+    check_type(v, &at_strategy, strategy, types);
     if (str_equal(json_str(strategy, "type", ""), "Recreate") && rolling) {
         fail(v, &at_rolling, FIELD_FORBIDDEN, NULL,
              "may not be specified when strategy `type` is 'Recreate'");
@@ -239,7 +337,7 @@ void validate_replicaset(struct strategy_call *c, const struct json *doc, struct
     (void)c;
     check_not_negative(v, &at_spec, spec, "replicas");
     check_not_negative(v, &at_spec, spec, "minReadySeconds");
-    validate_owner_of_pods(v, spec);
+    validate_owner_of_pods(v, spec, "ReplicaSet", NULL);
 }
 
 void validate_replication_controller(struct strategy_call *c, const struct json *doc,
@@ -252,7 +350,7 @@ void validate_replication_controller(struct strategy_call *c, const struct json 
     if (json_len(selector, "") == 0)
         fail(v, &at_selector, FIELD_REQUIRED, NULL, "");
     check_not_negative(v, &at_spec, spec, "replicas");
-    if (!template) {
+    if (!json_is(template, JSON_OBJECT)) {
         fail(v, &at_template, FIELD_REQUIRED, NULL, "");
         return;
     }
@@ -271,6 +369,13 @@ void validate_replication_controller(struct strategy_call *c, const struct json 
 }
 
 /* ---- StatefulSet ---- */
+
+static const struct rule statefulset_rules[] = {
+    ONE_OF("spec.persistentVolumeClaimRetentionPolicy.whenDeleted", "Delete", "Retain"),
+    ONE_OF("spec.persistentVolumeClaimRetentionPolicy.whenScaled", "Delete", "Retain"),
+    RULES("spec.volumeClaimTemplates[*].spec", claim_spec_rules),
+    RULES_END,
+};
 
 void validate_statefulset(struct strategy_call *c, const struct json *doc, struct field_errors *v)
 {
@@ -298,7 +403,8 @@ void validate_statefulset(struct strategy_call *c, const struct json *doc, struc
     check_not_negative(v, &at_spec, spec, "replicas");
     check_not_negative(v, &at_spec, spec, "minReadySeconds");
     check_not_negative(v, &at_ordinals, json_get(spec, "ordinals"), "start");
-    validate_owner_of_pods(v, spec);
+    validate_owner_of_pods(v, spec, "StatefulSet", json_get(spec, "volumeClaimTemplates"));
+    check_rules(v, NULL, NULL, doc, statefulset_rules);
 }
 
 void validate_statefulset_update(struct strategy_call *c, const struct object *old,
@@ -335,10 +441,10 @@ void validate_daemonset(struct strategy_call *c, const struct json *doc, struct 
                        unavailable = place_in(&at_rolling, "maxUnavailable"),
                        surge = place_in(&at_rolling, "maxSurge");
     (void)c;
-    validate_owner_of_pods(v, spec);
+    validate_owner_of_pods(v, spec, "DaemonSet", NULL);
     check_not_negative(v, &at_spec, spec, "minReadySeconds");
     check_not_negative(v, &at_spec, spec, "revisionHistoryLimit");
-    check_one_of(v, &at_update, update, "type", types, false);
+    check_type(v, &at_update, update, types);
     if (!str_equal(json_str(update, "type", ""), "RollingUpdate"))
         return;
     if (!rolling) {
@@ -358,6 +464,66 @@ void validate_daemonset(struct strategy_call *c, const struct json *doc, struct 
 }
 
 /* ---- Job, CronJob ---- */
+
+static void check_indexed_only(struct field_errors *v, const struct place *at,
+                               const struct json *spec)
+{
+    static const struct {
+        const char *field, *detail;
+    } fields[] = {
+        { "backoffLimitPerIndex", "requires indexed completion mode" },
+        { "maxFailedIndexes", "requires indexed completion mode" },
+        { "successPolicy", "requires indexed completion mode" },
+    };
+    bool is_indexed = str_equal(json_str(spec, "completionMode", ""), "Indexed");
+    for (size_t i = 0; !is_indexed && i < ARRAY_LEN(fields); i++) {
+        if (json_get(spec, fields[i].field))
+            fail_field(v, at, fields[i].field, FIELD_INVALID, json_get(spec, fields[i].field),
+                       fields[i].detail);
+    }
+    if (json_get(spec, "maxFailedIndexes") && !json_get(spec, "backoffLimitPerIndex"))
+        fail_field(v, at, "backoffLimitPerIndex", FIELD_REQUIRED, NULL,
+                   "when maxFailedIndexes is specified");
+}
+
+static void check_failure_rule(struct field_errors *v, const struct place *at,
+                               const struct json *rule)
+{
+    bool has_codes = json_get(rule, "onExitCodes"),
+         has_conditions = json_len(rule, "onPodConditions");
+    if (has_codes && has_conditions)
+        fail(v, at, FIELD_INVALID, &empty_object,
+             "specifying both OnExitCodes and OnPodConditions is not supported");
+    else if (!has_codes && !has_conditions)
+        fail(v, at, FIELD_INVALID, &empty_object,
+             "specifying one of OnExitCodes and OnPodConditions is required");
+}
+
+static const struct rule failure_rule_rules[] = {
+    REQUIRED_ONE_OF("action", "Count", "FailIndex", "FailJob", "Ignore"),
+    BLOCK("", check_failure_rule),
+    REQUIRED_ONE_OF("onExitCodes?.operator", "In", "NotIn"),
+    ITEMS_MAX("onExitCodes?.values", 255),
+    UNIQUE("onExitCodes?.values", ""),
+    ITEMS_MAX("onPodConditions", 20),
+    FORMAT("onPodConditions[*].type", label_key_fault),
+    ONE_OF("onPodConditions[*].status", "False", "True", "Unknown"),
+    RULES_END,
+};
+
+static const struct rule job_spec_rules[] = {
+    NOT_NEGATIVE("backoffLimitPerIndex"),
+    BLOCK("", check_indexed_only),
+    BYTES_MAX("managedBy", 63),
+    FORMAT("managedBy", domain_prefixed_path_fault),
+    ITEMS_MAX("podFailurePolicy?.rules", 20),
+    RULES("podFailurePolicy?.rules[*]", failure_rule_rules),
+    REQUIRED_BECAUSE("successPolicy?.rules", "at least one rules must be specified when the "
+                                             "successPolicy is specified"),
+    ITEMS_MAX("successPolicy?.rules", 20),
+    ONE_OF("podReplacementPolicy", "Failed", "TerminatingOrFailed"),
+    RULES_END,
+};
 
 static void validate_job_spec(struct field_errors *v, const struct place *at,
                               const struct json *spec, bool is_selector_generated)
@@ -398,9 +564,17 @@ static void validate_job_spec(struct field_errors *v, const struct place *at,
         return;
     }
     validate_pod_template(v, &p, template);
-    if (str_equal(json_str(template, "spec.restartPolicy", ""), "Always"))
+    const struct json *restart = json_at(template, "spec.restartPolicy");
+    if (str_empty(json_text(restart)) || str_equal(json_text(restart), "Always"))
+        fail_field(v, &template_spec, "restartPolicy", FIELD_REQUIRED, NULL,
+                   "valid values: \"OnFailure\", \"Never\"");
+    else
         check_one_of(v, &template_spec, json_get(template, "spec"), "restartPolicy", restarts,
                      true);
+    if (json_get(spec, "podFailurePolicy") && str_equal(json_text(restart), "OnFailure"))
+        fail_field(v, &template_spec, "restartPolicy", FIELD_INVALID, restart,
+                   "only \"Never\" is supported when podFailurePolicy is specified");
+    check_rules(v, at, NULL, spec, job_spec_rules);
 }
 
 void validate_job(struct strategy_call *c, const struct json *doc, struct field_errors *v)
@@ -429,30 +603,41 @@ void validate_job_update(struct strategy_call *c, const struct object *old, cons
         check_immutable(v, &at_spec, had, has, "completions");
 }
 
-/* Five fields, or a name like @daily; each field of digits, names, lists, ranges and steps. */
-static bool is_schedule(const char *s)
+#define CRON_FIELDS 5
+
+/* Five fields of digits, names, lists, ranges and steps, or a name like @daily.  NULL if it is. */
+static const char *schedule_fault(struct arena *a, const char *schedule)
 {
     static const char *const names[] = { "@yearly", "@annually", "@monthly", "@weekly",
-                                         "@daily",  "@midnight", "@hourly",  NULL };
+                                         "@daily",  "@midnight", "@hourly" };
+    static const char blanks[] = " \t\r\n";
+    static const char allowed[] =
+        "0123456789*/,-?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     size_t fields = 0;
-    for (size_t i = 0; names[i]; i++) {
-        if (str_equal(s, names[i]))
-            return true;
+    if (str_has_prefix(schedule, "@every "))
+        return NULL;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_equal(schedule, names[i]))
+            return NULL;
     }
-    if (str_has_prefix(s, "@every "))
-        return true;
-    while (*s) {
-        s += strspn(s, " \t");
-        size_t n =
-            strspn(s, "0123456789*/,-?LWABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#");
-        if (n == 0)
-            return !*s && fields == 5;
+    if (*schedule == '@')
+        return arena_printf(a, "unrecognized descriptor: %s", schedule);
+    const char *strange = NULL;
+    for (const char *s = schedule + strspn(schedule, blanks); *s; s += strspn(s, blanks)) {
+        size_t n = strcspn(s, blanks);
+        if (strspn(s, allowed) < n)
+            strange = arena_strndup(a, s, n);
         fields++;
         s += n;
-        if (*s && *s != ' ' && *s != '\t')
-            return false;
     }
-    return fields == 5;
+    if (fields != CRON_FIELDS)
+        return arena_printf(a, "expected exactly %d fields, found %zu: [%s]", CRON_FIELDS, fields,
+                            schedule);
+    return strange ? arena_printf(a,
+                                  "failed to parse int from %s: strconv.Atoi: parsing \"%s\": "
+                                  "invalid syntax",
+                                  strange, strange)
+                   : NULL;
 }
 
 void validate_cronjob(struct strategy_call *c, const struct json *doc, struct field_errors *v)
@@ -463,12 +648,20 @@ void validate_cronjob(struct strategy_call *c, const struct json *doc, struct fi
     (void)c;
     if (str_empty(json_text(schedule)))
         fail_field(v, &at_spec, "schedule", FIELD_REQUIRED, NULL, "");
-    else if (strstr(schedule->string, "TZ"))
+    else if (strstr(schedule->string, "TZ="))
         fail_field(v, &at_spec, "schedule", FIELD_INVALID, schedule,
                    "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    else if (!is_schedule(schedule->string))
+    else if (schedule_fault(v->arena, schedule->string))
         fail_field(v, &at_spec, "schedule", FIELD_INVALID, schedule,
-                   "expected exactly 5 fields, or a descriptor such as @daily");
+                   schedule_fault(v->arena, schedule->string));
+    const struct json *zone = json_get(spec, "timeZone");
+    if (json_is(zone, JSON_STRING) && zone->len == 0)
+        fail_field(v, &at_spec, "timeZone", FIELD_INVALID, zone,
+                   "timeZone must be nil or non-empty string");
+    else if (json_is(zone, JSON_STRING) && strcasecmp(zone->string, "Local") == 0)
+        fail_field(v, &at_spec, "timeZone", FIELD_INVALID, zone,
+                   "timeZone must be an explicit time zone as defined in "
+                   "https://www.iana.org/time-zones");
     check_not_negative(v, &at_spec, spec, "startingDeadlineSeconds");
     check_one_of(v, &at_spec, spec, "concurrencyPolicy", policies, true);
     check_not_negative(v, &at_spec, spec, "successfulJobsHistoryLimit");
