@@ -69,6 +69,7 @@ struct grpc_server_handler { /* one per method */
     void (*message)(struct grpc_server_call *call, struct bytes message, void *state);
     void (*half_close)(struct grpc_server_call *call, void *state); /* the client has sent all */
     void (*close)(struct grpc_server_call *call, void *state); /* the client is gone; still finish it */
+    void (*release)(void *state); /* the last callback: the call is finished and its stream closed */
 };
 struct grpc_server_config {
     const char *bind_address; /* "127.0.0.1", "unix:/path" */
@@ -83,9 +84,12 @@ int grpc_server_port(const struct grpc_server *s);
 /* Closes all connections; returns once every call was finished. */
 void grpc_server_stop(struct grpc_server *s);
 const struct tls_peer *grpc_call_peer(struct grpc_server_call *call);
+const char *grpc_call_method(struct grpc_server_call *call); /* "/etcdserverpb.KV/Range" */
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);
 /* Threads: any. */
 void grpc_call_send(struct grpc_server_call *call, struct bytes message); /* copied */
 size_t grpc_call_queued_bytes(struct grpc_server_call *call);
+/* Waits, not on the loop, until no more than BYTES are queued.  False: the client is gone. */
+bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes);
 /* The last use of CALL, once and always; MESSAGE may be NULL. */
 void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message);

@@ -51,7 +51,7 @@ struct grpc_server_call {
 
     /* guarded by server->lock */
     struct grpc_outbox pending;
-    bool is_finished, is_dirty;
+    bool is_finished, is_dirty, is_gone;
     enum grpc_status status;
     struct grpc_server_call *next_dirty;
     atomic_size_t queued_bytes;
@@ -84,6 +84,8 @@ struct grpc_server {
     size_t connections_n, calls_n;
     bool is_accepting;
 
+    atomic_int room_waiters;
+    pthread_cond_t room; /* a call's queue got shorter, or its client left */
     pthread_mutex_t lock; /* guards what follows and the upper part of each call */
     struct grpc_server_call *dirty, *dirty_tail;
     bool is_stopping;
@@ -96,6 +98,8 @@ static char listener_tag, wake_tag;
 
 static void call_free(struct grpc_server_call *call)
 {
+    if (call->is_open && call->handler->release)
+        call->handler->release(call->state);
     call->server->calls_n--;
     grpc_outbox_deinit(&call->pending);
     grpc_outbox_deinit(&call->sending);
@@ -149,6 +153,8 @@ static void call_detach(struct grpc_server_call *call)
         call->next->prev = call->prev;
     call->connection = NULL;
     pthread_mutex_lock(&call->server->lock);
+    call->is_gone = true;
+    pthread_cond_broadcast(&call->server->room);
     bool finished = call->is_finished, is_dirty = call->is_dirty;
     pthread_mutex_unlock(&call->server->lock);
     if (!call->is_open) {
@@ -207,6 +213,11 @@ static ssize_t read_outbox(nghttp2_session *session, int32_t id, uint8_t *buf, s
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     size_t got = grpc_outbox_read(&call->sending, buf, n);
     atomic_fetch_sub(&call->queued_bytes, got);
+    if (atomic_load(&call->server->room_waiters)) {
+        pthread_mutex_lock(&call->server->lock);
+        pthread_cond_broadcast(&call->server->room);
+        pthread_mutex_unlock(&call->server->lock);
+    }
     if (!call->sending.head && call->is_ending) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
         char text[8];
@@ -593,6 +604,7 @@ struct grpc_server *grpc_server_start(const struct grpc_server_config *config, s
         hashmap_put(&s->handlers, bytes_of(config->handlers[i].method), &s->handler_list[i]);
     }
     pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->room, NULL);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ensure(s->epoll_fd >= 0 && s->wake_fd >= 0);
@@ -621,6 +633,7 @@ void grpc_server_stop(struct grpc_server *s)
     pthread_mutex_lock(&s->lock);
     pthread_mutex_unlock(&s->lock);
     pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->room);
     hashmap_deinit(&s->handlers);
     free(s->handler_list);
     tls_unref(s->tls);
@@ -634,6 +647,11 @@ void grpc_server_stop(struct grpc_server *s)
 const struct tls_peer *grpc_call_peer(struct grpc_server_call *call)
 {
     return &call->peer;
+}
+
+const char *grpc_call_method(struct grpc_server_call *call)
+{
+    return call->method;
 }
 
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name)
@@ -677,6 +695,19 @@ void grpc_call_send(struct grpc_server_call *call, struct bytes message)
 size_t grpc_call_queued_bytes(struct grpc_server_call *call)
 {
     return atomic_load(&call->queued_bytes);
+}
+
+bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes)
+{
+    struct grpc_server *s = call->server;
+    pthread_mutex_lock(&s->lock);
+    atomic_fetch_add(&s->room_waiters, 1); /* before the look at the queue, see read_outbox */
+    while (!call->is_gone && grpc_call_queued_bytes(call) > bytes)
+        pthread_cond_wait(&s->room, &s->lock);
+    atomic_fetch_sub(&s->room_waiters, 1);
+    bool is_gone = call->is_gone;
+    pthread_mutex_unlock(&s->lock);
+    return !is_gone;
 }
 
 void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message)

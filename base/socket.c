@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -150,6 +151,7 @@ static int listen_unix(const char *path, struct error *err)
     if (fd < 0)
         return error_errno(err, "socket");
     unlink(path); /* what a previous process left behind */
+    fchmod(fd, 0600); /* the name that bind makes takes this mode */
     if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return error_errno(err, "bind");
     int listening = fd;

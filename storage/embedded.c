@@ -96,8 +96,7 @@ static int op_defragment(struct storage *s, struct error *err)
 }
 
 static int op_each_version(struct storage *s, int64_t revision, struct storage_history *out,
-                           int (*fn)(const struct storage_version *v, void *arg,
-                                     struct error *err),
+                           int (*fn)(const struct storage_version *v, void *arg, struct error *err),
                            void *arg, struct error *err)
 {
     scoped(mvcc_view) struct mvcc_view *view = mvcc_view_open(embedded(s)->mvcc, err);

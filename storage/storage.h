@@ -206,7 +206,7 @@ struct storage_status {
     size_t size_bytes, size_in_use_bytes, quota_bytes;
     int64_t keys;
     uint32_t identity; /* chosen when the store was made */
-    bool is_full;      /* the quota is used up: puts fail until something is deleted and compacted */
+    bool is_full; /* the quota is used up: puts fail until something is deleted and compacted */
 };
 must_check int storage_status(struct storage *s, struct storage_status *out, struct error *err);
 /* Moves all that is in memory into the database and removes all that is compacted, now. */
@@ -225,11 +225,10 @@ struct storage_version {
 struct storage_history {
     int64_t revision, compacted_revision;
 };
-must_check int storage_each_version(struct storage *s, int64_t revision,
-                                    struct storage_history *out,
-                                    int (*fn)(const struct storage_version *v, void *arg,
-                                              struct error *err),
-                                    void *arg, struct error *err);
+must_check int
+storage_each_version(struct storage *s, int64_t revision, struct storage_history *out,
+                     int (*fn)(const struct storage_version *v, void *arg, struct error *err),
+                     void *arg, struct error *err);
 
 /* ---- etcd's v3 gRPC API ---- */
 
@@ -242,8 +241,9 @@ struct storage_etcd_config {
      * names ORGANIZATION: whoever may talk to the store may read every secret in it. */
     struct tls *tls;
     const char *organization;
-    const char *name;           /* of the one member; NULL: "default" */
-    const char *advertised_url; /* in the list of members; NULL: made from the address */
+    const char *scratch_dir;             /* for snapshots on their way; NULL: /tmp */
+    const char *name;                    /* of the one member; NULL: "default" */
+    const char *advertised_url;          /* in the list of members; NULL: made from the address */
     int64_t progress_notify_interval_ms; /* 0: 10 minutes, as etcd */
 };
 struct storage_etcd_server;

@@ -25,8 +25,8 @@ struct storage_ops {
     int (*lease_revoke)(struct storage *s, int64_t id, struct error *err);
     int (*lease_keep_alive)(struct storage *s, int64_t id, int64_t *ttl_s, struct error *err);
     int (*compact)(struct storage *s, int64_t revision, struct error *err);
-    int (*lease_find)(struct storage *s, int64_t id, struct arena *arena,
-                      struct storage_lease *out, struct error *err);
+    int (*lease_find)(struct storage *s, int64_t id, struct arena *arena, struct storage_lease *out,
+                      struct error *err);
     int (*lease_list)(struct storage *s, struct arena *arena, struct storage_lease **out, size_t *n,
                       struct error *err);
     int (*status)(struct storage *s, struct storage_status *out, struct error *err);

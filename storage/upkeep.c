@@ -30,6 +30,7 @@ struct upkeep {
     pthread_cond_t turn_done;
     bool is_woken, is_stopping;
     bool has_failed; /* the last turn */
+    bool has_more;   /* the next turn follows at once */
     uint64_t turns;
 };
 
@@ -150,6 +151,7 @@ static void *upkeep_main(void *arg)
         pthread_mutex_lock(&u->lock);
         u->turns++;
         u->has_failed = u->retry_ns;
+        u->has_more = has_more;
         pthread_cond_broadcast(&u->turn_done);
         if (!has_more)
             sleep_until(u, due_ns);
@@ -222,7 +224,7 @@ static int wait_for_turn(struct upkeep *u, struct error *err)
 {
     pthread_mutex_lock(&u->lock);
     uint64_t until = u->turns + 2;
-    while (u->turns < until && !u->is_stopping && !u->has_failed) {
+    while ((u->turns < until || u->has_more) && !u->is_stopping) {
         u->is_woken = true;
         pthread_cond_signal(&u->work);
         pthread_cond_wait(&u->turn_done, &u->lock);

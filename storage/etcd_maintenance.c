@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* etcd_maintenance.c - Maintenance, Cluster, Health, and Auth, which is off. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/etcd_server.h"
+#include "storage/record.h"
+#include "storage/snapshot_file.h"
+
+#define SNAPSHOT_CHUNK_BYTES  ((size_t)32 * 1024) /* etcd's */
+#define SNAPSHOT_QUEUED_BYTES ((size_t)1 << 20)
+
+static void header_now(struct etcd_request *rq, Etcd__ResponseHeader *out)
+{
+    etcd_header(rq->server, storage_revision(rq->server->storage), out);
+}
+
+/* ---- Maintenance ---- */
+
+static bool is_full(struct etcd_server *s, struct storage_status *status, struct error *err)
+{
+    return storage_status(s->storage, status, err) == 0 && status->is_full;
+}
+
+static void run_alarm(struct etcd_request *rq)
+{
+    const Etcd__AlarmRequest *r = (const Etcd__AlarmRequest *)rq->message;
+    struct etcd_server *s = rq->server;
+    struct storage_status status;
+    struct error err = { 0 };
+    bool concerns_us =
+        r->alarm == ETCD__ALARM_TYPE__NOSPACE && (!r->member_id || r->member_id == s->member_id);
+    bool is_listed = false;
+    switch (r->action) {
+    case ETCD__ALARM_REQUEST__ACTION__ACTIVATE:
+        if (concerns_us)
+            atomic_store(&s->has_space_alarm, true);
+        is_listed = concerns_us;
+        break;
+    case ETCD__ALARM_REQUEST__ACTION__DEACTIVATE:
+        /* One that the store raised goes by itself once there is space. */
+        is_listed = concerns_us && atomic_exchange(&s->has_space_alarm, false);
+        break;
+    default:
+        is_listed = r->alarm != ETCD__ALARM_TYPE__CORRUPT &&
+                    (atomic_load(&s->has_space_alarm) || is_full(s, &status, &err));
+    }
+    if (err.code) {
+        etcd_fail(rq, &err);
+        return;
+    }
+    Etcd__AlarmResponse response = ETCD__ALARM_RESPONSE__INIT;
+    Etcd__AlarmMember alarm = ETCD__ALARM_MEMBER__INIT, *alarms[] = { &alarm };
+    Etcd__ResponseHeader header;
+    alarm.member_id = s->member_id;
+    alarm.alarm = ETCD__ALARM_TYPE__NOSPACE;
+    response.alarms = alarms;
+    response.n_alarms = is_listed;
+    header_now(rq, &header);
+    response.header = &header;
+    etcd_answer(rq, &response.base);
+}
+
+static void run_status(struct etcd_request *rq)
+{
+    struct etcd_server *s = rq->server;
+    struct storage_status status;
+    struct error err = { 0 };
+    if (storage_status(s->storage, &status, &err) < 0) {
+        etcd_fail(rq, &err);
+        return;
+    }
+    Etcd__StatusResponse response = ETCD__STATUS_RESPONSE__INIT;
+    Etcd__ResponseHeader header;
+    char version[] = ETCD_VERSION;
+    char *problems[] = { arena_printf(rq->arena, "memberID:%llu alarm:NOSPACE ",
+                                      (unsigned long long)s->member_id) };
+    etcd_header(s, status.revision, &header);
+    response.header = &header;
+    response.version = response.storage_version = version;
+    response.db_size = (int64_t)status.size_bytes;
+    response.db_size_in_use = (int64_t)status.size_in_use_bytes;
+    response.db_size_quota = (int64_t)status.quota_bytes;
+    response.leader = s->member_id;
+    response.raft_index = response.raft_applied_index = (uint64_t)status.revision;
+    response.raft_term = ETCD_RAFT_TERM;
+    response.errors = problems;
+    response.n_errors = status.is_full || atomic_load(&s->has_space_alarm);
+    etcd_answer(rq, &response.base);
+}
+
+static void run_defragment(struct etcd_request *rq)
+{
+    struct error err = { 0 };
+    if (storage_defragment(rq->server->storage, &err) < 0) {
+        etcd_fail(rq, &err);
+        return;
+    }
+    Etcd__DefragmentResponse response = ETCD__DEFRAGMENT_RESPONSE__INIT;
+    etcd_answer(rq, &response.base); /* etcd gives no header */
+}
+
+struct hash {
+    uint32_t crc;
+    struct buffer value;
+};
+
+static int hash_version(const struct storage_version *v, void *arg, struct error *err)
+{
+    (void)err;
+    struct hash *h = arg;
+    char key[SNAPSHOT_VERSION_KEY_BYTES];
+    size_t len = snapshot_version_key(v, key);
+    buffer_clear(&h->value);
+    snapshot_version_value(v, &h->value);
+    h->crc = crc32c(h->crc, key, len);
+    h->crc = crc32c(h->crc, h->value.data, h->value.len);
+    return 0;
+}
+
+/* The sum that an etcd with the same history has: over the rows of its bucket "key". */
+static int hash_history(struct etcd_request *rq, int64_t revision, struct storage_history *out,
+                        uint32_t *crc, struct error *err)
+{
+    struct hash h = { .crc = crc32c(0, "key", 3) };
+    int rc = storage_each_version(rq->server->storage, revision, out, hash_version, &h, err);
+    buffer_free(&h.value);
+    *crc = h.crc;
+    return rc;
+}
+
+static void run_hash(struct etcd_request *rq)
+{
+    Etcd__HashResponse response = ETCD__HASH_RESPONSE__INIT;
+    struct storage_history history;
+    struct error err = { 0 };
+    if (hash_history(rq, 0, &history, &response.hash, &err) < 0) {
+        etcd_fail(rq, &err);
+        return;
+    }
+    Etcd__ResponseHeader header;
+    etcd_header(rq->server, history.revision, &header);
+    response.header = &header;
+    etcd_answer(rq, &response.base);
+}
+
+static void run_hash_kv(struct etcd_request *rq)
+{
+    const Etcd__HashKVRequest *r = (const Etcd__HashKVRequest *)rq->message;
+    Etcd__HashKVResponse response = ETCD__HASH_KVRESPONSE__INIT;
+    struct storage_history history;
+    struct error err = { 0 };
+    if (hash_history(rq, r->revision, &history, &response.hash, &err) < 0) {
+        etcd_fail(rq, &err);
+        return;
+    }
+    Etcd__ResponseHeader header;
+    header_now(rq, &header);
+    response.header = &header;
+    response.compact_revision = history.compacted_revision ? history.compacted_revision : -1;
+    response.hash_revision = history.revision;
+    etcd_answer(rq, &response.base);
+}
+
+static void send_file(struct etcd_request *rq, const char *data, size_t len)
+{
+    char version[] = ETCD_VERSION;
+    for (size_t at = 0; at < len;) {
+        if (!grpc_call_wait_room(rq->call, SNAPSHOT_QUEUED_BYTES)) {
+            etcd_fail_status(rq, GRPC_CANCELLED, NULL);
+            return;
+        }
+        Etcd__SnapshotResponse response = ETCD__SNAPSHOT_RESPONSE__INIT;
+        size_t n = len - at < SNAPSHOT_CHUNK_BYTES ? len - at : SNAPSHOT_CHUNK_BYTES;
+        response.blob = etcd_binary((struct bytes){ data + at, n });
+        response.remaining_bytes = len - at - n;
+        response.version = version;
+        etcd_send(rq->call, &response.base);
+        at += n;
+    }
+    etcd_fail_status(rq, GRPC_OK, NULL);
+}
+
+/* Into a file first: the store must not be held open for as long as a client takes to read. */
+static int write_snapshot(struct etcd_request *rq, int fd, char **data, size_t *len,
+                          struct error *err)
+{
+    struct stat st;
+    if (snapshot_file_write(rq->server->storage, fd, err) < 0)
+        return -1;
+    if (fstat(fd, &st) < 0)
+        return error_errno(err, "stat the snapshot");
+    *len = (size_t)st.st_size;
+    *data = mmap(NULL, *len, PROT_READ, MAP_SHARED, fd, 0);
+    return *data == MAP_FAILED ? error_errno(err, "read the snapshot") : 0;
+}
+
+static void run_snapshot(struct etcd_request *rq)
+{
+    struct error err = { 0 };
+    char *data;
+    size_t len;
+    scoped(fd) int fd = open(rq->server->scratch_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        error_errno(&err, "create a file in %s", rq->server->scratch_dir);
+    if (fd < 0 || write_snapshot(rq, fd, &data, &len, &err) < 0) {
+        etcd_fail(rq, &err);
+        return;
+    }
+    send_file(rq, data, len);
+    munmap(data, len);
+}
+
+static void run_move_leader(struct etcd_request *rq)
+{
+    const Etcd__MoveLeaderRequest *r = (const Etcd__MoveLeaderRequest *)rq->message;
+    if (r->target_id != rq->server->member_id) {
+        etcd_fail_status(rq, GRPC_FAILED_PRECONDITION, "etcdserver: bad leader transferee");
+        return;
+    }
+    Etcd__MoveLeaderResponse response = ETCD__MOVE_LEADER_RESPONSE__INIT;
+    etcd_answer(rq, &response.base);
+}
+
+/* ---- Cluster ---- */
+
+static void run_member_list(struct etcd_request *rq)
+{
+    struct etcd_server *s = rq->server;
+    Etcd__MemberListResponse response = ETCD__MEMBER_LIST_RESPONSE__INIT;
+    Etcd__Member member = ETCD__MEMBER__INIT, *members[] = { &member };
+    Etcd__ResponseHeader header;
+    member.id = s->member_id;
+    member.name = s->name;
+    member.n_client_urls = 1;
+    member.client_urls = &s->url;
+    response.n_members = 1;
+    response.members = members;
+    etcd_header(s, 0, &header); /* etcd's has no revision here */
+    response.header = &header;
+    etcd_answer(rq, &response.base);
+}
+
+/* ---- Auth, as etcd answers before anybody has switched it on ---- */
+
+static void run_auth_status(struct etcd_request *rq)
+{
+    Etcd__AuthStatusResponse response = ETCD__AUTH_STATUS_RESPONSE__INIT;
+    Etcd__ResponseHeader header;
+    header_now(rq, &header);
+    response.header = &header;
+    response.auth_revision = 1;
+    etcd_answer(rq, &response.base);
+}
+
+static void run_auth_nothing(struct etcd_request *rq)
+{
+    Etcd__AuthEmptyResponse response = ETCD__AUTH_EMPTY_RESPONSE__INIT;
+    Etcd__ResponseHeader header;
+    header_now(rq, &header);
+    response.header = &header;
+    etcd_answer(rq, &response.base);
+}
+
+static void run_auth_enable(struct etcd_request *rq)
+{
+    etcd_fail_status(rq, GRPC_FAILED_PRECONDITION, "etcdserver: root user does not exist");
+}
+
+static void run_authenticate(struct etcd_request *rq)
+{
+    etcd_fail_status(rq, GRPC_FAILED_PRECONDITION, "etcdserver: authentication is not enabled");
+}
+
+static void run_no_user(struct etcd_request *rq)
+{
+    etcd_fail_status(rq, GRPC_FAILED_PRECONDITION, "etcdserver: user name not found");
+}
+
+static void run_no_role(struct etcd_request *rq)
+{
+    etcd_fail_status(rq, GRPC_FAILED_PRECONDITION, "etcdserver: role name not found");
+}
+
+/* ---- health ---- */
+
+static void run_health(struct etcd_request *rq)
+{
+    const Etcd__HealthCheckRequest *r = (const Etcd__HealthCheckRequest *)rq->message;
+    if (!str_empty(r->service)) {
+        etcd_fail_status(rq, GRPC_NOT_FOUND, "unknown service");
+        return;
+    }
+    Etcd__HealthCheckResponse response = ETCD__HEALTH_CHECK_RESPONSE__INIT;
+    response.status = ETCD__HEALTH_CHECK_RESPONSE__STATUS__SERVING;
+    etcd_answer(rq, &response.base);
+}
+
+#define NOTHING &etcd__auth_empty_request__descriptor
+const struct etcd_method etcd_maintenance_methods[] = {
+    { "/etcdserverpb.Maintenance/Alarm", &etcd__alarm_request__descriptor, run_alarm, ON_READER },
+    { "/etcdserverpb.Maintenance/Status", &etcd__status_request__descriptor, run_status,
+      ON_READER },
+    { "/etcdserverpb.Maintenance/Defragment", &etcd__defragment_request__descriptor, run_defragment,
+      ON_UPKEEP },
+    { "/etcdserverpb.Maintenance/Hash", &etcd__hash_request__descriptor, run_hash, ON_UPKEEP },
+    { "/etcdserverpb.Maintenance/HashKV", &etcd__hash_kvrequest__descriptor, run_hash_kv,
+      ON_UPKEEP },
+    { "/etcdserverpb.Maintenance/Snapshot", &etcd__snapshot_request__descriptor, run_snapshot,
+      ON_UPKEEP },
+    { "/etcdserverpb.Maintenance/MoveLeader", &etcd__move_leader_request__descriptor,
+      run_move_leader, ON_LOOP },
+    { "/etcdserverpb.Cluster/MemberList", &etcd__member_list_request__descriptor, run_member_list,
+      ON_LOOP },
+    { "/etcdserverpb.Auth/AuthStatus", NOTHING, run_auth_status, ON_LOOP },
+    { "/etcdserverpb.Auth/AuthEnable", NOTHING, run_auth_enable, ON_LOOP },
+    { "/etcdserverpb.Auth/AuthDisable", NOTHING, run_auth_nothing, ON_LOOP },
+    { "/etcdserverpb.Auth/Authenticate", NOTHING, run_authenticate, ON_LOOP },
+    { "/etcdserverpb.Auth/UserList", NOTHING, run_auth_nothing, ON_LOOP },
+    { "/etcdserverpb.Auth/RoleList", NOTHING, run_auth_nothing, ON_LOOP },
+    { "/etcdserverpb.Auth/UserGet", NOTHING, run_no_user, ON_LOOP },
+    { "/etcdserverpb.Auth/UserDelete", NOTHING, run_no_user, ON_LOOP },
+    { "/etcdserverpb.Auth/RoleGet", NOTHING, run_no_role, ON_LOOP },
+    { "/etcdserverpb.Auth/RoleDelete", NOTHING, run_no_role, ON_LOOP },
+    { "/grpc.health.v1.Health/Check", &etcd__health_check_request__descriptor, run_health,
+      ON_LOOP },
+    ETCD_METHODS_END,
+};

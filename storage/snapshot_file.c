@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* snapshot_file.c - writing a bbolt file in one pass. */
+#include "storage/snapshot_file.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "storage/etcd.pb-c.h"
+
+/* bbolt's format: little-endian, as the machines are that we run on. */
+#define PAGE_BYTES      4096
+#define MAGIC           0xED0CDAEDu
+#define FORMAT          2u
+#define PAGE_BRANCH     0x01
+#define PAGE_LEAF       0x02
+#define PAGE_META       0x04
+#define PAGE_FREELIST   0x10
+#define ITEM_IS_BUCKET  1u
+#define FREELIST_PAGE   2
+#define FIRST_DATA_PAGE 3
+#define LEVELS_MAX      16 /* far more pages than 2^64 bytes have */
+#define WRITE_BYTES     ((size_t)1 << 20)
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is little-endian");
+
+struct page_head {
+    uint64_t id;
+    uint16_t flags, count;
+    uint32_t overflow;
+};
+struct leaf_item {
+    uint32_t flags, pos, key_len, value_len;
+};
+struct branch_item {
+    uint32_t pos, key_len;
+    uint64_t page;
+};
+struct bucket_head {
+    uint64_t root, sequence;
+};
+struct meta {
+    uint32_t magic, version, page_bytes, flags;
+    struct bucket_head root;
+    uint64_t freelist, pages, txid, checksum;
+};
+_Static_assert(sizeof(struct page_head) == 16 && sizeof(struct leaf_item) == 16 &&
+                   sizeof(struct branch_item) == 16 && sizeof(struct meta) == 64,
+               "no padding");
+
+struct bolt_file {
+    int fd;
+    uint64_t pages; /* that are written or in PENDING */
+    struct buffer pending;
+};
+
+static int write_all(int fd, const char *data, size_t len, struct error *err)
+{
+    while (len) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, "write the snapshot");
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int flush_pending(struct bolt_file *f, struct error *err)
+{
+    int rc = write_all(f->fd, f->pending.data, f->pending.len, err);
+    buffer_clear(&f->pending);
+    return rc;
+}
+
+/* ---- pages ---- */
+
+struct item {
+    size_t key_at, key_len, value_len; /* the value follows the key */
+    uint64_t page;                     /* of a branch */
+    uint32_t flags;
+};
+
+/* What the next page of one level of a tree will hold. */
+struct page {
+    struct buffer data;
+    struct item *items;
+    size_t n, capacity;
+};
+
+static void page_deinit(struct page *p)
+{
+    buffer_free(&p->data);
+    free(p->items);
+}
+
+static void page_add(struct page *p, struct bytes key, struct bytes value, uint64_t child,
+                     uint32_t flags)
+{
+    if (p->n == p->capacity) {
+        p->capacity = p->capacity ? 2 * p->capacity : 64;
+        p->items = xrealloc(p->items, p->capacity * sizeof(p->items[0]));
+    }
+    p->items[p->n++] = (struct item){ p->data.len, key.len, value.len, child, flags };
+    buffer_add_bytes(&p->data, key);
+    buffer_add_bytes(&p->data, value);
+}
+
+static size_t page_size(const struct page *p)
+{
+    return sizeof(struct page_head) + p->n * sizeof(struct leaf_item) + p->data.len;
+}
+
+/* Positions count from the item that holds them. */
+static void page_encode(const struct page *p, uint64_t id, uint16_t flags, struct buffer *out)
+{
+    size_t pages = (page_size(p) + PAGE_BYTES - 1) / PAGE_BYTES;
+    struct page_head head = { id, flags, (uint16_t)p->n, (uint32_t)(pages - 1) };
+    buffer_add(out, &head, sizeof(head));
+    for (size_t i = 0; i < p->n; i++) {
+        const struct item *it = &p->items[i];
+        uint32_t pos = (uint32_t)((p->n - i) * sizeof(struct leaf_item) + it->key_at);
+        struct leaf_item leaf = { it->flags, pos, (uint32_t)it->key_len, (uint32_t)it->value_len };
+        struct branch_item branch = { pos, (uint32_t)it->key_len, it->page };
+        buffer_add(out, flags == PAGE_LEAF ? (void *)&leaf : (void *)&branch, sizeof(leaf));
+    }
+    buffer_add_bytes(out, buffer_bytes(&p->data));
+}
+
+static void pad_page(struct buffer *b, size_t start)
+{
+    static const char zeros[PAGE_BYTES];
+    size_t rest = (b->len - start) % PAGE_BYTES;
+    if (rest)
+        buffer_add(b, zeros, PAGE_BYTES - rest);
+}
+
+/* ---- trees ---- */
+
+struct tree {
+    struct bolt_file *file;
+    struct page levels[LEVELS_MAX]; /* 0: leaves */
+    size_t levels_n;
+};
+
+static int tree_add(struct tree *t, size_t level, struct bytes key, struct bytes value,
+                    uint64_t child, struct error *err);
+
+/* Writes the page of LEVEL and empties it.  *ID: where it is. */
+static int write_page(struct tree *t, size_t level, uint64_t *id, struct error *err)
+{
+    struct bolt_file *f = t->file;
+    struct page *p = &t->levels[level];
+    size_t start = f->pending.len;
+    *id = f->pages;
+    page_encode(p, *id, level ? PAGE_BRANCH : PAGE_LEAF, &f->pending);
+    pad_page(&f->pending, start);
+    f->pages += (f->pending.len - start) / PAGE_BYTES;
+    p->n = 0;
+    buffer_clear(&p->data);
+    return f->pending.len >= WRITE_BYTES ? flush_pending(f, err) : 0;
+}
+
+static int push_up(struct tree *t, size_t level, struct error *err)
+{
+    struct page *p = &t->levels[level];
+    char first[64]; /* keys of a tree are revisions or numbers */
+    struct bytes key = { first, p->items[0].key_len };
+    ensure(key.len <= sizeof(first));
+    memcpy(first, p->data.data + p->items[0].key_at, key.len);
+    uint64_t id;
+    if (write_page(t, level, &id, err) < 0)
+        return -1;
+    return tree_add(t, level + 1, key, (struct bytes){ 0 }, id, err);
+}
+
+static int tree_add(struct tree *t, size_t level, struct bytes key, struct bytes value,
+                    uint64_t child, struct error *err)
+{
+    ensure(level < LEVELS_MAX);
+    struct page *p = &t->levels[level];
+    if (level >= t->levels_n)
+        t->levels_n = level + 1;
+    size_t more = sizeof(struct leaf_item) + key.len + value.len;
+    if (p->n && page_size(p) + more > PAGE_BYTES && push_up(t, level, err) < 0)
+        return -1;
+    page_add(p, key, value, child, 0);
+    return 0;
+}
+
+/* Writes what is left.  *ROOT: the tree's page. */
+static int tree_end(struct tree *t, uint64_t *root, struct error *err)
+{
+    size_t top = t->levels_n ? t->levels_n - 1 : 0;
+    for (size_t level = 0; level < top; level++) {
+        if (push_up(t, level, err) < 0)
+            return -1;
+        top = t->levels_n - 1;
+    }
+    return write_page(t, top, root, err);
+}
+
+static void tree_deinit(struct tree *t)
+{
+    for (size_t i = 0; i < LEVELS_MAX; i++)
+        page_deinit(&t->levels[i]);
+}
+
+/* ---- rows ---- */
+
+static void revision_key(int64_t revision, uint32_t sub, char out[17])
+{
+    uint64_t r = htobe64((uint64_t)revision), s = htobe64(sub);
+    memcpy(out, &r, sizeof(r));
+    out[8] = '_';
+    memcpy(out + 9, &s, sizeof(s));
+}
+
+size_t snapshot_version_key(const struct storage_version *v, char out[SNAPSHOT_VERSION_KEY_BYTES])
+{
+    revision_key(v->kv.mod_revision, v->sub, out);
+    out[17] = 't';
+    return v->is_delete ? 18 : 17;
+}
+
+void snapshot_version_value(const struct storage_version *v, struct buffer *out)
+{
+    Etcd__KeyValue kv = ETCD__KEY_VALUE__INIT;
+    kv.key = (ProtobufCBinaryData){ v->kv.key.len, (uint8_t *)(uintptr_t)v->kv.key.data };
+    if (!v->is_delete) {
+        kv.value = (ProtobufCBinaryData){ v->kv.value.len, (uint8_t *)(uintptr_t)v->kv.value.data };
+        kv.create_revision = v->kv.create_revision;
+        kv.mod_revision = v->kv.mod_revision;
+        kv.version = v->kv.version;
+        kv.lease = v->kv.lease;
+    }
+    size_t len = etcd__key_value__get_packed_size(&kv);
+    buffer_reserve(out, len);
+    etcd__key_value__pack(&kv, (uint8_t *)out->data + out->len);
+    out->len += len;
+}
+
+struct versions {
+    struct tree tree;
+    struct buffer value;
+};
+
+static int add_version(const struct storage_version *v, void *arg, struct error *err)
+{
+    struct versions *to = arg;
+    char key[SNAPSHOT_VERSION_KEY_BYTES];
+    size_t len = snapshot_version_key(v, key);
+    buffer_clear(&to->value);
+    snapshot_version_value(v, &to->value);
+    return tree_add(&to->tree, 0, (struct bytes){ key, len }, buffer_bytes(&to->value), 0, err);
+}
+
+static int write_versions(struct storage *s, struct bolt_file *f, uint64_t *root,
+                          struct storage_history *history, struct error *err)
+{
+    struct versions to = { .tree = { .file = f } };
+    int rc = storage_each_version(s, 0, history, add_version, &to, err);
+    if (rc == 0)
+        rc = tree_end(&to.tree, root, err);
+    tree_deinit(&to.tree);
+    buffer_free(&to.value);
+    return rc;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = (uint64_t)((const struct storage_lease *)a)->id;
+    uint64_t y = (uint64_t)((const struct storage_lease *)b)->id;
+    return x < y ? -1 : x > y;
+}
+
+static int write_leases(struct storage *s, struct bolt_file *f, uint64_t *root, struct error *err)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    struct storage_lease *leases;
+    size_t n;
+    if (storage_lease_list(s, arena, &leases, &n, err) < 0)
+        return -1;
+    qsort(leases, n, sizeof(leases[0]), compare_ids);
+    struct tree tree = { .file = f };
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        uint64_t id = htobe64((uint64_t)leases[i].id);
+        Etcd__Lease lease = ETCD__LEASE__INIT;
+        uint8_t value[64];
+        lease.id = leases[i].id;
+        lease.ttl = leases[i].granted_s;
+        size_t len = etcd__lease__pack(&lease, value);
+        rc = tree_add(&tree, 0, (struct bytes){ (char *)&id, sizeof(id) },
+                      (struct bytes){ (char *)value, len }, 0, err);
+    }
+    if (rc == 0)
+        rc = tree_end(&tree, root, err);
+    tree_deinit(&tree);
+    return rc;
+}
+
+/* ---- the root bucket ---- */
+
+static void add_bucket(struct page *root, const char *name, uint64_t tree)
+{
+    struct bucket_head head = { .root = tree };
+    page_add(root, bytes_of(name), (struct bytes){ (char *)&head, sizeof(head) }, 0,
+             ITEM_IS_BUCKET);
+}
+
+/* A bucket that lies inside the root bucket. */
+static void add_small_bucket(struct page *root, const char *name, const struct page *rows)
+{
+    struct buffer value = { 0 };
+    struct bucket_head head = { 0 };
+    buffer_add(&value, &head, sizeof(head));
+    page_encode(rows, 0, PAGE_LEAF, &value);
+    page_add(root, bytes_of(name), buffer_bytes(&value), 0, ITEM_IS_BUCKET);
+    buffer_free(&value);
+}
+
+static void fill_meta_rows(const struct storage_history *h, struct page *rows)
+{
+    /* The revision stands for the raft log's index: it only ever grows, too. */
+    uint64_t index = htobe64((uint64_t)h->revision);
+    char compacted[17];
+    revision_key(h->compacted_revision, 0, compacted);
+    page_add(rows, BYTES("consistent_index"), (struct bytes){ (char *)&index, sizeof(index) }, 0,
+             0);
+    if (!h->compacted_revision)
+        return;
+    page_add(rows, BYTES("finishedCompactRev"), (struct bytes){ compacted, sizeof(compacted) }, 0,
+             0);
+    page_add(rows, BYTES("scheduledCompactRev"), (struct bytes){ compacted, sizeof(compacted) }, 0,
+             0);
+}
+
+static int write_root(struct bolt_file *f, uint64_t keys, uint64_t leases,
+                      const struct storage_history *h, uint64_t *id, struct error *err)
+{
+    struct tree tree = { .file = f, .levels_n = 1 };
+    struct page *root = &tree.levels[0], none = { 0 }, meta = { 0 };
+    fill_meta_rows(h, &meta);
+    /* In order of their names. */
+    add_small_bucket(root, "alarm", &none);
+    add_small_bucket(root, "auth", &none);
+    add_small_bucket(root, "authRoles", &none);
+    add_small_bucket(root, "authUsers", &none);
+    add_small_bucket(root, "cluster", &none);
+    add_bucket(root, "key", keys);
+    add_bucket(root, "lease", leases);
+    add_small_bucket(root, "members", &none);
+    add_small_bucket(root, "members_removed", &none);
+    add_small_bucket(root, "meta", &meta);
+    int rc = write_page(&tree, 0, id, err);
+    tree_deinit(&tree);
+    page_deinit(&meta);
+    return rc;
+}
+
+static uint64_t fnv1a(const void *data, size_t len)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ ((const uint8_t *)data)[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+/* The first three pages, now that it is known where the rest is. */
+static int write_front(struct bolt_file *f, uint64_t root, struct error *err)
+{
+    char front[FIRST_DATA_PAGE * PAGE_BYTES] = { 0 };
+    for (uint64_t i = 0; i < 2; i++) {
+        struct page_head head = { .id = i, .flags = PAGE_META };
+        struct meta meta = {
+            .magic = MAGIC,
+            .version = FORMAT,
+            .page_bytes = PAGE_BYTES,
+            .root = { .root = root },
+            .freelist = FREELIST_PAGE,
+            .pages = f->pages,
+            .txid = i,
+        };
+        meta.checksum = fnv1a(&meta, offsetof(struct meta, checksum));
+        memcpy(front + i * PAGE_BYTES, &head, sizeof(head));
+        memcpy(front + i * PAGE_BYTES + sizeof(head), &meta, sizeof(meta));
+    }
+    struct page_head freelist = { .id = FREELIST_PAGE, .flags = PAGE_FREELIST };
+    memcpy(front + FREELIST_PAGE * PAGE_BYTES, &freelist, sizeof(freelist));
+    ssize_t n = pwrite(f->fd, front, sizeof(front), 0);
+    if (n < 0)
+        return error_errno(err, "write the snapshot");
+    return n == sizeof(front) ? 0 : error_set(err, ERR_IO, "write the snapshot: cut short");
+}
+
+static int append_digest(struct bolt_file *f, struct error *err)
+{
+    size_t len = f->pages * PAGE_BYTES;
+    void *data = mmap(NULL, len, PROT_READ, MAP_SHARED, f->fd, 0);
+    if (data == MAP_FAILED)
+        return error_errno(err, "read the snapshot");
+    uint8_t digest[SHA256_BYTES];
+    crypto_sha256((struct bytes){ data, len }, digest);
+    munmap(data, len);
+    return write_all(f->fd, (char *)digest, sizeof(digest), err);
+}
+
+int snapshot_file_write(struct storage *s, int fd, struct error *err)
+{
+    struct bolt_file f = { .fd = fd, .pages = FIRST_DATA_PAGE };
+    struct storage_history history;
+    uint64_t keys, leases, root;
+    if (lseek(fd, FIRST_DATA_PAGE * PAGE_BYTES, SEEK_SET) < 0)
+        return error_errno(err, "write the snapshot");
+    int rc = write_versions(s, &f, &keys, &history, err);
+    if (rc == 0)
+        rc = write_leases(s, &f, &leases, err);
+    if (rc == 0)
+        rc = write_root(&f, keys, leases, &history, &root, err);
+    if (rc == 0)
+        rc = flush_pending(&f, err);
+    if (rc == 0)
+        rc = write_front(&f, root, err);
+    if (rc == 0)
+        rc = append_digest(&f, err);
+    buffer_free(&f.pending);
+    return rc;
+}
