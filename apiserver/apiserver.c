@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "api/status.h"
 #include "apiserver/authn.h"
 #include "apiserver/authz.h"
 #include "apiserver/bootstrap_objects.h"
@@ -15,6 +16,7 @@
 #include "apiserver/strategy_service.h"
 #include "apiserver/watch_delivery.h"
 #include "base/http_server.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 #define LOOPS_MAX 4
@@ -55,6 +57,16 @@ static void copy_config(struct apiserver *a, const struct apiserver_config *conf
         c->loops = cores < 1 ? 1 : cores > LOOPS_MAX ? LOOPS_MAX : (int)cores;
 }
 
+/* The Status for a body over the limit, which is refused before it is a request. */
+static const char *too_large(struct arena *a)
+{
+    struct error err;
+    scoped(buffer) struct buffer text = { 0 };
+    error_set(&err, ERR_TOO_LARGE, "Request entity too large: limit is %d", REQUEST_BODY_BYTES_MAX);
+    json_print(status_from_error(&err, NULL, a), &text);
+    return arena_strndup(a, text.data, text.len);
+}
+
 static int listen_https(struct apiserver *a, struct error *err)
 {
     scoped(tls) struct tls *tls = pki_server_tls(a->pki, err);
@@ -64,6 +76,7 @@ static int listen_https(struct apiserver *a, struct error *err)
                                          .port = a->config.port,
                                          .tls = tls,
                                          .loops = a->config.loops,
+                                         .too_large_json = too_large(a->arena),
                                          .handle = http_handle,
                                          .arg = a };
     a->http = http_server_start(&config, err);

@@ -228,6 +228,12 @@ class Tap(unittest.TestResult):
     def addSkip(self, test, reason):
         self.line(test, True, f" # SKIP {reason}")
 
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err:
+            print("# " + (self.failures + self.errors)[-1][1].replace("\n", "\n# "))
+            self.line(subtest, False)
+
     def addFailure(self, test, err):
         super().addFailure(test, err)
         print("# " + self.failures[-1][1].replace("\n", "\n# "))
