@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What no client can break, and what no crash can lose."""
+import os
+import socket
+import ssl
+import threading
+import time
+
+from server import ApiTest, main
+
+
+class Garbage(ApiTest):
+    def serves(self):
+        self.assertIsNone(self.server.poll(), self.log())
+        self.assertEqual(self.admin.get("/readyz").text, "ok")
+
+    def raw(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def tls(self, alpn=()):
+        context = ssl._create_unverified_context()
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        return context.wrap_socket(self.raw())
+
+    def send(self, s, data):
+        """Sends, and reads until the server has had enough or answers."""
+        try:
+            s.sendall(data)
+            s.settimeout(2)
+            return s.recv(4096)
+        except OSError:
+            return b""
+        finally:
+            s.close()
+
+    def test_on_the_tls_port(self):
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 100, os.urandom(4096), b"\x16\x03\x01\xff\xff" + b"x" * 100):
+            self.send(self.raw(), data)
+        self.raw().close()
+        self.serves()
+
+    def test_inside_tls(self):
+        for data in (b"\r\n\r\n", b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+                     b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+                     b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20000 + b"\r\n",
+                     b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+                     b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                     os.urandom(4096)):
+            self.send(self.tls(), data)
+        self.serves()
+
+    def test_inside_http2(self):
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        for data in (preface + os.urandom(2048), preface + b"\xff\xff\xff\x04\x00\x00\x00\x00\x00" + b"x" * 100,
+                     b"not a preface" * 10):
+            self.send(self.tls(["h2"]), data)
+        self.serves()
+
+    def test_clients_that_leave_in_the_middle(self):
+        for _ in range(50):
+            s = self.admin.context.wrap_socket(self.raw(), server_hostname="127.0.0.1")
+            s.sendall(b"POST " + self.path("configmaps").encode() +
+                      b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"metadata\"")
+            s.close()
+            s = self.admin.context.wrap_socket(self.raw(), server_hostname="127.0.0.1")
+            s.sendall(b"GET /api/v1/pods?watch=true HTTP/1.1\r\nHost: x\r\n\r\n")
+            s.close()
+        self.serves()
+
+    def test_many_connections_at_once(self):
+        open_ones = [self.raw() for _ in range(300)]
+        self.serves()
+        for s in open_ones:
+            s.close()
+
+    def test_a_client_that_says_nothing_holds_up_nobody(self):
+        with self.tls(), self.raw():
+            self.serves()
+
+
+class Crash(ApiTest):
+    def writer(self, number, stop, done):
+        """Creates until told to stop; what was acknowledged is in DONE."""
+        i = 0
+        while not stop.is_set():
+            name = f"w{number}-{i}"
+            try:
+                answer = self.admin.post(self.path("configmaps"), {"metadata": {"name": name}, "data": {"i": str(i)}})
+            except OSError:
+                return
+            if answer.code == 201:
+                done.append(answer.json)
+            i += 1
+
+    def round(self):
+        stop, done = threading.Event(), []
+        threads = [threading.Thread(target=self.writer, args=(n, stop, done)) for n in range(4)]
+        for t in threads:
+            t.start()
+        time.sleep(0.4)
+        self.kill()
+        stop.set()
+        for t in threads:
+            t.join()
+        self.start()
+        return done
+
+    def test_loses_nothing_that_was_acknowledged(self):
+        for _ in range(3):
+            done = self.round()
+            self.assertTrue(done)
+            there = {i["metadata"]["name"]: i for i in self.admin.get(self.path("configmaps")).json["items"]}
+            for made in done:
+                found = there[made["metadata"]["name"]]
+                self.assertEqual((found["data"], found["metadata"]), (made["data"], made["metadata"]))
+            self.admin.delete(self.path("configmaps"))
+
+    def test_revisions_go_on_upwards(self):
+        before = int(self.configmap("before")["metadata"]["resourceVersion"])
+        self.kill()
+        self.start()
+        self.assertGreater(int(self.configmap("after")["metadata"]["resourceVersion"]), before)
+        with self.admin.watch(self.path("configmaps"), resourceVersion=str(before)) as w:
+            first = w.next()
+            self.assertIn((first["type"], first["object"].get("metadata", {}).get("name") or
+                           first["object"].get("code")), (("ADDED", "after"), ("ERROR", 410)))
+
+    def test_keys_and_tokens_stay_the_same(self):
+        self.admin.post(self.path("serviceaccounts"), {"metadata": {"name": "a"}})
+        token = self.admin.post(self.path("serviceaccounts", "a") + "/token", {"spec": {}}).json["status"]["token"]
+        old = self.admin
+        self.kill()
+        self.start()
+        self.assertEqual(self.anonymous(Authorization=f"Bearer {token}").get("/api").code, 200)
+        self.assertEqual(old.get("/api/v1/namespaces").code, 200)
+
+
+if __name__ == "__main__":
+    main()
