@@ -274,8 +274,10 @@ static void run_logs(struct call *c)
         log_warn("kubelet", "log of container %s: %s", container.id, err.message);
     http_stream_end(l.stream);
     struct pollfd closed = { .fd = l.cancel_fd, .events = POLLIN };
-    while (poll(&closed, 1, -1) < 0) /* on_log_closed() runs exactly once, and needs L until then */
-        ;
+    uint64_t count;
+    do { /* on_log_closed() runs exactly once, and needs L until it has written */
+        poll(&closed, 1, -1);
+    } while (read(l.cancel_fd, &count, sizeof(count)) < 0);
     close(l.cancel_fd);
 }
 
