@@ -275,3 +275,8 @@ const char *driver_name_fault(const char *s)
         lower[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] - 'A' + 'a' : s[i]);
     return dns_subdomain_fault(lower);
 }
+
+const char *backsteps_fault(const char *path)
+{
+    return relative_path_fault(*path == '/' ? path + 1 : path);
+}

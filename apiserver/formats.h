@@ -26,6 +26,7 @@ const char *ip_fault(const char *s);
 const char *cidr_fault(const char *s);
 const char *id_fault(int64_t v);                       /* user and group ids */
 const char *relative_path_fault(const char *s);        /* not absolute, no ".." element */
+const char *backsteps_fault(const char *s);            /* absolute or not, but no ".." element */
 const char *domain_prefixed_path_fault(const char *s); /* "example.com/path" */
 const char *driver_name_fault(const char *s);          /* CSI and DRA drivers */
 const char *lower_label_key_fault(const char *s);      /* label_key_fault in lower case */

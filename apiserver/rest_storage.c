@@ -35,7 +35,7 @@ static const struct rest_storage rows[RESOURCES] = {
 
     [RESOURCE_DEPLOYMENTS]            = { .status_rules = deployment_status_rules, .strategy = &deployment_strategy, .generation = GENERATION_CONTENT_ANNOTATIONS, .status_update = STATUS_KEEPS_LABELS },
     [RESOURCE_REPLICASETS]            = { .status_rules = replicaset_status_rules, .strategy = &replicaset_strategy, .generation = GENERATION_CONTENT },
-    [RESOURCE_STATEFULSETS]           = { .status_rules = statefulset_status_rules, .strategy = &statefulset_strategy, .name = NAME_DNS_LABEL, .generation = GENERATION_CONTENT },
+    [RESOURCE_STATEFULSETS]           = { .rules = statefulset_rules, .status_rules = statefulset_status_rules, .strategy = &statefulset_strategy, .name = NAME_DNS_LABEL, .generation = GENERATION_CONTENT },
     [RESOURCE_DAEMONSETS]             = { .status_rules = daemonset_status_rules, .strategy = &daemonset_strategy, .generation = GENERATION_CONTENT },
     [RESOURCE_JOBS]                   = { .status_rules = job_status_rules, .strategy = &job_strategy, .generation = GENERATION_CONTENT, .propagation = PROPAGATION_ORPHAN },
     [RESOURCE_CONTROLLERREVISIONS]    = { .rules = controller_revision_rules },

@@ -102,5 +102,10 @@ void validate_pod_template(struct field_errors *v, const struct place *at,
                            const struct json *template);
 void validate_pod_template_with(struct field_errors *v, const struct place *at,
                                 const struct json *template, const struct json *claims);
+/* A field or a resource of the pod by name.  KNOWN ends with NULL: the fields that may be asked for
+ * here, of all that a pod has. */
+void validate_field_ref(struct field_errors *v, const struct place *at, const struct json *ref,
+                        const char *const *known);
+void validate_resource_ref(struct field_errors *v, const struct place *at, const struct json *ref);
 /* Whether SELECTOR (a LabelSelector or a plain map) picks the template's labels. */
 bool selects_template(const struct json *selector, const struct json *template);

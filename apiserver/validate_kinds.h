@@ -21,7 +21,8 @@ VALIDATOR(validate_pod);
 UPDATE_VALIDATOR(validate_pod_update);
 UPDATE_VALIDATOR(validate_pod_ephemeral_update);
 UPDATE_VALIDATOR(validate_pod_resize);
-extern const struct rule pod_rules[];
+extern const struct rule pod_rules[], statefulset_rules[];
+extern const struct rule volume_rules[]; /* validate_volume.c: of one volume */
 VALIDATOR(validate_deployment);
 VALIDATOR(validate_replicaset);
 VALIDATOR(validate_replication_controller);

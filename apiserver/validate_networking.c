@@ -114,7 +114,20 @@ static const struct rule http_path_rules[] = {
     RULES_END,
 };
 
+static void check_class_once(struct field_errors *v, const struct place *at,
+                             const struct json *ingress)
+{
+    static const char key[] = "kubernetes.io/ingress.class";
+    const struct json *annotation = json_get(json_at(ingress, "metadata.annotations"), key);
+    const char *class = json_str(ingress, "spec.ingressClassName", "");
+    struct place annotations = place_in(at, "annotations");
+    if (annotation && *class && !str_equal(json_text(annotation), class))
+        fail_field(v, &annotations, key, FIELD_INVALID, annotation,
+                   "must match `ingressClassName` when both are specified");
+}
+
 const struct rule ingress_rules[] = {
+    CREATE("", check_class_once),
     BLOCK("spec", check_ingress_has_rules),
     BLOCK("spec.defaultBackend", check_default_backend),
     FORMAT("spec.rules[*].host", host_fault),

@@ -382,12 +382,10 @@ static void check_metric(struct field_errors *v, const struct place *at, const s
         { "External", "external" },
     };
     const char *type = json_str(metric, "type", "");
-    bool has_own = false;
     for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
         const struct json *source = json_get(metric, sources[i].source);
         struct place p = place_in(at, sources[i].source);
         bool is_own = str_equal(type, sources[i].type);
-        has_own |= is_own && source;
         if (source)
             check_source(v, &p, sources[i].source, source);
         if (source && !is_own)

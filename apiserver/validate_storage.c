@@ -101,11 +101,6 @@ static void check_volume(struct field_errors *v, const struct place *at, const s
                    "has to be specified when using volumeAttributesClassName");
 }
 
-static const char *backwards_fault(const char *path)
-{
-    return relative_path_fault(*path == '/' ? path + 1 : path);
-}
-
 static void check_source_kept(struct field_errors *v, const struct place *at,
                               const struct json *old, const struct json *new)
 {
@@ -154,9 +149,9 @@ const struct rule persistent_volume_rules[] = {
     ONE_OF("spec.persistentVolumeReclaimPolicy", "Delete", "Recycle", "Retain"),
     BLOCK("spec.nodeAffinity?.required", check_required_affinity),
     REQUIRED("spec.hostPath?.path"),
-    FORMAT("spec.hostPath?.path", backwards_fault),
+    FORMAT("spec.hostPath?.path", backsteps_fault),
     REQUIRED("spec.local?.path"),
-    FORMAT("spec.local?.path", backwards_fault),
+    FORMAT("spec.local?.path", backsteps_fault),
     REQUIRED("spec.nfs?.server"),
     REQUIRED("spec.nfs?.path"),
     RULES("spec.csi?", csi_source_rules),

@@ -370,10 +370,28 @@ void validate_replication_controller(struct strategy_call *c, const struct json 
 
 /* ---- StatefulSet ---- */
 
-static const struct rule statefulset_rules[] = {
+static void check_service_name(struct field_errors *v, const struct place *at,
+                               const struct json *name)
+{
+    if (json_text(name) && *name->string && dns_label_fault(name->string))
+        fail(v, at, FIELD_INVALID, name, dns_label_fault(name->string));
+}
+
+/* Claims are fixed at the create: an old set keeps what was fine then. */
+static void check_claims(struct field_errors *v, const struct place *at, const struct json *claims)
+{
+    size_t i = 0;
+    json_each_item (claims, claim) {
+        struct place p = place_item(at, i++), spec = place_in(&p, "spec");
+        check_rules(v, &spec, NULL, json_get(claim, "spec"), claim_spec_rules);
+    }
+}
+
+const struct rule statefulset_rules[] = {
     ONE_OF("spec.persistentVolumeClaimRetentionPolicy.whenDeleted", "Delete", "Retain"),
     ONE_OF("spec.persistentVolumeClaimRetentionPolicy.whenScaled", "Delete", "Retain"),
-    RULES("spec.volumeClaimTemplates[*].spec", claim_spec_rules),
+    CREATE("spec.volumeClaimTemplates", check_claims),
+    CREATE("spec.serviceName", check_service_name),
     RULES_END,
 };
 
@@ -404,7 +422,6 @@ void validate_statefulset(struct strategy_call *c, const struct json *doc, struc
     check_not_negative(v, &at_spec, spec, "minReadySeconds");
     check_not_negative(v, &at_ordinals, json_get(spec, "ordinals"), "start");
     validate_owner_of_pods(v, spec, "StatefulSet", json_get(spec, "volumeClaimTemplates"));
-    check_rules(v, NULL, NULL, doc, statefulset_rules);
 }
 
 void validate_statefulset_update(struct strategy_call *c, const struct object *old,
