@@ -2,7 +2,7 @@
 /* cni_config.c - the pod network's configuration file. */
 #include "kubelet/cni_config.h"
 
-#include "kubelet/files.h"
+#include "base/files.h"
 
 #define CONFIG_BYTES_MAX 65536
 

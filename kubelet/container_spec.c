@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "kubelet/container_resources.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/pod_labels.h"
 #include "kubelet/pod_sandbox.h"
 

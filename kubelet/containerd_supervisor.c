@@ -20,7 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "kubelet/cri_client.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 
 #define READY_TIMEOUT_MS   30000
 #define READY_CHECK_MS     20 /* between two tries to connect while it starts */
@@ -34,7 +34,7 @@ struct containerd_supervisor {
     const char *config_path, *socket, *endpoint, *pid_path, *log_path;
     const char *program;
     const char *snapshotter;
-    int stop_fd;
+    int stop_fd, cancel_fd;
     pid_t pid;
     pthread_t thread;
 };
@@ -201,8 +201,9 @@ static int spawn(struct containerd_supervisor *s, struct error *err)
 /* Waits for MS or for the end of supervision; true for the latter. */
 static bool is_stopped_within(struct containerd_supervisor *s, int ms)
 {
-    struct pollfd p = { .fd = s->stop_fd, .events = POLLIN };
-    return poll(&p, 1, ms) > 0;
+    struct pollfd p[2] = { { .fd = s->stop_fd, .events = POLLIN },
+                           { .fd = s->cancel_fd, .events = POLLIN } };
+    return poll(p, 2, ms) > 0;
 }
 
 static int wait_ready(struct containerd_supervisor *s, struct error *err)
@@ -309,6 +310,7 @@ struct containerd_supervisor *containerd_start(const struct containerd_config *c
     struct containerd_supervisor *s = xcalloc(1, sizeof(*s));
     s->arena = arena_new();
     s->stop_fd = eventfd(0, EFD_CLOEXEC);
+    s->cancel_fd = config->cancel_fd;
     if (prepare(s, config, err) < 0 || bring_up(s, err) < 0)
         goto fail;
     if (pthread_create(&s->thread, NULL, supervise, s) != 0) {

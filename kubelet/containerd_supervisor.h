@@ -20,6 +20,7 @@ struct containerd_config {
     const char *data_dir;
     const char *cni_conf_dir;
     const char *sandbox_image;
+    int cancel_fd; /* readable: containerd_start() gives up */
 };
 
 /* Returns when the runtime answers. */

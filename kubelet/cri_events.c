@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cri_events.c - exits as they happen, from containerd's events service.
+ * cri_events.c - exits as they happen, from containerd's events service or from CRI's.
  *
- * containerd 1.6 has no GetContainerEvents; its own stream is there in every release.
+ * containerd 1.6 has no GetContainerEvents; its own stream is there in every release.  Another
+ * runtime says that it does not know that service, and is asked for CRI's.
  */
 #include "kubelet/cri_wire.h"
 
@@ -11,8 +12,10 @@
 
 #include "base/log.h"
 #include "kubelet/containerd_events.pb-c.h"
+#include "kubelet/cri.pb-c.h"
 
-#define RECONNECT_MS 500
+#define RECONNECT_FIRST_MS 500
+#define RECONNECT_MAX_MS   30000
 
 struct cri_events {
     struct grpc_channel *channel;
@@ -20,6 +23,8 @@ struct cri_events {
     void (*connected)(void *arg);
     void *arg;
     pthread_t thread;
+    bool speaks_cri; /* the thread's */
+    int wait_ms;     /* the thread's: until the next connection */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
@@ -47,14 +52,16 @@ static void handle(struct cri_events *e, struct bytes message, struct arena *a)
     }
 }
 
-static struct grpc_stream *connect_stream(struct cri_events *e, struct error *err)
+static void handle_cri(struct cri_events *e, struct bytes message, struct arena *a)
 {
-    struct grpc_call_options options = { 0 };
-    scoped(arena) struct arena *a = arena_new();
-    struct grpc_stream *stream = grpc_stream_open(
-        e->channel, "/containerd.services.events.v1.Events/Subscribe", &options, err);
-    if (!stream)
-        return NULL;
+    const Cri__ContainerEventResponse *event = (const Cri__ContainerEventResponse *)cri_unpack(
+        &cri__container_event_response__descriptor, message, a);
+    if (event && event->container_event_type == CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT)
+        e->event(CRI_EVENT_CONTAINER_EXITED, event->container_id, e->arg);
+}
+
+static struct bytes subscription(struct arena *a)
+{
     static char *filters[] = {
         (char *)"namespace==k8s.io,topic==\"/tasks/exit\"",
         (char *)"namespace==k8s.io,topic==\"/tasks/oom\"",
@@ -62,7 +69,20 @@ static struct grpc_stream *connect_stream(struct cri_events *e, struct error *er
     Ctd__SubscribeRequest request = CTD__SUBSCRIBE_REQUEST__INIT;
     request.filters = filters;
     request.n_filters = ARRAY_LEN(filters);
-    if (grpc_stream_send(stream, cri_pack(&request.base, a), err) < 0) {
+    return cri_pack(&request.base, a);
+}
+
+static struct grpc_stream *connect_stream(struct cri_events *e, struct error *err)
+{
+    static const char ctd[] = "/containerd.services.events.v1.Events/Subscribe";
+    static const char cri[] = "/runtime.v1.RuntimeService/GetContainerEvents";
+    struct grpc_call_options options = { 0 };
+    scoped(arena) struct arena *a = arena_new();
+    struct grpc_stream *stream =
+        grpc_stream_open(e->channel, e->speaks_cri ? cri : ctd, &options, err);
+    if (!stream)
+        return NULL;
+    if (grpc_stream_send(stream, e->speaks_cri ? BYTES("") : subscription(a), err) < 0) {
         grpc_stream_close(stream);
         return NULL;
     }
@@ -77,22 +97,30 @@ static void receive_all(struct cri_events *e, struct grpc_stream *stream)
     struct bytes message;
     int rc;
     while ((rc = grpc_stream_receive(stream, a, &message, &err)) > 0) {
-        handle(e, message, a);
+        e->wait_ms = RECONNECT_FIRST_MS;
+        if (e->speaks_cri)
+            handle_cri(e, message, a);
+        else
+            handle(e, message, a);
         arena_reset(a);
     }
     if (rc < 0)
         log_debug("kubelet", "event stream of the runtime: %s", err.message);
+    if (grpc_stream_status(stream) == GRPC_UNIMPLEMENTED)
+        e->speaks_cri = !e->speaks_cri;
 }
 
 static void wait_a_little(struct cri_events *e)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += RECONNECT_MS * 1000000L;
+    until.tv_sec += e->wait_ms / 1000;
+    until.tv_nsec += e->wait_ms % 1000 * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000L;
     }
+    e->wait_ms = e->wait_ms * 2 < RECONNECT_MAX_MS ? e->wait_ms * 2 : RECONNECT_MAX_MS;
     pthread_mutex_lock(&e->lock);
     if (!e->is_closing)
         pthread_cond_timedwait(&e->wake, &e->lock, &until);
@@ -137,7 +165,11 @@ struct cri_events *cri_events_open(const char *endpoint,
         return NULL;
     struct cri_events *e = xcalloc(1, sizeof(*e));
     *e = (struct cri_events){
-        .channel = channel, .event = event, .connected = connected, .arg = arg
+        .channel = channel,
+        .event = event,
+        .connected = connected,
+        .arg = arg,
+        .wait_ms = RECONNECT_FIRST_MS,
     };
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);

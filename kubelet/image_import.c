@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "base/process.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/pause_image.h"
 
 #define RECORD_BYTES_MAX  (1024 * 1024)

@@ -2,6 +2,7 @@
 /* kubelet.c - wiring: who is started when, and in which order all of it ends. */
 #include "kubelet/kubelet.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -9,7 +10,7 @@
 #include "base/http_client.h"
 #include "base/log.h"
 #include "kubelet/containerd_supervisor.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/image_import.h"
 #include "kubelet/kubelet_server.h"
 #include "kubelet/node_status.h"
@@ -22,6 +23,7 @@
 
 /* Before pods read again what a broken watch no longer tells. */
 #define LOST_OBJECT_WAIT_MS 1000
+#define RUNTIME_RETRY_MS    5000
 
 struct kubelet {
     struct kubelet_config config;
@@ -129,11 +131,11 @@ static int start_runtime(struct kubelet *k, struct error *err)
         .data_dir = k->config.data_dir,
         .cni_conf_dir = k->cni_conf_dir,
         .sandbox_image = PAUSE_IMAGE,
+        .cancel_fd = k->context.stop_fd,
     };
     if (files_make_dirs(k->cni_conf_dir, 0755, err) < 0)
         return -1;
-    k->containerd = containerd_start(&config, err);
-    if (!k->containerd)
+    if (!k->containerd && !(k->containerd = containerd_start(&config, err)))
         return -1;
     k->endpoint = containerd_endpoint(k->containerd);
     struct image_import import = {
@@ -146,15 +148,27 @@ static int start_runtime(struct kubelet *k, struct error *err)
     return image_import_folder(&import, err);
 }
 
+static int connect_runtime(struct kubelet *k, struct error *err)
+{
+    if (start_runtime(k, err) < 0)
+        return -1;
+    if (!k->context.cri && !(k->context.cri = cri_client_new(k->endpoint, err)))
+        return -1;
+    if (!k->watch && !(k->watch = runtime_watch_start(k->worker, k->endpoint, err)))
+        return -1;
+    return 0;
+}
+
 /* Brings up the runtime while informers make their first lists, then lets pods run. */
 static void *run_runtime(void *arg)
 {
     struct kubelet *k = arg;
     struct error err = { 0 };
-    if (start_runtime(k, &err) < 0 || !(k->context.cri = cri_client_new(k->endpoint, &err)) ||
-        !(k->watch = runtime_watch_start(k->worker, k->endpoint, &err))) {
+    while (connect_runtime(k, &err) < 0) {
+        struct pollfd stop = { .fd = k->context.stop_fd, .events = POLLIN };
         log_error("kubelet", "container runtime: %s", err.message);
-        return NULL;
+        if (poll(&stop, 1, RUNTIME_RETRY_MS) > 0)
+            return NULL;
     }
     pthread_mutex_lock(&k->lock);
     k->is_runtime_up = true;

@@ -6,7 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/pod_labels.h"
 
 struct node_usage {

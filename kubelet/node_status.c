@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "kubelet/cni_config.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/node_lease.h"
 
 #define PODS_MAX              110

@@ -3,7 +3,7 @@
 #include "kubelet/pod_sandbox.h"
 
 #include "kubelet/container_resources.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/pod_labels.h"
 
 #define HOSTNAME_BYTES_MAX    63

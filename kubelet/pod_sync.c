@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "kubelet/container_spec.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/pod_labels.h"
 #include "kubelet/pod_sandbox.h"
 #include "kubelet/probe.h"

@@ -13,7 +13,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "base/yaml.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/pod_labels.h"
 
 #define MANIFEST_BYTES_MAX (3 * 1024 * 1024)

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/volume_kinds.h"
 
 #define OWNERSHIP_DEPTH_MAX 256

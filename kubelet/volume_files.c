@@ -5,7 +5,7 @@
 #include <sys/mount.h>
 
 #include "base/crypto.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/object_cache.h"
 #include "kubelet/volume_kinds.h"
 #include "kubelet/volume_token.h"

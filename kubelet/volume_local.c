@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "api/quantity.h"
-#include "kubelet/files.h"
+#include "base/files.h"
 #include "kubelet/volume_kinds.h"
 
 static int mount_memory(struct volume_setup *v, struct error *err)

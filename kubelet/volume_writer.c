@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kubelet/files.h"
+#include "base/files.h"
 
 #define FILE_BYTES_MAX (4 * 1024 * 1024)
 
