@@ -202,7 +202,7 @@ static void run_snapshot(struct etcd_request *rq)
 {
     struct error err = { 0 };
     char *data;
-    size_t len;
+    size_t len = 0;
     scoped(fd) int fd = open(rq->server->scratch_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
         error_errno(&err, "create a file in %s", rq->server->scratch_dir);
