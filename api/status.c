@@ -190,6 +190,17 @@ static void add_causes(struct json *details, const struct field_errors *errors, 
     }
 }
 
+static void add_cause(struct json *details, const char *reason, const char *message,
+                      const char *field, struct arena *a)
+{
+    struct json *causes =
+        json_set_static(a, details, "causes", (struct json){ .type = JSON_ARRAY });
+    struct json *cause = json_append(a, causes, (struct json){ .type = JSON_OBJECT });
+    json_put_str(a, cause, "reason", reason);
+    json_put_str(a, cause, "message", message);
+    json_put_str(a, cause, "field", field);
+}
+
 static const char *reason_of_body(const char *body)
 {
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
@@ -223,12 +234,21 @@ static bool read_details(const char *message, struct json *out, struct arena *a)
     const char *kind_end = dot ? dot : name;
     if (kind_end > message)
         json_put_str(a, out, "kind", arena_strndup(a, message, (size_t)(kind_end - message)));
-    struct json *causes = json_set_static(a, out, "causes", (struct json){ .type = JSON_ARRAY });
-    struct json *cause = json_append(a, causes, (struct json){ .type = JSON_OBJECT });
-    json_put_str(a, cause, "reason", reason);
-    json_put_str(a, cause, "message", colon + 2);
-    json_put_str(a, cause, "field", arena_strndup(a, field, (size_t)(colon - field)));
+    add_cause(out, reason, colon + 2, arena_strndup(a, field, (size_t)(colon - field)), a);
     return true;
+}
+
+/* Upstream's controllers go by this cause to tell an end from a failure. */
+static void tell_terminating(const char *message, struct json *details, struct arena *a)
+{
+    static const char before[] = "in namespace ", after[] = " because it is being terminated";
+    const char *ns = strstr(message, before), *end = strstr(message, after);
+    if (!ns || !end || end < ns + strlen(before))
+        return;
+    ns += strlen(before);
+    add_cause(details, "NamespaceTerminating",
+              arena_printf(a, "namespace %.*s is being terminated", (int)(end - ns), ns),
+              "metadata.namespace", a);
 }
 
 static struct json make_details(const struct error *err, const struct status_details *d,
@@ -251,6 +271,8 @@ static struct json make_details(const struct error *err, const struct status_det
     }
     if (d->field_errors && d->field_errors->n)
         add_causes(&out, d->field_errors, a);
+    if (err->code == ERR_FORBIDDEN)
+        tell_terminating(err->message, &out, a);
     if (d->retry_after_s > 0)
         json_put_int(a, &out, "retryAfterSeconds", d->retry_after_s);
     return out;

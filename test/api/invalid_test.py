@@ -84,7 +84,7 @@ class Invalid(ApiTest):
                 ("spec.selector", {"matchLabels": {"app": "other"}}, "spec.template.metadata.labels",
                  "FieldValueInvalid"),
                 ("spec.selector", {}, "spec.selector", "FieldValueInvalid"),
-                ("spec.strategy", {"type": "Odd"}, "spec.strategy.type", "FieldValueNotSupported"),
+                ("spec.strategy", {"type": "Odd"}, "spec.strategy", "FieldValueNotSupported"),
                 ("spec.template.spec.restartPolicy", "Never", "spec.template.spec.restartPolicy",
                  "FieldValueNotSupported"),
                 ("spec.template.spec.containers.0.image", None, "spec.template.spec.containers[0].image",
@@ -115,7 +115,7 @@ class Invalid(ApiTest):
 
     def test_of_a_job(self):
         body = {"metadata": {"name": "j"}, "spec": {"template": {"spec": dict(POD_SPEC, restartPolicy="Always")}}}
-        self.refused("jobs", "batch/v1", body, ("spec.template.spec.restartPolicy", "FieldValueNotSupported"))
+        self.refused("jobs", "batch/v1", body, ("spec.template.spec.restartPolicy", "FieldValueRequired"))
 
     def test_the_message_lists_every_fault(self):
         body = changed(changed(POD, "spec.containers.0.image", None), "spec.restartPolicy", "Sometimes")
