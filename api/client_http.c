@@ -2,13 +2,13 @@
 /* client_http - the client over HTTPS, against any Kubernetes API server. */
 #include "api/client_http.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 
 #include "api/status.h"
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "base/files.h"
 #include "base/http_client.h"
 #include "base/limits.h"
 #include "base/yaml.h"
@@ -37,21 +37,6 @@ static struct remote *of(struct client *c)
 
 /* ---- kubeconfig ---- */
 
-static int read_file(const char *path, struct arena *a, struct bytes *out, struct error *err)
-{
-    scoped(file) FILE *f = fopen(path, "re");
-    if (!f)
-        return error_errno(err, "read %s", path);
-    char *data = arena_alloc(a, FILE_BYTES_MAX + 1);
-    size_t n = fread(data, 1, FILE_BYTES_MAX + 1, f);
-    if (ferror(f))
-        return error_errno(err, "read %s", path);
-    if (n > FILE_BYTES_MAX)
-        return error_set(err, ERR_TOO_LARGE, "read %s: more than %d bytes", path, FILE_BYTES_MAX);
-    *out = arena_bytes(a, (struct bytes){ data, n });
-    return 0;
-}
-
 static const struct json *named(const struct json *list, const char *name)
 {
     json_each_item (list, entry) {
@@ -72,7 +57,7 @@ static int kubeconfig_load(struct kubeconfig *k, struct error *err)
     struct bytes text;
     struct json *doc = NULL;
     scoped(arena) struct arena *scratch = arena_new();
-    if (read_file(k->path, scratch, &text, err) < 0)
+    if (files_read(k->path, FILE_BYTES_MAX, scratch, &text, err) < 0)
         return -1;
     if (yaml_next(&text, k->arena, &doc, err) < 0)
         return error_wrap(err, "read %s", k->path);
@@ -109,7 +94,7 @@ static int kubeconfig_pem(const struct kubeconfig *k, const struct json *in, con
             return error_set(err, ERR_BAD_REQUEST, "%s: %s-data is no base64", k->path, name);
         return 0;
     }
-    return str_empty(file) ? 0 : read_file(beside(k, file), k->arena, out, err);
+    return str_empty(file) ? 0 : files_read(beside(k, file), FILE_BYTES_MAX, k->arena, out, err);
 }
 
 static int open_http(struct remote *r, const struct kubeconfig *k, struct error *err)
@@ -158,7 +143,7 @@ static int authorization(struct remote *r, struct arena *a, const char **out, st
         return 0;
     struct bytes token;
     scoped(arena) struct arena *scratch = arena_new();
-    if (read_file(r->token_file, scratch, &token, err) < 0)
+    if (files_read(r->token_file, FILE_BYTES_MAX, scratch, &token, err) < 0)
         return -1;
     while (token.len && strchr("\r\n \t", token.data[token.len - 1]))
         token.len--;

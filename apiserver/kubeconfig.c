@@ -2,6 +2,7 @@
 /* kubeconfig.c - kubeconfig files, and the certificate functions of apiserver.h. */
 #include "apiserver/pki.h"
 #include "apiserver/server.h"
+#include "base/files.h"
 
 void kubeconfig_print(struct bytes ca_pem, const char *server_url, struct bytes cert_pem,
                       struct bytes key_pem, struct buffer *out)
@@ -41,7 +42,9 @@ int apiserver_write_kubeconfig(struct apiserver *a, const char *path, const char
     if (pki_client_certificate(pki, user, groups, arena, &cert, &key, err) < 0)
         return -1;
     kubeconfig_print(pki_ca_pem(pki), server_url, cert, key, &text);
-    return pki_write_file(path, buffer_bytes(&text), 0600, err);
+    if (files_make_parents(path, 0755, err) < 0)
+        return -1;
+    return files_write(path, buffer_bytes(&text), 0600, err);
 }
 
 int apiserver_serving_certificate(struct apiserver *a, const char *common_name,

@@ -3,12 +3,10 @@
 #include "apiserver/pki.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 
 #define NS_PER_DAY (86400 * NS_PER_S)
@@ -33,87 +31,26 @@ struct pki {
 
 /* ---- files ---- */
 
-static int make_parents(const char *path, struct error *err)
-{
-    char dir[PATH_MAX];
-    if (snprintf(dir, sizeof(dir), "%s", path) >= (int)sizeof(dir))
-        return error_set(err, ERR_BAD_REQUEST, "path too long: %s", path);
-    for (char *slash = strchr(dir + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-            return error_errno(err, "make directory %s", dir);
-        *slash = '/';
-    }
-    return 0;
-}
-
-static int write_all(int fd, struct bytes content)
-{
-    for (size_t done = 0; done < content.len;) {
-        ssize_t n = write(fd, content.data + done, content.len - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        done += (size_t)n;
-    }
-    return 0;
-}
-
-int pki_write_file(const char *path, struct bytes content, int mode, struct error *err)
-{
-    if (make_parents(path, err) < 0)
-        return -1;
-    scoped(str) char *temporary = xasprintf("%s.new", path);
-    if (unlink(temporary) < 0 &&
-        errno != ENOENT) /* left by a crash; its mode is not to be trusted */
-        return error_errno(err, "remove %s", temporary);
-    scoped(fd) int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0)
-        return error_errno(err, "create %s", temporary);
-    if (fchmod(fd, (mode_t)mode) < 0 || write_all(fd, content) < 0 || fsync(fd) < 0)
-        return error_errno(err, "write %s", temporary);
-    if (rename(temporary, path) < 0)
-        return error_errno(err, "rename %s", temporary);
-    return 0;
-}
-
 /* 1: read; 0: there is no such file. */
-static int read_file(const char *path, struct arena *a, struct bytes *out, struct error *err)
-{
-    scoped(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : error_errno(err, "open %s", path);
-    char text[PEM_BYTES_MAX];
-    size_t len = 0;
-    for (;;) {
-        ssize_t n = read(fd, text + len, PEM_BYTES_MAX - len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_errno(err, "read %s", path);
-        if (n == 0)
-            break;
-        len += (size_t)n;
-        if (len == PEM_BYTES_MAX)
-            return error_set(err, ERR_TOO_LARGE, "read %s: more than %d bytes", path,
-                             PEM_BYTES_MAX);
-    }
-    *out = arena_bytes(a, (struct bytes){ text, len });
-    return 1;
-}
-
 static int load(const struct pki *p, const char *name, struct arena *a, struct bytes *out,
                 struct error *err)
 {
-    return read_file(arena_printf(a, "%s/%s", p->dir, name), a, out, err);
+    struct error missing = { 0 };
+    if (files_read(arena_printf(a, "%s/%s", p->dir, name), PEM_BYTES_MAX, a, out, &missing) == 0)
+        return 1;
+    if (missing.code == ERR_NOT_FOUND)
+        return 0;
+    *err = missing;
+    return -1;
 }
 
-static int store(const struct pki *p, const char *name, struct bytes content, int mode,
+static int store(const struct pki *p, const char *name, struct bytes content, mode_t mode,
                  struct error *err)
 {
     scoped(str) char *path = xasprintf("%s/%s", p->dir, name);
-    return pki_write_file(path, content, mode, err);
+    if (files_make_parents(path, 0700, err) < 0)
+        return -1;
+    return files_write_durably(path, content, mode, err);
 }
 
 /* The key in the file NAME, made and stored if there is none. */

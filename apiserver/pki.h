@@ -60,9 +60,6 @@ must_check int pki_serving_certificate(const struct pki *p, const char *common_n
                                        struct bytes *cert_pem, struct bytes *key_pem,
                                        struct error *err);
 
-/* Writes PATH whole or not at all, with MODE; directories above it are made. */
-must_check int pki_write_file(const char *path, struct bytes content, int mode, struct error *err);
-
 /* A kubeconfig with everything embedded; its cluster, user and context are named "default". */
 void kubeconfig_print(struct bytes ca_pem, const char *server_url, struct bytes cert_pem,
                       struct bytes key_pem, struct buffer *out);

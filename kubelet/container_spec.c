@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "kubelet/container_resources.h"
 #include "base/files.h"
+#include "kubelet/container_resources.h"
 #include "kubelet/pod_labels.h"
 #include "kubelet/pod_sandbox.h"
 

@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "kubelet/cri_client.h"
-#include "base/files.h"
 
 #define READY_TIMEOUT_MS   30000
 #define READY_CHECK_MS     20 /* between two tries to connect while it starts */

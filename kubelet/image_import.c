@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/process.h"
-#include "base/files.h"
 #include "kubelet/pause_image.h"
 
 #define RECORD_BYTES_MAX  (1024 * 1024)

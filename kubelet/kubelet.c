@@ -7,10 +7,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/http_client.h"
 #include "base/log.h"
 #include "kubelet/containerd_supervisor.h"
-#include "base/files.h"
 #include "kubelet/image_import.h"
 #include "kubelet/kubelet_server.h"
 #include "kubelet/node_status.h"

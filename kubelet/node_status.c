@@ -9,9 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "kubelet/cni_config.h"
-#include "base/files.h"
 #include "kubelet/node_lease.h"
 
 #define PODS_MAX              110

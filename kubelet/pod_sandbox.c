@@ -2,8 +2,8 @@
 /* pod_sandbox.c - the sandbox' configuration from a pod's spec. */
 #include "kubelet/pod_sandbox.h"
 
-#include "kubelet/container_resources.h"
 #include "base/files.h"
+#include "kubelet/container_resources.h"
 #include "kubelet/pod_labels.h"
 
 #define HOSTNAME_BYTES_MAX    63

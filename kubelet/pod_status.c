@@ -3,8 +3,8 @@
 #include "kubelet/pod_status.h"
 
 #include "base/clock.h"
-#include "kubelet/container_resources.h"
 #include "base/files.h"
+#include "kubelet/container_resources.h"
 #include "kubelet/pod_labels.h"
 
 /* Upstream's: a message file is read up to 4 KiB; from logs 2 KiB or 80 lines. */

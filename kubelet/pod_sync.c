@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "kubelet/container_spec.h"
-#include "base/files.h"
 #include "kubelet/pod_labels.h"
 #include "kubelet/pod_sandbox.h"
 #include "kubelet/probe.h"

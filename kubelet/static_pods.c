@@ -11,9 +11,9 @@
 
 #include "api/schema.h"
 #include "base/crypto.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/yaml.h"
-#include "base/files.h"
 #include "kubelet/pod_labels.h"
 
 #define MANIFEST_BYTES_MAX (3 * 1024 * 1024)

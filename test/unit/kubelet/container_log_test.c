@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
-#include "kubelet/files.h"
 
 struct fixture {
     char dir[64], path[96];

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "kubelet/files.h"
+#include "base/files.h"
 
 struct fixture {
     struct arena *a;
