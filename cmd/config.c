@@ -6,8 +6,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stddef.h>
-#include <sys/stat.h>
 
+#include "base/files.h"
 #include "base/yaml.h"
 
 #define CONFIG_FILE_BYTES_MAX (1 << 20)
@@ -20,7 +20,8 @@ enum option_type {
     OPTION_LIST,
     OPTION_IP,
     OPTION_CIDR,
-    OPTION_PORT_RANGE
+    OPTION_PORT_RANGE,
+    OPTION_LISTEN, /* address:port or unix:/path */
 };
 
 #define CONTROL_PLANE (COMMAND_SERVER | COMMAND_APISERVER)
@@ -50,6 +51,7 @@ static const struct option options[] = {
     { "https-listen-port", 0, OPTION_PORT, AT(https_listen_port), CONTROL_PLANE, "6443", "port the API listens on" },
     { "advertise-address", 0, OPTION_IP, AT(advertise_address), CONTROL_PLANE, NULL, "address the API is announced under (default: the node's)" },
     { "tls-san", 0, OPTION_LIST, AT(tls_san), CONTROL_PLANE, NULL, "further names or addresses for the API's certificate" },
+    { "etcd-listen", 0, OPTION_LISTEN, AT(etcd_listen), CONTROL_PLANE, NULL, "where to serve the store as etcd does: address:port with client certificates, or unix:/path" },
     { "cluster-cidr", 0, OPTION_CIDR, AT(cluster_cidr), ALL, "10.42.0.0/16", "addresses for pods" },
     { "service-cidr", 0, OPTION_CIDR, AT(service_cidr), ALL, "10.43.0.0/16", "addresses for services" },
     { "service-node-port-range", 0, OPTION_PORT_RANGE, AT(service_node_port_range), CONTROL_PLANE, "30000-32767", "ports for NodePort services" },
@@ -127,6 +129,26 @@ static bool is_port_range(const char *text)
            from > 0;
 }
 
+static bool is_listen_address(const char *text)
+{
+    char address[64];
+    int64_t port;
+    if (str_has_prefix(text, "unix:"))
+        return text[strlen("unix:")] == '/';
+    const char *colon = strrchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    bool has_brackets = len > 2 && text[0] == '[' && colon[-1] == ']';
+    if (has_brackets) {
+        text++;
+        len -= 2;
+    }
+    if (!len || len >= sizeof(address) || !parse_number(colon + 1, 65535, &port))
+        return false;
+    memcpy(address, text, len);
+    address[len] = '\0';
+    return is_ip(address) && !strchr(address, ':') == !has_brackets;
+}
+
 static int list_add(struct config_list *list, const char *value, const char *place,
                     struct arena *arena, struct error *err)
 {
@@ -173,6 +195,12 @@ static int option_set(struct config *config, const struct option *o, const char 
         if (!is_port_range(value))
             return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a range like 30000-32767",
                              place, value);
+        break;
+    case OPTION_LISTEN:
+        if (!is_listen_address(value))
+            return error_set(err, ERR_BAD_REQUEST,
+                             "%s: \"%s\" is neither like 127.0.0.1:2379 nor like unix:/path", place,
+                             value);
         break;
     case OPTION_TEXT:
         if (!*value)
@@ -232,23 +260,6 @@ static int load_environment(struct config *config, unsigned command, bool *seen,
     return 0;
 }
 
-static int read_file(const char *path, struct arena *arena, struct bytes *out, struct error *err)
-{
-    scoped(file) FILE *f = fopen(path, "re");
-    if (!f)
-        return error_errno(err, "open %s", path);
-    struct stat st;
-    if (fstat(fileno(f), &st) < 0)
-        return error_errno(err, "stat %s", path);
-    if (st.st_size > CONFIG_FILE_BYTES_MAX)
-        return error_set(err, ERR_BAD_REQUEST, "%s: larger than 1 MiB", path);
-    char *text = arena_alloc(arena, (size_t)st.st_size + 1);
-    out->len = fread(text, 1, (size_t)st.st_size, f);
-    text[out->len] = '\0';
-    out->data = text;
-    return 0;
-}
-
 static int set_from_yaml(struct config *config, const struct option *o, const struct json *value,
                          const char *place, struct arena *arena, struct error *err)
 {
@@ -274,11 +285,13 @@ static int load_file(struct config *config, unsigned command, bool *seen, struct
 {
     struct bytes text;
     bool is_default = str_equal(config->config_file, CONFIG_FILE_DEFAULT);
-    struct stat st;
-    if (is_default && stat(config->config_file, &st) < 0 && errno == ENOENT)
-        return 0;
-    if (read_file(config->config_file, arena, &text, err) < 0)
+    struct error unread = { 0 };
+    if (files_read(config->config_file, CONFIG_FILE_BYTES_MAX, arena, &text, &unread) < 0) {
+        if (is_default && unread.code == ERR_NOT_FOUND)
+            return 0;
+        *err = unread;
         return -1;
+    }
     struct json *doc;
     int found = yaml_next(&text, arena, &doc, err);
     if (found < 0)

@@ -25,6 +25,7 @@ struct config {
     const char *advertise_address; /* NULL: the node's address */
     int64_t https_listen_port;
     struct config_list tls_san;
+    const char *etcd_listen; /* NULL: the store is not served */
     const char *cluster_cidr;
     const char *service_cidr;
     const char *service_node_port_range;

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "apiserver/apiserver.h"
+#include "base/files.h"
 #include "base/log.h"
+#include "base/tls.h"
 #include "cmd/host.h"
 #include "cmd/parts.h"
 #include "storage/storage.h"
@@ -16,6 +18,7 @@ struct server {
     const struct config *config;
     struct arena *arena;
     struct storage *storage;
+    struct storage_etcd_server *etcd;
     struct apiserver *apiserver;
     struct parts *parts;
 };
@@ -45,12 +48,6 @@ static int write_kubeconfig(struct server *s, struct error *err)
     if (!path)
         path = geteuid() == 0 ? "/etc/coracle/coracle.yaml"
                               : arena_printf(s->arena, "%s/coracle.yaml", c->data_dir);
-    char *slash = strrchr(path, '/');
-    if (slash && slash != path) {
-        const char *dir = arena_strndup(s->arena, path, (size_t)(slash - path));
-        if (host_make_dirs(dir, 0755, err) < 0)
-            return -1;
-    }
     const char *url = arena_printf(s->arena, "https://127.0.0.1:%d", apiserver_port(s->apiserver));
     if (apiserver_write_kubeconfig(s->apiserver, path, url, "system:admin", admin_groups, err) < 0)
         return -1;
@@ -70,7 +67,7 @@ static int start_api(struct server *s, struct error *err)
 {
     const struct config *c = s->config;
     const char *db = arena_printf(s->arena, "%s/server/db", c->data_dir);
-    if (host_make_dirs(db, 0700, err) < 0)
+    if (files_make_dirs(db, 0700, err) < 0)
         return -1;
     struct storage_embedded_config storage = { .dir = db };
     s->storage = storage_open_embedded(&storage, err);
@@ -92,6 +89,48 @@ static int start_api(struct server *s, struct error *err)
         return error_wrap(err, "start the API server");
     log_info("server", "API on https://%s:%d", c->bind_address, apiserver_port(s->apiserver));
     return write_kubeconfig(s, err);
+}
+
+/* Who may use the store may read every secret: only administrators' certificates do. */
+static struct tls *etcd_tls(struct server *s, const char *address, struct error *err)
+{
+    const char *const names[] = { "localhost", s->config->node_name, NULL };
+    const char *const addresses[] = { "127.0.0.1", address, NULL };
+    struct tls_server_config tls = { .client_ca_pem = apiserver_client_ca_pem(s->apiserver) };
+    if (apiserver_serving_certificate(s->apiserver, "etcd", names, addresses, s->arena,
+                                      &tls.certificate_pem, &tls.key_pem, err) < 0)
+        return NULL;
+    return tls_server_new(&tls, err);
+}
+
+static int start_etcd(struct server *s, struct error *err)
+{
+    const char *listen = s->config->etcd_listen;
+    if (!listen)
+        return 0;
+    struct storage_etcd_config etcd = {
+        .storage = s->storage,
+        .bind_address = listen,
+        .scratch_dir = arena_printf(s->arena, "%s/server/db", s->config->data_dir),
+        .organization = admin_groups[0],
+        .name = s->config->node_name,
+    };
+    scoped(tls) struct tls *tls = NULL;
+    if (!str_has_prefix(listen, "unix:")) {
+        const char *colon = strrchr(listen, ':');
+        bool has_brackets = *listen == '[';
+        etcd.bind_address = arena_strndup(s->arena, listen + has_brackets,
+                                          (size_t)(colon - listen) - 2 * has_brackets);
+        etcd.port = atoi(colon + 1);
+        etcd.tls = tls = etcd_tls(s, etcd.bind_address, err);
+        if (!tls)
+            return error_wrap(err, "certificate for --etcd-listen");
+    }
+    s->etcd = storage_etcd_start(&etcd, err);
+    if (!s->etcd)
+        return -1;
+    log_info("server", "etcd API on %s", listen);
+    return 0;
 }
 
 static int start_control_loops(struct server *s, struct error *err)
@@ -139,7 +178,7 @@ struct server *server_start(const struct config *config, bool with_parts, struct
     struct server *s = xcalloc(1, sizeof(*s));
     s->config = config;
     s->arena = arena_new();
-    if (start_api(s, err) < 0)
+    if (start_api(s, err) < 0 || start_etcd(s, err) < 0)
         goto fail;
     if (with_parts) {
         s->parts = parts_new(config);
@@ -157,6 +196,7 @@ fail:
 
 void server_stop(struct server *s)
 {
+    storage_etcd_stop(s->etcd);
     if (s->parts)
         parts_stop(s->parts);
     if (s->apiserver)

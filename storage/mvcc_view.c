@@ -357,9 +357,11 @@ static int compare_kvs(const void *left, const void *right, void *arg)
         order = bytes_compare(a->value, b->value);
         break;
     }
-    if (!order)
+    if (range->sort_target == STORAGE_SORT_KEY)
         order = bytes_compare(a->key, b->key);
-    return range->sort_order == STORAGE_DESCENDING ? -order : order;
+    if (range->sort_order == STORAGE_DESCENDING)
+        order = -order;
+    return order ? order : bytes_compare(a->key, b->key); /* ties ascend either way, as with etcd */
 }
 
 static void sort(const struct storage_range *range, struct storage_range_result *out)
@@ -453,38 +455,61 @@ static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from,
 
 /* ---- every version ---- */
 
+struct listed {
+    struct record r; /* its bytes are the view's */
+    bool is_replaced;
+};
 struct version_list {
-    struct record *records; /* their bytes are the view's */
+    struct listed *items;
     size_t n, capacity;
 };
 
-static void list_add(struct version_list *l, const struct record *r)
+static void list_add(struct version_list *l, const struct record *r, bool is_replaced)
 {
     if (l->n == l->capacity) {
         l->capacity = l->capacity ? 2 * l->capacity : 1024;
-        l->records = xrealloc(l->records, l->capacity * sizeof(l->records[0]));
+        l->items = xrealloc(l->items, l->capacity * sizeof(l->items[0]));
     }
-    l->records[l->n++] = *r;
+    l->items[l->n++] = (struct listed){ *r, is_replaced };
 }
 
 static int compare_records(const void *left, const void *right)
 {
-    const struct record *a = left, *b = right;
+    const struct record *a = &((const struct listed *)left)->r;
+    const struct record *b = &((const struct listed *)right)->r;
     int order = compare_numbers(a->mod_revision, b->mod_revision);
     return order ? order : compare_numbers(a->sub, b->sub);
 }
 
-/* What was current at the last compaction. */
-static int list_current(struct mvcc_view *v, int64_t compacted, struct version_list *l,
+/* Moves IT on to KEY: is VERSION of it what IT has there?  1, 0, -1. */
+static int is_still_there(struct mvcc_iter *it, const struct record *version, struct record *at,
+                          int *got, struct error *err)
+{
+    while (*got == 1 && bytes_compare(at->key, version->key) < 0)
+        *got = mvcc_iter_next(it, MVCC_COUNT, at, err);
+    if (*got < 0)
+        return -1;
+    return *got == 1 && bytes_equal(at->key, version->key) &&
+           at->mod_revision == version->mod_revision;
+}
+
+/* What was current at the last compaction, and whether it still is at TO. */
+static int list_current(struct mvcc_view *v, int64_t compacted, int64_t to, struct version_list *l,
                         struct error *err)
 {
-    struct mvcc_iter *it = mvcc_iter_open(v, BYTES("\0"), BYTES("\0"), compacted, err);
-    if (!it)
-        return -1;
-    struct record r;
-    int got;
-    while ((got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) == 1)
-        list_add(l, &r);
+    struct bytes all = BYTES("\0");
+    struct mvcc_iter *it = mvcc_iter_open(v, all, all, compacted, err);
+    struct mvcc_iter *later = it ? mvcc_iter_open(v, all, all, to, err) : NULL;
+    struct record r, at;
+    int got = later ? 1 : -1, later_got = later ? mvcc_iter_next(later, MVCC_COUNT, &at, err) : -1;
+    while (got == 1 && (got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) == 1) {
+        int is_there = is_still_there(later, &r, &at, &later_got, err);
+        if (is_there < 0)
+            got = -1;
+        else
+            list_add(l, &r, !is_there);
+    }
+    mvcc_iter_close(later);
     mvcc_iter_close(it);
     return got;
 }
@@ -505,7 +530,7 @@ static int list_database(struct mvcc_view *v, int64_t from, int64_t to, struct v
             got = -1;
             break;
         }
-        list_add(l, &r);
+        list_add(l, &r, false);
         got = lmdb_cursor_next(c, &key, &data, err);
     }
     lmdb_cursor_close(c);
@@ -516,13 +541,13 @@ static void list_index(struct key_index *index, int64_t from, int64_t to, struct
 {
     for (struct version *at = key_index_first(index); at; at = key_index_next(at))
         if (at->r.mod_revision >= from && at->r.mod_revision <= to)
-            list_add(l, &at->r);
+            list_add(l, &at->r, false);
 }
 
 static int list_versions(struct mvcc_view *v, int64_t compacted, int64_t to, struct version_list *l,
                          struct error *err)
 {
-    if (compacted && list_current(v, compacted, l, err) < 0)
+    if (compacted && list_current(v, compacted, to, l, err) < 0)
         return -1;
     int64_t in_database = to < v->flushed ? to : v->flushed;
     if (list_database(v, compacted + 1, in_database, l, err) < 0)
@@ -532,7 +557,7 @@ static int list_versions(struct mvcc_view *v, int64_t compacted, int64_t to, str
         if (v->indexes[i])
             list_index(v->indexes[i], from, to, l);
     if (l->n)
-        qsort(l->records, l->n, sizeof(l->records[0]), compare_records);
+        qsort(l->items, l->n, sizeof(l->items[0]), compare_records);
     return 0;
 }
 
@@ -552,13 +577,14 @@ int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct storage_hist
     struct version_list list = { 0 };
     int rc = list_versions(v, compacted, to, &list, err);
     for (size_t i = 0; i < list.n && rc == 0; i++) {
-        const struct record *r = &list.records[i];
-        struct storage_version version = { record_kv(r), r->sub, r->is_delete };
+        const struct record *r = &list.items[i].r;
+        struct storage_version version = { record_kv(r), r->sub, r->is_delete,
+                                           list.items[i].is_replaced };
         if (r->is_delete)
             version.kv = (struct storage_kv){ .key = r->key, .mod_revision = r->mod_revision };
         rc = fn(&version, arg, err);
     }
-    free(list.records);
+    free(list.items);
     return rc;
 }
 

@@ -217,6 +217,7 @@ struct storage_version {
     struct storage_kv kv; /* of a deletion: key and mod_revision only */
     uint32_t sub;         /* place among the writes of its revision */
     bool is_delete;
+    bool is_replaced; /* one from the last compaction or before it: not the revision's any more */
 };
 /* Everything that a reader can still reach up to REVISION (0: the newest), in the order it was
  * written: what was current at the last compaction, and all that came after it.  OUT is told what

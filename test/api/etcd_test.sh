@@ -1,0 +1,330 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# etcd_test - the same etcdctl commands against Debian's etcd and against our store; the outputs,
+# less what names a server or an instant, must be the same.
+#
+#   test/api/etcd_test.sh [BUILD_FOLDER]
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+build=${1:-build}
+[ -x "$build/test/etcd/etcd_store" ] && [ -n "${1:-}" ] || ninja -C "$build" --quiet etcd_store || exit 1
+command -v etcd etcdctl jq >/dev/null || { echo "1..0 # skip etcd, etcdctl or jq is missing"; exit 0; }
+
+export ETCDCTL_API=3
+work=$(mktemp -d /tmp/etcd_test.XXXXXX)
+pids=()
+cleanup() {
+    local pid
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
+    wait 2>/dev/null
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# start_etcd NAME: sets endpoint[NAME].
+declare -A endpoint
+start_etcd() {
+    local name=$1 client peer
+    client=$(free_port) peer=$(free_port)
+    etcd --data-dir "$work/$name" --listen-client-urls "http://127.0.0.1:$client" \
+        --advertise-client-urls "http://127.0.0.1:$client" --listen-peer-urls "http://127.0.0.1:$peer" \
+        --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
+        --initial-cluster "default=http://127.0.0.1:$peer" "${@:2}" >"$work/$name.log" 2>&1 &
+    pids+=($!)
+    endpoint[$name]=127.0.0.1:$client
+}
+start_ours() {
+    local name=$1 line
+    mkdir -p "$work/$name"
+    coproc store { exec "$build/test/etcd/etcd_store" "$work/$name" 127.0.0.1 0 "${@:2}" 2>"$work/$name.log"; }
+    pids+=("$store_PID")
+    read -r -t 10 _ line <&"${store[0]}" || { cat "$work/$name.log" >&2; exit 1; }
+    endpoint[$name]=127.0.0.1:$line
+}
+
+# Leases, members and hashes of ids differ by nature.
+normalize() {
+    sed -E 's/"(cluster_id|member_id|raft_term|ID|lease|Lease|leader)":-?[0-9]+/"\1":N/g
+            s/"(remaining|remaining_ttl)":[0-9]+/"\1":N/g
+            s/remaining\([0-9]+s\)/remaining(Ns)/
+            s/\b[0-9a-f]{16}\b/ID/g
+            s/"(ClusterID|MemberID|RaftTerm)" : [0-9]+/"\1" : N/
+            s/("ts":)("[^"]*"|[0-9.]+)/\1T/; s/endpoint:\/\/[^"]*"/endpoint"/
+            s/127\.0\.0\.1:[0-9]+/ADDRESS/g' | grep -v '^{"level"' || true
+}
+ctl() { timeout 20 etcdctl --endpoints "${endpoint[$target]}" "$@" 2>&1; }
+
+tests=0 failures=0
+# same NAME: runs the function NAME for both and compares.
+same() {
+    local name=$1
+    tests=$((tests + 1))
+    for target in etcd ours; do
+        "$name" 2>&1 | normalize > "$work/$target.out"
+    done
+    if cmp -s "$work/etcd.out" "$work/ours.out" && [ -s "$work/ours.out" ]; then
+        echo "ok $tests - ${name//_/ }"
+    else
+        failures=$((failures + 1))
+        echo "not ok $tests - ${name//_/ }"
+        diff "$work/etcd.out" "$work/ours.out" | sed 's/^/# /'
+        [ -s "$work/ours.out" ] || echo "# no output"
+    fi
+}
+# holds NAME: runs NAME, which is about us alone.
+holds() {
+    tests=$((tests + 1))
+    target=ours
+    if "$1" > "$work/out" 2>&1; then
+        echo "ok $tests - ${1//_/ }"
+    else
+        failures=$((failures + 1))
+        echo "not ok $tests - ${1//_/ }"
+        sed 's/^/# /' "$work/out"
+    fi
+}
+
+start_etcd etcd
+start_ours ours
+for _ in $(seq 50); do
+    target=etcd ctl endpoint health >/dev/null && break
+    sleep 0.2
+done
+
+# ---- KV ----
+
+an_empty_store_has_revision_1() { ctl get nothing -w json; ctl get "" --prefix -w json; }
+puts_and_gets() {
+    ctl put a 1; ctl put a 2 -w json; ctl put a 3 --prev-kv; ctl put a 4 --prev-kv -w json
+    ctl get a; ctl get a -w json; ctl get a --print-value-only; ctl get a --rev 3 -w json
+    ctl get a --hex; ctl get a -w fields
+}
+values_of_any_bytes() {
+    printf 'x\0y\377z' | ctl put binary; ctl get binary --hex
+    ctl put empty ""; ctl get empty -w json
+    head -c 500000 /dev/zero | tr '\0' v | ctl put large; ctl get large | md5sum
+}
+ranges() {
+    for key in k1 k2 k3 k3x k4 m1; do ctl put "$key" "v-$key"; done
+    ctl put k2 again
+    ctl get k1 k4; ctl get k --prefix --keys-only; ctl get k2 --from-key --limit 2 -w json
+    ctl get "" --prefix --count-only -w json; ctl get k --prefix --limit 2 -w json
+    ctl get k4 k1 -w json; ctl get "" --from-key --keys-only
+}
+sorted_ranges() {
+    local order by
+    for order in ASCEND DESCEND; do
+        for by in CREATE KEY MODIFY VALUE VERSION; do
+            ctl get k3 k9 --order "$order" --sort-by "$by" -w json
+            ctl get k3 k9 --order "$order" --sort-by "$by" --limit 2 -w json
+        done
+    done
+    ctl get k --prefix --sort-by MODIFY --keys-only
+}
+serializable_ranges() { ctl get k --prefix --consistency s; }
+deletions() {
+    ctl del nothing; ctl del m1 --prev-kv; ctl put d1 x; ctl put d2 y
+    ctl del d --prefix --prev-kv -w json; ctl del d --prefix -w json; ctl get d --prefix -w json
+    ctl put d1 again; ctl get d1 -w json; ctl del d1 dz; ctl del zz --from-key
+}
+old_revisions() {
+    ctl put o 1; ctl put o 2; ctl del o; ctl put o 3
+    local now
+    now=$(ctl get o -w json | jq .header.revision)
+    for back in 0 1 2 3; do ctl get o --rev $((now - back)) -w json; done
+    ctl get o --rev $((now + 1))
+}
+put_errors() {
+    ctl put "" x; ctl put absent --ignore-value; ctl put absent x --ignore-lease
+    ctl put a x --ignore-value; ctl put a x --lease 1234; ctl get ""
+    head -c 1600000 /dev/zero | tr '\0' v | ctl put large | sed 's/([0-9]* vs/(N vs/'
+}
+ignored_values_and_leases() {
+    ctl put keep value; ctl put keep --ignore-value; ctl get keep -w json
+    ctl put keep other --ignore-lease; ctl get keep -w json
+}
+
+# ---- transactions ----
+
+transactions() {
+    ctl put t 1
+    printf 'value("t") = "1"\n\nput t 2\nget t\nput t2 x\nget t2\n\nget t\n\n' | ctl txn -i
+    printf 'value("t") = "1"\n\nput t 3\n\nget t\nget k --prefix\n\n' | ctl txn
+    printf 'version("t") > "1"\ncreate("t2") != "0"\nmod("t") < "99999"\n\ndel t2\nget t2\n\n\n' | ctl txn -w json
+    printf 'create("never") = "0"\n\nput never 1\n\n\n' | ctl txn -w json
+    printf 'value("none") = ""\n\n\nget t\n\n' | ctl txn -w json
+    printf '\n\nget t\n\n' | ctl txn -w json
+}
+transaction_errors() {
+    printf '\nput dup 1\nput dup 2\n\n\n' | ctl txn; printf '\nput dup 1\ndel dup\n\n\n' | ctl txn
+    printf '\nput dup 1\ndel d e\n\n\n' | ctl txn; printf '\nput x 1\n\nput x 2\n\n' | ctl txn
+    { echo; for i in $(seq 129); do echo "put many$i x"; done; printf '\n\n'; } | ctl txn
+    { echo; for i in $(seq 128); do echo "put many$i x"; done; printf '\n\n'; } | ctl txn | tail -n 1
+    printf '\nput "" x\n\n\n' | ctl txn; printf '\nput u 1\nput v x --lease=77\n\n\n' | ctl txn
+    ctl get u -w json
+}
+
+# ---- watches ----
+
+# watching OUT ARGUMENTS...: a watch in the background; ends with unwatch.
+watching() {
+    local out=$1
+    shift
+    etcdctl --endpoints "${endpoint[$target]}" watch "$@" > "$out" 2>&1 &
+    watcher=$!
+    sleep 0.7
+}
+# unwatch OUT LINES: waits until the watch has printed that many.
+unwatch() {
+    for _ in $(seq 50); do
+        [ "$(wc -l < "$1")" -ge "$2" ] && break
+        sleep 0.1
+    done
+    kill "$watcher" 2>/dev/null
+    wait "$watcher" 2>/dev/null
+    cat "$1"
+}
+a_watch_sees_what_comes() {
+    watching "$work/w" w --prefix
+    ctl put w1 1 >/dev/null; ctl put other 1 >/dev/null; ctl put w2 2 >/dev/null; ctl del w1 >/dev/null
+    unwatch "$work/w" 8
+}
+a_watch_with_previous_values() {
+    watching "$work/w" w --prefix --prev-kv
+    ctl put w1 1 >/dev/null; ctl put w1 2 >/dev/null; ctl del w --prefix >/dev/null
+    unwatch "$work/w" 20
+}
+a_watch_from_the_past() {
+    local now
+    now=$(ctl put h 0 -w json | jq .header.revision)
+    for i in 1 2 3; do ctl put h "$i" >/dev/null; done
+    ctl del h >/dev/null
+    watching "$work/w" h --rev $((now + 1)) -w json
+    ctl put h after >/dev/null
+    unwatch "$work/w" 2 | jq -cs '[.[].Events[]]'
+}
+a_transaction_is_one_message() {
+    watching "$work/w" tx --prefix -w json
+    printf '\nput tx1 1\nput tx2 2\nput ty 3\n\n\n' | ctl txn >/dev/null
+    unwatch "$work/w" 1
+}
+interactive_watches() {
+    { echo "watch i1"; echo "watch i2 i5"; sleep 1.5; } | timeout 5 etcdctl --endpoints "${endpoint[$target]}" watch -i > "$work/w" 2>&1 &
+    sleep 0.7
+    ctl put i1 1 >/dev/null; sleep 0.2; ctl put i3 1 >/dev/null; ctl put i5 1 >/dev/null
+    wait $!
+    cat "$work/w"
+}
+
+# ---- leases ----
+
+leases() {
+    local id
+    ctl lease grant 60 | tee "$work/lease"
+    id=$(cut -d' ' -f2 "$work/lease")
+    ctl put l2 x --lease "$id"; ctl put l1 y --lease "$id"; ctl get l1 -w json
+    ctl lease timetolive "$id"; ctl lease timetolive "$id" --keys | sed 's/\[l2 l1\]/[l1 l2]/'
+    ctl lease list; ctl lease keep-alive --once "$id"
+    ctl put l2 z; ctl lease timetolive "$id" --keys
+    ctl lease revoke "$id"; ctl get l --prefix -w json
+    ctl lease timetolive "$id"; ctl lease revoke "$id"; ctl lease keep-alive --once "$id"; ctl lease list
+}
+short_leases() { ctl lease grant 1; ctl lease grant 99999999999; }
+a_lease_ends() {
+    local id
+    id=$(ctl lease grant 2 | cut -d' ' -f2)
+    watching "$work/w" ending
+    ctl put ending x --lease "$id" >/dev/null
+    unwatch "$work/w" 5
+    ctl get ending -w json
+}
+
+# ---- maintenance ----
+
+the_same_history_has_the_same_hash() {
+    local now
+    now=$(ctl get a -w json | jq .header.revision)
+    ctl endpoint hashkv -w json; ctl endpoint hashkv --rev $((now - 3)) -w json; ctl endpoint hashkv --rev $((now + 3))
+}
+compaction() {
+    local now
+    now=$(ctl put c 1 -w json | jq .header.revision)
+    ctl put c 2; ctl compaction $((now - 5)); ctl get c --rev $((now - 6)); ctl get c --rev $((now - 5)) -w json
+    ctl compaction $((now - 5)); ctl compaction $((now + 500)); ctl compaction "$now" --physical
+    ctl watch c --rev $((now - 3)) | sed -E 's/^watch was canceled.*$/canceled/'
+    ctl get c --rev "$now" -w json; ctl endpoint hashkv -w json
+}
+alarms() {
+    ctl alarm list; ctl alarm disarm; ctl endpoint health | sed 's/took = .*/took/'
+}
+defragmentation() { ctl defrag; ctl get k --prefix; }
+members() {
+    ctl member list -w json | jq -c '[.members[] | has("ID"), .name]'
+    ctl move-leader 123 | tail -n 1
+}
+authentication_is_off() {
+    ctl auth enable | tail -n 1; ctl user list; ctl role list; ctl user get nobody | tail -n 1; ctl role get none | tail -n 1
+}
+status() { ctl endpoint status -w json | jq -c '.[0].Status | has("version"), has("leader"), .dbSize > 0, .header.revision'; }
+
+# ---- programs on top ----
+
+locks() {
+    ctl lock mutex echo held | tail -n 1
+    timeout 1 etcdctl --endpoints "${endpoint[$target]}" lock mutex >/dev/null 2>&1
+    ctl lock mutex echo again
+}
+elections() {
+    etcdctl --endpoints "${endpoint[$target]}" elect leader first > "$work/elect" 2>&1 &
+    local first=$!
+    sleep 1
+    timeout 1 etcdctl --endpoints "${endpoint[$target]}" elect -l leader | tail -n 1
+    timeout 1 etcdctl --endpoints "${endpoint[$target]}" elect leader second | tail -n 1
+    kill -INT "$first"; wait "$first"
+    tail -n 1 "$work/elect"
+}
+mirrors() {
+    start_ours "mirror-$target"
+    timeout 4 etcdctl --endpoints "${endpoint[$target]}" make-mirror "${endpoint[mirror-$target]}" --prefix k >/dev/null 2>&1 &
+    sleep 2
+    ctl put k-mirrored now
+    wait $!
+    etcdctl --endpoints "${endpoint[mirror-$target]}" get k --prefix
+}
+
+snapshots_are_what_etcdctl_reads() {
+    ctl snapshot save "$work/snapshot" >/dev/null || return 1
+    etcdctl snapshot status "$work/snapshot" -w json | tee "$work/status"
+    [ "$(jq .revision "$work/status")" = "$(ctl get a -w json | jq .header.revision)" ]
+}
+etcd_restores_our_snapshot() {
+    ctl get "" --prefix --sort-by KEY | md5sum > "$work/before"
+    etcdctl snapshot restore "$work/snapshot" --data-dir "$work/restored" >/dev/null 2>&1 || return 1
+    start_etcd restored || return 1
+    target=restored
+    for _ in $(seq 50); do ctl endpoint health >/dev/null && break; sleep 0.2; done
+    ctl get "" --prefix --sort-by KEY | md5sum | diff - "$work/before"
+}
+it_is_fast_enough_for_check_perf() {
+    timeout 100 etcdctl --endpoints "${endpoint[ours]}" check perf --load s 2>&1 | tail -n 4 | tee "$work/perf"
+    ! grep -q FAIL "$work/perf"
+}
+
+same an_empty_store_has_revision_1
+for name in puts_and_gets values_of_any_bytes ranges sorted_ranges serializable_ranges deletions \
+    old_revisions put_errors ignored_values_and_leases transactions transaction_errors \
+    a_watch_sees_what_comes a_watch_with_previous_values a_watch_from_the_past \
+    a_transaction_is_one_message interactive_watches the_same_history_has_the_same_hash \
+    leases short_leases a_lease_ends compaction alarms defragmentation members status \
+    authentication_is_off locks elections mirrors; do
+    same "$name"
+done
+holds snapshots_are_what_etcdctl_reads
+holds etcd_restores_our_snapshot
+[ -z "${CHECK_PERF:-}" ] || holds it_is_fast_enough_for_check_perf
+echo "1..$tests"
+[ "$failures" = 0 ]
