@@ -29,6 +29,12 @@ containers() {
 images_of_web() { k get pods -l app=web -o 'jsonpath={range .items[*]}{.spec.containers[0].image}{"\n"}{end}' | sort -u; }
 web_runs() { [ "$(images_of_web)" = "$1" ]; }
 
+explain() { # what the pods and the server say, for who reads the log of a failed run
+    k get pods -o wide 2>&1 | sed 's/^/# /' >&3
+    k describe pods -l app=web 2>&1 | grep -A30 '^Events' | sed 's/^/# /' >&3
+    tail -n 30 "$data/server.log" | sed 's/^/# /' >&3
+}
+
 k create deployment steady --image=coracle.test/multi:1 --replicas=2 > /dev/null
 ok "a deployment that will not change" k rollout status deployment/steady --timeout=60s
 before=$(containers app=steady)
@@ -50,7 +56,7 @@ for round in 1 2 3; do
     ok "round $round: the node is Ready again" eventually 30 node_is_ready
     like "round $round: every acknowledged object is there" "^$acknowledged\$" \
         bash -c "nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get configmaps -o name | grep -c kept-$round-"
-    like "round $round: the rollout ends" 'successfully rolled out' k rollout status deployment/web --timeout=90s
+    like "round $round: the rollout ends" 'successfully rolled out' k rollout status deployment/web --timeout=90s || explain
     ok "round $round: with the image that was asked for, in every pod" eventually 15 \
         web_runs "coracle.test/multi:$((round % 2 + 1))"
     ok "round $round: the containers of the other deployment were not touched" \
