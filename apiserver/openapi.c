@@ -171,7 +171,8 @@ void openapi_serve(struct request *r, struct bytes path, struct bytes accept,
         answer(out, 404, "text/plain; charset=utf-8", &made);
         return;
     }
-    bool is_gnostic = is_v2 && memmem(accept.data, accept.len, GNOSTIC, strlen(GNOSTIC));
+    bool is_gnostic =
+        is_v2 && accept.len && memmem(accept.data, accept.len, GNOSTIC, strlen(GNOSTIC));
     if (!is_gnostic && !accepts_json(accept)) {
         buffer_add_str(&made, "only application/json is served here\n");
         answer(out, 406, "text/plain; charset=utf-8", &made);
