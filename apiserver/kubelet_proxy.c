@@ -2,8 +2,6 @@
 /* kubelet_proxy.c - logs and proxied requests: one HTTP exchange, streamed through. */
 #include "apiserver/kubelet_proxy.h"
 
-#include <time.h>
-
 #include "apiserver/pki.h"
 #include "apiserver/respond.h"
 #include "apiserver/server.h"
@@ -14,7 +12,6 @@
 /* A client that reads slower than the kubelet writes: the reader waits while so many pieces are
  * queued. */
 #define LOG_PIECES_QUEUED 64
-#define LOG_WAIT_NS       (5 * NS_PER_MS)
 
 struct exchange {
     struct request *request;
@@ -57,12 +54,9 @@ static void start_stream(struct exchange *x)
 static int on_log_piece(struct bytes piece, void *arg)
 {
     struct exchange *x = arg;
-    static const struct timespec pause = { .tv_nsec = LOG_WAIT_NS };
     if (!x->stream)
         start_stream(x);
-    while (!atomic_load(&x->client_left) && http_stream_queued(x->stream) > LOG_PIECES_QUEUED)
-        nanosleep(&pause, NULL);
-    if (atomic_load(&x->client_left))
+    if (!http_stream_wait(x->stream, LOG_PIECES_QUEUED))
         return -1;
     scoped(shared_bytes) struct shared_bytes *chunk = shared_bytes_new(piece);
     http_stream_write(x->stream, chunk);

@@ -736,7 +736,8 @@ struct http_stream {
     void *arg;
     atomic_size_t queued;
 
-    pthread_mutex_t lock; /* guards what follows; before server_loop.post_lock */
+    pthread_mutex_t lock;    /* guards what follows; before server_loop.post_lock */
+    pthread_cond_t advanced; /* chunks were written, or the client has left */
     struct shared_bytes **pending;
     size_t pending_first, pending_n, pending_capacity;
     bool is_posted, is_ended, is_aborted, is_closed;
@@ -752,6 +753,7 @@ static void stream_free(struct http_stream *s)
     for (size_t i = 0; i < s->pending_n; i++)
         shared_bytes_unref(s->pending[s->pending_first + i]);
     free(s->pending);
+    pthread_cond_destroy(&s->advanced);
     pthread_mutex_destroy(&s->lock);
     request_free(s->request);
     free(s);
@@ -761,7 +763,10 @@ static void stream_landed(struct http_stream *s)
 {
     for (size_t i = 0; i < s->flight_n; i++)
         shared_bytes_unref(s->flight[i]);
+    pthread_mutex_lock(&s->lock);
     atomic_fetch_sub(&s->queued, s->flight_n);
+    pthread_cond_broadcast(&s->advanced);
+    pthread_mutex_unlock(&s->lock);
     s->flight_n = 0;
     s->is_sending = false;
 }
@@ -809,6 +814,7 @@ static void stream_lost(struct http_stream *s)
     list_remove(&s->link);
     pthread_mutex_lock(&s->lock);
     s->is_closed = true;
+    pthread_cond_broadcast(&s->advanced);
     pthread_mutex_unlock(&s->lock);
     if (s->on_close)
         s->on_close(s->arg);
@@ -879,6 +885,7 @@ struct http_stream *http_stream_start(struct http_request *req, const struct htt
     s->on_close = on_close;
     s->arg = arg;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->advanced, NULL);
     req->stream = s;
     if (current_loop == req->loop && req->h2o) {
         req->response.release = head->release;
@@ -923,6 +930,17 @@ void http_stream_write(struct http_stream *s, struct shared_bytes *chunk)
 size_t http_stream_queued(struct http_stream *s)
 {
     return atomic_load(&s->queued);
+}
+
+bool http_stream_wait(struct http_stream *s, size_t queued_max)
+{
+    ensure(!current_loop);
+    pthread_mutex_lock(&s->lock);
+    while (!s->is_closed && atomic_load(&s->queued) > queued_max)
+        pthread_cond_wait(&s->advanced, &s->lock);
+    bool is_closed = s->is_closed;
+    pthread_mutex_unlock(&s->lock);
+    return !is_closed;
 }
 
 bool http_stream_is_closed(struct http_stream *s)

@@ -28,8 +28,8 @@ struct http_server_config {
     int port;                 /* 0: any free one, see http_server_port() */
     struct tls *tls;          /* NULL: plain text */
     int loops;                /* threads */
-    /* Body of the 413 for more than REQUEST_BODY_BYTES_MAX, JSON text; NULL: a line of plain text.  Such
-     * a request never reaches HANDLE. */
+    /* Body of the 413 for more than REQUEST_BODY_BYTES_MAX, JSON text; NULL: a line of plain text.
+     * Such a request never reaches HANDLE. */
     const char *too_large_json;
     void (*handle)(struct http_request *req, void *arg);
     void *arg;
@@ -38,8 +38,9 @@ struct http_server_config {
 struct http_server *http_server_start(const struct http_server_config *config, struct error *err);
 int http_server_port(const struct http_server *s);
 void http_server_set_tls(struct http_server *s, struct tls *tls); /* for new connections */
-/* Stops accepting, ends streams, lets requests end for GRACE_MS, then closes what is left.  Returns once
- * every request was answered, every stream was ended and every upgraded socket's function has returned. */
+/* Stops accepting, ends streams, lets requests end for GRACE_MS, then closes what is left.  Returns
+ * once every request was answered, every stream was ended and every upgraded socket's function has
+ * returned. */
 void http_server_stop(struct http_server *s, int grace_ms);
 
 /* ---- the request: readable on the loop thread; from any thread once detached ---- */
@@ -53,14 +54,16 @@ struct bytes http_request_header(const struct http_request *req, const char *low
 struct bytes http_request_header_nth(const struct http_request *req, const char *lower_case_name,
                                      size_t index);
 void http_request_each_header(const struct http_request *req,
-                              void (*fn)(struct bytes name, struct bytes value, void *arg), void *arg);
-struct bytes http_request_body(const struct http_request *req); /* whole */
+                              void (*fn)(struct bytes name, struct bytes value, void *arg),
+                              void *arg);
+struct bytes http_request_body(const struct http_request *req);           /* whole */
 const struct tls_peer *http_request_peer(const struct http_request *req); /* never NULL */
 const char *http_request_remote_ip(const struct http_request *req);
 bool http_request_is_upgrade(const struct http_request *req); /* HTTP/1.1 with Upgrade */
 
 void http_request_detach(struct http_request *req);
-/* For what a filter learnt (the user, the audit id): one pointer, freed with the request's arena. */
+/* For what a filter learnt (the user, the audit id): one pointer, freed with the request's arena.
+ */
 void http_request_set_context(struct http_request *req, void *context);
 void *http_request_context(const struct http_request *req);
 
@@ -89,19 +92,25 @@ void http_respond(struct http_request *req, const struct http_response *response
  * valid until http_stream_end(). */
 struct http_stream *http_stream_start(struct http_request *req, const struct http_response *head,
                                       void (*on_close)(void *arg), void *arg);
-void http_stream_write(struct http_stream *s, struct shared_bytes *chunk); /* takes its own reference */
-size_t http_stream_queued(struct http_stream *s);                          /* chunks not yet written */
-bool http_stream_is_closed(struct http_stream *s);                         /* the client has left */
-void http_stream_end(struct http_stream *s);   /* orderly end; frees the handle */
-void http_stream_abort(struct http_stream *s); /* resets the connection; frees the handle */
+void http_stream_write(struct http_stream *s,
+                       struct shared_bytes *chunk); /* takes its own reference */
+size_t http_stream_queued(struct http_stream *s);   /* chunks not yet written */
+/* For a producer that is faster than its client: waits until at most QUEUED_MAX chunks are not yet
+ * written.  False: the client has left.  Not on a loop thread. */
+bool http_stream_wait(struct http_stream *s, size_t queued_max);
+bool http_stream_is_closed(struct http_stream *s); /* the client has left */
+void http_stream_end(struct http_stream *s);       /* orderly end; frees the handle */
+void http_stream_abort(struct http_stream *s);     /* resets the connection; frees the handle */
 
 /* HTTP/1.1 Upgrade: answers 101 with HEAD's headers and turns the connection into a duplex byte
  * stream, which ON_SOCKET gets on a worker thread of the server made for it; the function may block
  * and closes the socket by returning. */
 void http_upgrade(struct http_request *req, const struct http_response *head,
                   void (*on_socket)(struct http_socket *s, void *arg), void *arg);
-ssize_t http_socket_read(struct http_socket *s, void *buf, size_t n, struct error *err); /* 0: end */
-must_check int http_socket_write(struct http_socket *s, const void *buf, size_t n, struct error *err);
+ssize_t http_socket_read(struct http_socket *s, void *buf, size_t n,
+                         struct error *err); /* 0: end */
+must_check int http_socket_write(struct http_socket *s, const void *buf, size_t n,
+                                 struct error *err);
 void http_socket_shutdown(struct http_socket *s); /* wakes reader and writer; Threads: any */
 
 /* ---- query and path helpers ---- */

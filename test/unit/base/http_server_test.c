@@ -366,6 +366,7 @@ static void a_stream_sends_its_head_at_once_and_chunks_in_order(void **state)
         write_text(s->stream, text);
     }
     assert_true(read_until(stream, &b, "chunk-999;"));
+    assert_true(http_stream_wait(s->stream, 0));
     char *at = b.data;
     for (int i = 0; i < 1000; i++) {
         char text[32];
@@ -410,6 +411,22 @@ static void a_reader_that_stops_reading_makes_the_queue_grow_and_can_be_cut_off(
     http_stream_abort(s->stream);
     /* The abort waits behind what is being written: the reader has to go or to read on. */
     stream_close(take_ptr(&stream));
+    sem_wait(&s->has_closed);
+}
+
+static void a_producer_that_waits_for_its_reader_learns_that_it_has_left(void **state)
+{
+    struct server *s = *state;
+    scoped(stream) struct stream *stream = dial(s);
+    say(stream, "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+    sem_wait(&s->has_request);
+    scoped(shared_bytes) struct shared_bytes *chunk =
+        shared_bytes_new((struct bytes){ s->big, BIG_PART_BYTES });
+    for (int i = 0; i < 200; i++)
+        http_stream_write(s->stream, chunk);
+    stream_close(take_ptr(&stream));
+    assert_false(http_stream_wait(s->stream, 0));
+    http_stream_end(s->stream);
     sem_wait(&s->has_closed);
 }
 
@@ -606,6 +623,7 @@ int main(void)
         SERVER_TEST(a_stream_sends_its_head_at_once_and_chunks_in_order),
         SERVER_TEST(a_stream_learns_that_its_client_has_left),
         SERVER_TEST(a_reader_that_stops_reading_makes_the_queue_grow_and_can_be_cut_off),
+        SERVER_TEST(a_producer_that_waits_for_its_reader_learns_that_it_has_left),
         SERVER_TEST(an_upgraded_connection_loses_no_byte),
         SERVER_TEST(a_peer_that_reads_nothing_holds_up_the_writer_not_the_server),
         SERVER_TEST(stopping_ends_streams_and_upgraded_connections),
