@@ -5,11 +5,9 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <errno.h>
 #include <ifaddrs.h>
 #include <limits.h>
 #include <net/if.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 int host_name(struct arena *a, const char **name, struct error *err)
@@ -82,22 +80,5 @@ int host_nth_address(const char *cidr, unsigned n, struct arena *a, const char *
         return error_set(err, ERR_BAD_REQUEST, "%s: not an IPv4 network", cidr);
     in.s_addr = htonl(ntohl(in.s_addr) + n);
     *address = arena_strdup(a, inet_ntop(AF_INET, &in, text, sizeof(text)));
-    return 0;
-}
-
-int host_make_dirs(const char *path, unsigned mode, struct error *err)
-{
-    char partial[PATH_MAX];
-    size_t len = strlen(path);
-    if (len >= sizeof(partial))
-        return error_set(err, ERR_BAD_REQUEST, "%.80s...: path too long", path);
-    for (size_t i = 1; i <= len; i++) {
-        if (path[i] != '/' && path[i] != '\0')
-            continue;
-        memcpy(partial, path, i);
-        partial[i] = '\0';
-        if (mkdir(partial, mode) < 0 && errno != EEXIST)
-            return error_errno(err, "make folder %s", partial);
-    }
     return 0;
 }

@@ -17,6 +17,3 @@ must_check int host_address(struct arena *a, const char **address, struct error 
 /* The Nth address of a network: host_nth_address("10.43.0.0/16", 10) is 10.43.0.10. */
 must_check int host_nth_address(const char *cidr, unsigned n, struct arena *a, const char **address,
                                 struct error *err);
-
-/* mkdir -p with MODE for what is made. */
-must_check int host_make_dirs(const char *path, unsigned mode, struct error *err);
