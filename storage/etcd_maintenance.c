@@ -203,7 +203,7 @@ static int write_snapshot(struct etcd_request *rq, int fd, char **data, size_t *
 static void run_snapshot(struct etcd_request *rq)
 {
     struct error err = { 0 };
-    char *data;
+    char *data = NULL;
     size_t len = 0;
     scoped(fd) int fd = open(rq->server->scratch_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
