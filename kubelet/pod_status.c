@@ -548,3 +548,20 @@ struct json *pod_status_build(const struct pod_status_input *in, struct arena *a
     }
     return status;
 }
+
+uint64_t pod_status_digest(const struct json *status)
+{
+    static const char *const types[] = { "PodReadyToStartContainers", "Initialized", "Ready",
+                                         "ContainersReady" };
+    uint64_t digest = bytes_hash(bytes_of(json_str(status, "phase", "")));
+    json_each_item (json_get(status, "conditions"), condition) {
+        for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+            char text[64];
+            if (!str_equal(json_str(condition, "type", ""), types[i]))
+                continue;
+            snprintf(text, sizeof(text), "%s=%.20s", types[i], json_str(condition, "status", ""));
+            digest += bytes_hash(bytes_of(text)); /* a sum: their order does not matter */
+        }
+    }
+    return digest;
+}

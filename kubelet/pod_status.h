@@ -42,3 +42,6 @@ bool container_is_sidecar(const struct json *init_container);
 /* Whether a container that ended is to be started again by the pod's policy. */
 bool container_restarts(const struct object *pod, const struct json *container, bool is_init,
                         int exit_code);
+
+/* Tells apart what this node says of a pod: its phase and the conditions that are the kubelet's. */
+uint64_t pod_status_digest(const struct json *status);

@@ -8,6 +8,7 @@
 #include "kubelet/image_gc.h"
 #include "kubelet/log_rotation.h"
 #include "kubelet/object_cache.h"
+#include "kubelet/pod_status.h"
 
 /* Logs can outgrow their limit by what is written within one period. */
 #define HOUSEKEEPING_S 10
@@ -96,14 +97,26 @@ void pod_worker_update(struct pod_worker *w, const struct object *pod, bool is_s
 void pod_worker_note(struct pod_worker *w, const struct object *pod)
 {
     struct object *old = NULL;
+    uint64_t digest = pod_status_digest(json_get(pod->doc, "status"));
     pthread_mutex_lock(&w->lock);
     struct pod_entry *e = hashmap_get(&w->entries, uid_key(pod->uid));
+    bool is_foreign = e && e->written != digest;
     if (e) {
         old = e->pod;
         e->pod = object_ref(pod);
     }
     pthread_mutex_unlock(&w->lock);
     object_unref(old);
+    if (is_foreign)
+        pod_worker_wake(w, pod->uid);
+}
+
+void pod_worker_wrote(struct pod_worker *w, struct pod_entry *e, const struct json *status)
+{
+    uint64_t digest = pod_status_digest(status);
+    pthread_mutex_lock(&w->lock);
+    e->written = digest;
+    pthread_mutex_unlock(&w->lock);
 }
 
 void pod_worker_remove(struct pod_worker *w, const char *uid)

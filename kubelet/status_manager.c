@@ -89,6 +89,7 @@ const char *status_update(struct pod_sync *s, bool is_terminating)
         if (json_equal(status, json_get(pod->doc, "status")))
             return phase;
         struct error err = { 0 };
+        pod_worker_wrote(s->entry->worker, s->entry, status);
         if (write_status(s, pod, status, &err) == 0 || err.code == ERR_NOT_FOUND)
             return phase;
         if (err.code != ERR_CONFLICT) {
