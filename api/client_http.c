@@ -21,13 +21,27 @@
 #define WATCH_STACK (256 * 1024)
 #define HEADERS_MAX 4
 
+#define ACCOUNT_TOKEN_S         3600
+#define ACCOUNT_TOKEN_USE_S     (ACCOUNT_TOKEN_S * 4 / 5) /* then another one is asked for */
+#define ACCOUNT_TOKEN_BYTES_MAX 16384
+
+/* A service account whose tokens another client asks for. */
+struct account {
+    struct client *issuer; /* NULL: none, the user is the kubeconfig's */
+    struct object_key key;
+    pthread_mutex_t lock; /* guards what follows */
+    char *token;
+    int64_t use_until_ns; /* monotonic */
+};
+
 struct remote {
     struct client client;
     struct arena *arena; /* of the texts below */
     struct http_client *http;
     const char *server; /* without a slash at the end */
     const char *token, *token_file;
-    struct bytes ca_pem;
+    struct tls_client_config tls;
+    struct account account;
 };
 
 static struct remote *of(struct client *c)
@@ -107,7 +121,7 @@ static int open_http(struct remote *r, const struct kubeconfig *k, struct error 
         kubeconfig_pem(k, k->user, "client-certificate", &tls.certificate_pem, err) < 0 ||
         kubeconfig_pem(k, k->user, "client-key", &tls.key_pem, err) < 0)
         return -1;
-    r->ca_pem = tls.ca_pem;
+    r->tls = tls;
     r->http = http_client_new(&tls, err);
     return r->http ? 0 : -1;
 }
@@ -135,9 +149,66 @@ struct call {
     void *arg;
 };
 
+/* Asks for a token; an account that is not there yet is made. */
+static int account_token_new(struct account *account, struct error *err)
+{
+    const struct resource *accounts = resource_find("", "v1", "serviceaccounts");
+    scoped(arena) struct arena *a = arena_new();
+    struct json *request = json_new(a, JSON_OBJECT), *made = json_new(a, JSON_OBJECT);
+    const struct json *answer = NULL;
+    json_put_str(a, request, "apiVersion", "authentication.k8s.io/v1");
+    json_put_str(a, request, "kind", "TokenRequest");
+    json_put_int(a, request, "spec.expirationSeconds", ACCOUNT_TOKEN_S);
+    int rc =
+        client_post(account->issuer, accounts, &account->key, "token", request, a, &answer, err);
+    if (rc < 0 && err->code == ERR_NOT_FOUND) {
+        json_put_str(a, made, "apiVersion", "v1");
+        json_put_str(a, made, "kind", "ServiceAccount");
+        json_put_str(a, made, "metadata.name", account->key.name);
+        rc = client_create(account->issuer, accounts, account->key.ns, made, NULL, err);
+        if (rc < 0 && err->code != ERR_ALREADY_EXISTS)
+            return -1;
+        rc = client_post(account->issuer, accounts, &account->key, "token", request, a, &answer,
+                         err);
+    }
+    if (rc < 0)
+        return -1;
+    const char *token = json_str(answer, "status.token", "");
+    if (!*token || strlen(token) > ACCOUNT_TOKEN_BYTES_MAX)
+        return error_set(err, ERR_INTERNAL, "no usable token for service account %s/%s",
+                         account->key.ns, account->key.name);
+    free(account->token);
+    account->token = xstrdup(token);
+    account->use_until_ns = clock_monotonic_ns(&system_clock) + ACCOUNT_TOKEN_USE_S * NS_PER_S;
+    return 0;
+}
+
+static int account_authorization(struct account *account, struct arena *a, const char **out,
+                                 struct error *err)
+{
+    pthread_mutex_lock(&account->lock);
+    int rc = 0;
+    if (!account->token || clock_monotonic_ns(&system_clock) >= account->use_until_ns)
+        rc = account_token_new(account, err);
+    if (rc == 0)
+        *out = arena_printf(a, "Bearer %s", account->token);
+    pthread_mutex_unlock(&account->lock);
+    return rc;
+}
+
+/* A token can end early: its account or the cluster's keys were replaced. */
+static void account_refused(struct account *account)
+{
+    pthread_mutex_lock(&account->lock);
+    account->use_until_ns = 0;
+    pthread_mutex_unlock(&account->lock);
+}
+
 /* A token in a file is renewed there by others: read it each time. */
 static int authorization(struct remote *r, struct arena *a, const char **out, struct error *err)
 {
+    if (r->account.issuer)
+        return account_authorization(&r->account, a, out, err);
     *out = r->token ? arena_printf(a, "Bearer %s", r->token) : NULL;
     if (!r->token_file)
         return 0;
@@ -179,6 +250,8 @@ static int exchange(struct remote *r, const struct call *call, struct arena *a,
         return -1;
     if (out->status >= 200 && out->status < 300)
         return 0;
+    if (out->status == 401 && r->account.issuer)
+        account_refused(&r->account);
     struct error ignored = { 0 };
     const struct json *status = json_parse(out->body, a, NULL, &ignored);
     return status_to_error(status, out->status, err);
@@ -576,6 +649,8 @@ static void remote_close(struct client *c)
 {
     struct remote *r = of(c);
     http_client_free(r->http);
+    pthread_mutex_destroy(&r->account.lock);
+    free(r->account.token);
     arena_free(r->arena);
     free(r);
 }
@@ -593,11 +668,18 @@ static const struct client_ops ops = {
     .close = remote_close,
 };
 
-struct client *client_http_open(const char *kubeconfig_path, struct error *err)
+static struct remote *remote_new(void)
 {
     struct remote *r = xcalloc(1, sizeof(*r));
     r->client.ops = &ops;
     r->arena = arena_new();
+    pthread_mutex_init(&r->account.lock, NULL);
+    return r;
+}
+
+struct client *client_http_open(const char *kubeconfig_path, struct error *err)
+{
+    struct remote *r = remote_new();
     struct kubeconfig k = { .path = kubeconfig_path, .arena = r->arena };
     if (kubeconfig_load(&k, err) < 0 || open_http(r, &k, err) < 0) {
         remote_close(&r->client);
@@ -607,7 +689,25 @@ struct client *client_http_open(const char *kubeconfig_path, struct error *err)
     return &r->client;
 }
 
+struct client *client_http_open_account(struct client *issuer, const char *ns, const char *name,
+                                        struct error *err)
+{
+    struct remote *r = remote_new();
+    r->account.issuer = issuer;
+    r->account.key.ns = arena_strdup(r->arena, ns);
+    r->account.key.name = arena_strdup(r->arena, name);
+    r->server = of(issuer)->server;
+    r->tls = of(issuer)->tls;
+    r->tls.certificate_pem = r->tls.key_pem = (struct bytes){ 0 };
+    r->http = http_client_new(&r->tls, err);
+    if (!r->http) {
+        remote_close(&r->client);
+        return NULL;
+    }
+    return &r->client;
+}
+
 struct bytes client_http_ca_pem(struct client *c)
 {
-    return of(c)->ca_pem;
+    return of(c)->tls.ca_pem;
 }

@@ -6,32 +6,45 @@
 #include "api/client_http.h"
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "base/files.h"
 #include "cmd/parts.h"
 
+#define PEM_BYTES_MAX          (1 << 20)
 #define SERVING_CERTIFICATE_NS (365 * 24 * 3600 * NS_PER_S)
 
 struct alone {
     const struct config *config;
+    struct client *client;
     struct arena *arena;
     struct parts *parts;
 };
 
+/* As upstream's with --use-service-account-credentials: each controller has the rights of its own
+ * account, and the kubeconfig's user needs few. */
 static struct client *controller_client(const char *controller, void *arg)
 {
     struct alone *a = arg;
     struct error err = { 0 };
-    (void)controller; /* over a kubeconfig all controllers are its one user */
-    struct client *c = client_http_open(a->config->kubeconfig, &err);
-    ensure(c); /* the same file was read a moment ago */
+    struct client *c = client_http_open_account(a->client, "kube-system", controller, &err);
+    ensure(c); /* the same certificates were accepted a moment ago */
     return c;
 }
 
-/* Without a cluster's CA key the kubelet serves with a certificate of its own, as upstream's does
- * until its certificate request is approved. */
-static int self_signed_certificate(struct alone *a, struct node_identity *identity,
-                                   struct error *err)
+/* Without a certificate given the kubelet signs its own, as upstream's does.  API servers that know
+ * the authority of their kubelets (ours does) refuse to speak to that one. */
+static int serving_certificate(struct alone *a, struct node_identity *identity, struct error *err)
 {
     const struct config *c = a->config;
+    if (c->tls_cert_file || c->tls_private_key_file) {
+        if (!c->tls_cert_file || !c->tls_private_key_file)
+            return error_set(err, ERR_BAD_REQUEST,
+                             "--tls-cert-file and --tls-private-key-file go together");
+        if (files_read(c->tls_cert_file, PEM_BYTES_MAX, a->arena, &identity->serving_cert_pem,
+                       err) < 0)
+            return -1;
+        return files_read(c->tls_private_key_file, PEM_BYTES_MAX, a->arena,
+                          &identity->serving_key_pem, err);
+    }
     const char *const names[] = { c->node_name, NULL };
     const char *const addresses[] = { c->node_ip, NULL };
     int64_t now = clock_wall_ns(&system_clock);
@@ -68,7 +81,7 @@ static int start_part(struct alone *a, enum config_command part, struct client *
         return parts_start_controllers(a->parts, &clients, err);
     }
     struct node_identity identity = { .client = client, .client_ca_pem = ca };
-    if (self_signed_certificate(a, &identity, err) < 0) {
+    if (serving_certificate(a, &identity, err) < 0) {
         client_close(client);
         return -1;
     }
@@ -82,6 +95,7 @@ struct alone *alone_start(const struct config *config, enum config_command part,
         return NULL;
     struct alone *a = xcalloc(1, sizeof(*a));
     a->config = config;
+    a->client = client;
     a->arena = arena_new();
     a->parts = parts_new(config);
     if (start_part(a, part, client, err) < 0) {

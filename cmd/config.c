@@ -21,6 +21,10 @@ enum option_type {
     OPTION_IP,
     OPTION_CIDR,
     OPTION_PORT_RANGE,
+    OPTION_MODE,
+    OPTION_NAME,
+    OPTION_LABELS,
+    OPTION_TAINTS,
     OPTION_LISTEN, /* address:port or unix:/path */
 };
 
@@ -58,11 +62,11 @@ static const struct option options[] = {
     { "cluster-dns", 0, OPTION_IP, AT(cluster_dns), ALL, NULL, "address of the DNS service (default: the tenth of --service-cidr)" },
     { "cluster-domain", 0, OPTION_TEXT, AT(cluster_domain), ALL, "cluster.local", "domain of the cluster" },
     { "write-kubeconfig", 'o', OPTION_TEXT, AT(write_kubeconfig), CONTROL_PLANE, NULL, "where to write the administrator's kubeconfig (default: /etc/coracle/coracle.yaml)" },
-    { "write-kubeconfig-mode", 0, OPTION_TEXT, AT(write_kubeconfig_mode), CONTROL_PLANE, "0600", "its file mode" },
-    { "node-name", 0, OPTION_TEXT, AT(node_name), ALL, NULL, "name of this node (default: the host's)" },
+    { "write-kubeconfig-mode", 0, OPTION_MODE, AT(write_kubeconfig_mode), CONTROL_PLANE, "0600", "its file mode" },
+    { "node-name", 0, OPTION_NAME, AT(node_name), ALL, NULL, "name of this node (default: the host's)" },
     { "node-ip", 'i', OPTION_IP, AT(node_ip), ALL, NULL, "address of this node (default: of the default route)" },
-    { "node-label", 0, OPTION_LIST, AT(node_label), NODE, NULL, "label for the node, key=value" },
-    { "node-taint", 0, OPTION_LIST, AT(node_taint), NODE, NULL, "taint for the node, key=value:Effect" },
+    { "node-label", 0, OPTION_LABELS, AT(node_label), NODE, NULL, "label for the node, key=value" },
+    { "node-taint", 0, OPTION_TAINTS, AT(node_taint), NODE, NULL, "taint for the node, key=value:Effect" },
     { "disable", 0, OPTION_LIST, AT(disable), COMMAND_SERVER, NULL, "packaged components to leave out" },
     { "disable-agent", 0, OPTION_BOOL, AT(disable_agent), COMMAND_SERVER, NULL, "control plane only: no kubelet, no proxy, no root needed" },
     { "disable-scheduler", 0, OPTION_BOOL, AT(disable_scheduler), COMMAND_SERVER, NULL, "no scheduler" },
@@ -71,10 +75,17 @@ static const struct option options[] = {
     { "container-runtime-endpoint", 0, OPTION_TEXT, AT(container_runtime_endpoint), NODE, NULL, "CRI socket to use instead of a containerd of our own" },
     { "pod-manifest-path", 0, OPTION_TEXT, AT(pod_manifest_path), NODE, NULL, "folder of static pods (default: agent/pod-manifests in --data-dir)" },
     { "kubelet-port", 0, OPTION_PORT, AT(kubelet_port), NODE, "10250", "port the kubelet listens on" },
+    { "tls-cert-file", 0, OPTION_TEXT, AT(tls_cert_file), COMMAND_KUBELET, NULL, "certificate the kubelet serves with (default: one it signs itself)" },
+    { "tls-private-key-file", 0, OPTION_TEXT, AT(tls_private_key_file), COMMAND_KUBELET, NULL, "its key" },
     { "kubeconfig", 0, OPTION_TEXT, AT(kubeconfig), PART_ALONE, NULL, "kubeconfig of the API server to work with" },
     { "cleanup", 0, OPTION_BOOL, AT(cleanup), COMMAND_PROXY, NULL, "remove every iptables rule of ours and exit" },
 };
 /* clang-format on */
+
+static bool is_list(const struct option *o)
+{
+    return o->type == OPTION_LIST || o->type == OPTION_LABELS || o->type == OPTION_TAINTS;
+}
 
 static const struct option *find_option(const char *name, size_t len, unsigned command)
 {
@@ -149,6 +160,72 @@ static bool is_listen_address(const char *text)
     return is_ip(address) && !strchr(address, ':') == !has_brackets;
 }
 
+static bool is_mode(const char *text)
+{
+    size_t n = strspn(text, "01234567");
+    return n >= 3 && n <= 4 && !text[n] && strtoul(text, NULL, 8) <= 0777;
+}
+
+/* A DNS subdomain, as names of nodes are. */
+static bool is_node_name(const char *text)
+{
+    size_t len = strlen(text);
+    if (len == 0 || len > 253 || strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.") != len)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        bool is_first = i == 0 || text[i - 1] == '.', is_last = i + 1 == len || text[i + 1] == '.';
+        if (text[i] == '.' ? is_first : (text[i] == '-' && (is_first || is_last)))
+            return false;
+    }
+    return text[len - 1] != '.';
+}
+
+/* A key or a value, by its characters; the API server has the last word. */
+static bool is_label_text(const char *text, size_t len, const char *marks)
+{
+    for (size_t i = 0; i < len; i++) {
+        bool is_plain = (text[i] >= 'a' && text[i] <= 'z') || (text[i] >= 'A' && text[i] <= 'Z') ||
+                        (text[i] >= '0' && text[i] <= '9');
+        if (!is_plain && (i == 0 || i + 1 == len || !strchr(marks, text[i])))
+            return false;
+    }
+    return true;
+}
+
+static bool is_label(const char *text)
+{
+    size_t key = strcspn(text, "=");
+    return key && text[key] && is_label_text(text, key, "-_./") &&
+           is_label_text(text + key + 1, strlen(text + key + 1), "-_.");
+}
+
+static bool is_taint(const char *text)
+{
+    const char *effect = strrchr(text, ':');
+    size_t key = strcspn(text, "=:");
+    if (!effect || !key || !is_label_text(text, key, "-_./"))
+        return false;
+    const char *value = text + key + (text[key] == '=');
+    return is_label_text(value, (size_t)(effect - value), "-_.") &&
+           (str_equal(effect, ":NoSchedule") || str_equal(effect, ":PreferNoSchedule") ||
+            str_equal(effect, ":NoExecute"));
+}
+
+static int check_items(const struct config_list *list, enum option_type type, const char *place,
+                       struct error *err)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (type == OPTION_LABELS && !is_label(list->items[i]))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a label like key=value",
+                             place, list->items[i]);
+        if (type == OPTION_TAINTS && !is_taint(list->items[i]))
+            return error_set(err, ERR_BAD_REQUEST,
+                             "%s: \"%s\" is not a taint like key=value:NoSchedule", place,
+                             list->items[i]);
+    }
+    return 0;
+}
+
 static int list_add(struct config_list *list, const char *value, const char *place,
                     struct arena *arena, struct error *err)
 {
@@ -182,6 +259,21 @@ static int option_set(struct config *config, const struct option *o, const char 
         return 0;
     case OPTION_LIST:
         return list_add(field, value, place, arena, err);
+    case OPTION_LABELS:
+    case OPTION_TAINTS:
+        if (list_add(field, value, place, arena, err) < 0)
+            return -1;
+        return check_items(field, o->type, place, err);
+    case OPTION_MODE:
+        if (!is_mode(value))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a file mode like 0600", place,
+                             value);
+        break;
+    case OPTION_NAME:
+        if (!is_node_name(value))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a name like node-1", place,
+                             value);
+        break;
     case OPTION_IP:
         if (!is_ip(value))
             return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not an IP address", place, value);
@@ -251,7 +343,7 @@ static int load_environment(struct config *config, unsigned command, bool *seen,
         for (const char *c = o->name; *c; c++)
             name[at++] = *c == '-' ? '_' : (char)(*c - 'a' + 'A');
         const char *value = (o->commands & command) ? getenv(name) : NULL;
-        if (!value || (seen[i] && o->type != OPTION_LIST))
+        if (!value || (seen[i] && !is_list(o)))
             continue;
         if (option_set(config, o, value, name, arena, err) < 0)
             return -1;
@@ -263,7 +355,7 @@ static int load_environment(struct config *config, unsigned command, bool *seen,
 static int set_from_yaml(struct config *config, const struct option *o, const struct json *value,
                          const char *place, struct arena *arena, struct error *err)
 {
-    if (value->type == JSON_ARRAY && o->type == OPTION_LIST) {
+    if (value->type == JSON_ARRAY && is_list(o)) {
         json_each_item (value, item) {
             if (set_from_yaml(config, o, item, place, arena, err) < 0)
                 return -1;
@@ -306,7 +398,7 @@ static int load_file(struct config *config, unsigned command, bool *seen, struct
         if (!o || strlen(m->name) == 1)
             return error_set(err, ERR_BAD_REQUEST, "%s: unknown key \"%s\"", config->config_file,
                              m->name);
-        if (!(o->commands & command) || (seen[o - options] && o->type != OPTION_LIST))
+        if (!(o->commands & command) || (seen[o - options] && !is_list(o)))
             continue;
         const char *place = arena_printf(arena, "%s: %s", config->config_file, m->name);
         if (set_from_yaml(config, o, &m->value, place, arena, err) < 0)

@@ -46,6 +46,8 @@ struct config {
     const char *container_runtime_endpoint;
     const char *pod_manifest_path;
     int64_t kubelet_port;
+    const char *tls_cert_file; /* of a kubelet that runs alone; NULL: it signs its own */
+    const char *tls_private_key_file;
     const char *kubeconfig; /* of a part that runs alone */
     bool cleanup;           /* proxy: remove the rules and exit */
     bool debug;

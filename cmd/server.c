@@ -51,12 +51,7 @@ static int write_kubeconfig(struct server *s, struct error *err)
     const char *url = arena_printf(s->arena, "https://127.0.0.1:%d", apiserver_port(s->apiserver));
     if (apiserver_write_kubeconfig(s->apiserver, path, url, "system:admin", admin_groups, err) < 0)
         return -1;
-    char *end;
-    unsigned long mode = strtoul(c->write_kubeconfig_mode, &end, 8);
-    if (*end || mode > 0777)
-        return error_set(err, ERR_BAD_REQUEST,
-                         "--write-kubeconfig-mode: \"%s\" is not an octal mode",
-                         c->write_kubeconfig_mode);
+    unsigned long mode = strtoul(c->write_kubeconfig_mode, NULL, 8);
     if (chmod(path, (mode_t)mode) < 0)
         return error_errno(err, "set the mode of %s", path);
     log_info("server", "kubeconfig written to %s", path);
