@@ -389,21 +389,13 @@ void object_list_deinit(struct object_list *l)
 
 /* ---- parts that many kinds share ---- */
 
-/* The array at PATH of a draft, made if there is none. */
-static struct json *make_array(struct draft *d, const char *path)
-{
-    struct json *v = json_make(d->arena, d->doc, path);
-    if (v->type != JSON_ARRAY)
-        *v = (struct json){ .type = JSON_ARRAY };
-    return v;
-}
-
 void draft_add_controller(struct draft *d, const struct object *owner)
 {
     char version[128];
     resource_api_version(owner->resource, version, sizeof(version));
-    struct json *ref = json_append(d->arena, make_array(d, "metadata.ownerReferences"),
-                                   (struct json){ .type = JSON_OBJECT });
+    struct json *ref =
+        json_append(d->arena, json_make_array(d->arena, d->doc, "metadata.ownerReferences"),
+                    (struct json){ .type = JSON_OBJECT });
     json_put_str(d->arena, ref, "apiVersion", version);
     json_put_str(d->arena, ref, "kind", owner->resource->kind);
     json_put_str(d->arena, ref, "name", owner->key.name);
@@ -426,7 +418,7 @@ static bool put_text(struct arena *a, struct json *object, const char *name, con
 bool draft_set_condition(struct draft *d, const char *type, const char *status, const char *reason,
                          const char *message, int64_t now_ns)
 {
-    struct json *conditions = make_array(d, "status.conditions"), *c = NULL;
+    struct json *conditions = json_make_array(d->arena, d->doc, "status.conditions"), *c = NULL;
     for (size_t i = 0; i < conditions->len && !c; i++)
         if (strcmp(json_str(&conditions->items[i], "type", ""), type) == 0)
             c = &conditions->items[i];

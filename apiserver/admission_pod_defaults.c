@@ -145,12 +145,9 @@ static int admit_node(struct strategy_call *c, const struct admission_attributes
     (void)err;
     if (a->resource->id != RESOURCE_NODES || a->verb != REQUEST_CREATE || *a->subresource)
         return 0;
-    struct json *spec = json_make(new->arena, new->doc, "spec");
-    struct json *taints = json_find(spec, "taints");
+    struct json *taints = json_make_array(new->arena, new->doc, "spec.taints");
     if (has_taint(taints, key))
         return 0;
-    if (!taints)
-        taints = json_set(new->arena, spec, "taints", (struct json){ .type = JSON_ARRAY });
     struct json *t = json_append(new->arena, taints, (struct json){ .type = JSON_OBJECT });
     json_put_str(new->arena, t, "key", key);
     json_put_str(new->arena, t, "effect", "NoSchedule");

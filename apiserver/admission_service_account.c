@@ -28,12 +28,6 @@ static bool has_token_mount(const struct json *container)
     return false;
 }
 
-static struct json *list_at(struct draft *d, struct json *parent, const char *name)
-{
-    struct json *list = json_find(parent, name);
-    return list ? list : json_set(d->arena, parent, name, (struct json){ .type = JSON_ARRAY });
-}
-
 static void mount_in(struct draft *d, const char *containers, const char *volume)
 {
     struct json *list = json_find(d->doc, containers);
@@ -41,8 +35,9 @@ static void mount_in(struct draft *d, const char *containers, const char *volume
         struct json *container = &list->items[i];
         if (container->type != JSON_OBJECT || has_token_mount(container))
             continue;
-        struct json *mount = json_append(d->arena, list_at(d, container, "volumeMounts"),
-                                         (struct json){ .type = JSON_OBJECT });
+        struct json *mount =
+            json_append(d->arena, json_make_array(d->arena, container, "volumeMounts"),
+                        (struct json){ .type = JSON_OBJECT });
         json_put_str(d->arena, mount, "name", volume);
         json_put_bool(d->arena, mount, "readOnly", true);
         json_put_str(d->arena, mount, "mountPath", TOKEN_MOUNT_PATH);
@@ -79,7 +74,7 @@ static int add_token(struct strategy_call *c, struct draft *d, struct error *err
     struct json volume;
     if (token_volume(d, name, &volume, err) < 0)
         return -1;
-    json_append(d->arena, list_at(d, json_make(d->arena, d->doc, "spec"), "volumes"), volume);
+    json_append(d->arena, json_make_array(d->arena, d->doc, "spec.volumes"), volume);
     mount_in(d, "spec.initContainers", name);
     mount_in(d, "spec.containers", name);
     return 0;

@@ -98,10 +98,7 @@ static struct json *port_named_https(struct arena *a, int64_t port)
 static struct json *append_object(struct arena *a, struct json *doc, const char *path,
                                   const struct json *item)
 {
-    struct json *list = json_make(a, doc, path);
-    if (!json_is(list, JSON_ARRAY))
-        *list = *json_new(a, JSON_ARRAY);
-    return json_append(a, list, *item);
+    return json_append(a, json_make_array(a, doc, path), *item);
 }
 
 static int make_service(struct apiserver *s, struct client *c, struct arena *a, struct error *err)
@@ -140,9 +137,8 @@ static struct json *slice_doc(struct apiserver *s, struct arena *a)
     bool is_v6 = strchr(s->config.advertise_address, ':') != NULL;
     json_put_str(a, doc, "addressType", is_v6 ? "IPv6" : "IPv4");
     struct json *endpoint = append_object(a, doc, "endpoints", json_new(a, JSON_OBJECT));
-    struct json *addresses = json_make(a, endpoint, "addresses");
-    *addresses = *json_new(a, JSON_ARRAY);
-    json_append(a, addresses, json_string_value(a, s->config.advertise_address));
+    json_append(a, json_make_array(a, endpoint, "addresses"),
+                json_string_value(a, s->config.advertise_address));
     json_put_bool(a, endpoint, "conditions.ready", true);
     append_object(a, doc, "ports", port_named_https(a, apiserver_port(s)));
     return doc;

@@ -59,10 +59,7 @@ static bool add_missing(struct json *changed, const char *list, const struct jso
     json_each_item (json_get(wanted, list), item) {
         if (has_item(json_get(changed, list), item))
             continue;
-        struct json *items = json_make(a, changed, list);
-        if (items->type != JSON_ARRAY)
-            *items = *json_new(a, JSON_ARRAY);
-        json_append(a, items, json_clone_value(item, a));
+        json_append(a, json_make_array(a, changed, list), json_clone_value(item, a));
         added = true;
     }
     return added;

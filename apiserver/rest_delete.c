@@ -130,9 +130,7 @@ static bool wants_finalizer(const struct object *o, const struct delete_options 
 
 static void append_finalizer(struct draft *d, const char *f)
 {
-    struct json *list = json_make(d->arena, d->doc, "metadata.finalizers");
-    if (!json_is(list, JSON_ARRAY))
-        *list = *json_new(d->arena, JSON_ARRAY);
+    struct json *list = json_make_array(d->arena, d->doc, "metadata.finalizers");
     json_append(d->arena, list, json_string_value(d->arena, f));
 }
 

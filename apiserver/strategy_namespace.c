@@ -15,9 +15,7 @@ static int prepare_create(struct strategy_call *c, struct draft *new, struct err
 {
     (void)c;
     (void)err;
-    struct json *finalizers = json_make(new->arena, new->doc, "spec.finalizers");
-    if (finalizers->type != JSON_ARRAY)
-        *finalizers = (struct json){ .type = JSON_ARRAY };
+    struct json *finalizers = json_make_array(new->arena, new->doc, "spec.finalizers");
     bool has_own = false;
     json_each_item (finalizers, f) {
         has_own |= str_equal(json_text(f), "kubernetes");

@@ -119,6 +119,9 @@ void json_remove_item(struct json *array, size_t index);
 
 /* The member at a dotted path in a private tree; objects on the way are made where absent. */
 struct json *json_make(struct arena *a, struct json *root, const char *path);
+/* The same for what is to be an object or an array: anything else there gives way to an empty one. */
+struct json *json_make_object(struct arena *a, struct json *root, const char *path);
+struct json *json_make_array(struct arena *a, struct json *root, const char *path);
 void json_put_str(struct arena *a, struct json *root, const char *path, const char *s);
 void json_put_int(struct arena *a, struct json *root, const char *path, int64_t v);
 void json_put_bool(struct arena *a, struct json *root, const char *path, bool v);

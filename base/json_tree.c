@@ -335,6 +335,25 @@ struct json *json_make(struct arena *a, struct json *root, const char *path)
     return v;
 }
 
+static struct json *make_typed(struct arena *a, struct json *root, const char *path,
+                               enum json_type type)
+{
+    struct json *v = json_make(a, root, path);
+    if (v->type != type)
+        *v = (struct json){ .type = type };
+    return v;
+}
+
+struct json *json_make_object(struct arena *a, struct json *root, const char *path)
+{
+    return make_typed(a, root, path, JSON_OBJECT);
+}
+
+struct json *json_make_array(struct arena *a, struct json *root, const char *path)
+{
+    return make_typed(a, root, path, JSON_ARRAY);
+}
+
 void json_put(struct arena *a, struct json *root, const char *path, struct json value)
 {
     *json_make(a, root, path) = value;

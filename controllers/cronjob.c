@@ -40,7 +40,7 @@ static int by_age(const void *a, const void *b)
 
 static struct json *active_list(const struct sync *s)
 {
-    return make_array(s->d->arena, s->d->doc, "status.active");
+    return json_make_array(s->d->arena, s->d->doc, "status.active");
 }
 
 static int active_index(const struct sync *s, const char *uid)
@@ -224,7 +224,7 @@ static struct draft *draft_job(struct sync *s, int64_t due)
     }
     char text[TIME_TEXT_BYTES];
     time_format(due, text);
-    json_set(a, make_object(a, d->doc, "metadata.annotations"), ANNOTATION_TIME,
+    json_set(a, json_make_object(a, d->doc, "metadata.annotations"), ANNOTATION_TIME,
              json_string_value(a, text));
     draft_add_controller(d, s->cron);
     return d;

@@ -73,9 +73,9 @@ static void put_affinity(struct draft *pod, const char *node)
     struct json *fields = json_new(a, JSON_ARRAY);
     json_append(a, fields, *field);
 
-    struct json *required = make_object(
+    struct json *required = json_make_object(
         a, pod->doc, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
-    struct json *terms = make_array(a, required, "nodeSelectorTerms");
+    struct json *terms = json_make_array(a, required, "nodeSelectorTerms");
     if (terms->len == 0)
         json_append(a, terms, *json_new(a, JSON_OBJECT));
     for (size_t i = 0; i < terms->len; i++) /* any of the terms will do: each gets it */
@@ -102,7 +102,7 @@ static void put_tolerations(struct draft *pod)
 {
     struct arena *a = pod->arena;
     bool host = json_bool(pod->doc, "spec.hostNetwork", false);
-    struct json *list = make_array(a, pod->doc, "spec.tolerations");
+    struct json *list = json_make_array(a, pod->doc, "spec.tolerations");
     for (size_t i = 0; i < ARRAY_LEN(tolerated); i++) {
         if (tolerated[i].needs_host_network && !host)
             continue;
@@ -250,7 +250,7 @@ static int create_on(struct sync *s, const struct object *node, struct error *er
         pod_from_template(s->set, json_at(s->set->doc, "spec.template"));
     struct arena *a = pod->arena;
     json_put_str(a, pod->doc, "metadata.generateName", arena_printf(a, "%s-", s->set->key.name));
-    struct json *labels = make_object(a, pod->doc, "metadata.labels");
+    struct json *labels = json_make_object(a, pod->doc, "metadata.labels");
     json_set(a, labels, LABEL_REVISION, json_string_value(a, revision_hash(s->revision)));
     json_set(a, labels, LABEL_GENERATION,
              json_string_value(a, arena_printf(a, "%lld", (long long)object_generation(s->set))));

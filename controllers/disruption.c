@@ -160,7 +160,7 @@ static int write_status(struct sync *s, const struct error *failure, struct erro
     int64_t allowed = failure || s->expected <= 0 ? 0 : at_least_zero(s->healthy - s->desired);
     scoped(draft) struct draft *d = object_edit(s->budget);
     struct arena *a = d->arena;
-    struct json *status = make_object(a, d->doc, "status");
+    struct json *status = json_make_object(a, d->doc, "status");
     json_put_int(a, status, "disruptionsAllowed", allowed);
     if (failure) {
         draft_set_condition(d, "DisruptionAllowed", "False", "SyncFailed", failure->message,

@@ -86,8 +86,8 @@ static void fill(const struct object *service, const struct json *subsets, bool 
         json_put(d->arena, d->doc, "subsets", json_clone_value(subsets, d->arena));
     struct json *annotations = json_find(d->doc, "metadata.annotations");
     if (cut)
-        json_set(d->arena, make_object(d->arena, d->doc, "metadata.annotations"), ANNOTATION_CUT,
-                 json_string_value(d->arena, "truncated"));
+        json_set(d->arena, json_make_object(d->arena, d->doc, "metadata.annotations"),
+                 ANNOTATION_CUT, json_string_value(d->arena, "truncated"));
     else if (annotations)
         json_remove(annotations, ANNOTATION_CUT);
 }
@@ -134,6 +134,13 @@ static int reconcile(struct controller *c, const struct object_key *key, struct 
     return left ? delete_object(c, left, PROPAGATION_DEFAULT, err) : 0;
 }
 
+/* Endpoints that a user makes before the Service, or without one, are theirs. */
+static void enqueue_deleted(struct controller *c, const struct informer_event *e)
+{
+    if (!e->new)
+        enqueue_self(c, e);
+}
+
 const struct controller_spec endpoints_controller = {
     .name = "endpoints",
     .account = "endpoint-controller",
@@ -141,7 +148,7 @@ const struct controller_spec endpoints_controller = {
     .workers = 5,
     .watches = {
         { RESOURCE_SERVICES,  enqueue_self },
-        { RESOURCE_ENDPOINTS, enqueue_self },
+        { RESOURCE_ENDPOINTS, enqueue_deleted },
         { RESOURCE_PODS,      enqueue_services_of_pod },
     },
     .indexes = {

@@ -473,9 +473,9 @@ static void put_index(struct sync *s, struct draft *pod, int64_t index)
     struct arena *a = pod->arena;
     const char *text = arena_printf(a, "%lld", (long long)index);
     const char *name = s->job->key.name;
-    json_set(a, make_object(a, pod->doc, "metadata.annotations"), ANNOTATION_INDEX,
+    json_set(a, json_make_object(a, pod->doc, "metadata.annotations"), ANNOTATION_INDEX,
              json_string_value(a, text));
-    json_set(a, make_object(a, pod->doc, "metadata.labels"), ANNOTATION_INDEX,
+    json_set(a, json_make_object(a, pod->doc, "metadata.labels"), ANNOTATION_INDEX,
              json_string_value(a, text));
     if (s->tries)
         json_set(
@@ -491,7 +491,7 @@ static void put_index(struct sync *s, struct draft *pod, int64_t index)
             json_put_str(a, env, "name", "JOB_COMPLETION_INDEX");
             json_put_str(a, env, "valueFrom.fieldRef.fieldPath",
                          "metadata.labels['" ANNOTATION_INDEX "']");
-            json_append(a, make_array(a, &list->items[n], "env"), *env);
+            json_append(a, json_make_array(a, &list->items[n], "env"), *env);
         }
     }
 }
@@ -500,7 +500,8 @@ static struct draft *draft_pod(struct sync *s)
 {
     struct draft *pod = pod_from_template(s->job, json_at(s->job->doc, "spec.template"));
     struct arena *a = pod->arena;
-    json_append(a, make_array(a, pod->doc, "metadata.finalizers"), json_string_value(a, FINALIZER));
+    json_append(a, json_make_array(a, pod->doc, "metadata.finalizers"),
+                json_string_value(a, FINALIZER));
     json_put_str(a, pod->doc, "metadata.generateName", arena_printf(a, "%s-", s->job->key.name));
     return pod;
 }
@@ -636,7 +637,7 @@ static void put_suspension(struct sync *s, struct draft *d)
 static void put_uncounted(struct sync *s, struct draft *d)
 {
     struct arena *a = d->arena;
-    make_object(a, d->doc, "status.uncountedTerminatedPods");
+    json_make_object(a, d->doc, "status.uncountedTerminatedPods");
     size_t n = length(uncounted(s, "succeeded")) + length(uncounted(s, "failed"));
     object_list_each (&s->pods, pod) {
         bool succeeded = has_succeeded(pod);
@@ -649,7 +650,7 @@ static void put_uncounted(struct sync *s, struct draft *d)
         }
         const char *list = succeeded ? "status.uncountedTerminatedPods.succeeded"
                                      : "status.uncountedTerminatedPods.failed";
-        json_append(a, make_array(a, d->doc, list), json_string_value(a, pod->uid));
+        json_append(a, json_make_array(a, d->doc, list), json_string_value(a, pod->uid));
     }
 }
 
@@ -658,7 +659,7 @@ static int write_progress(struct sync *s, struct error *err)
 {
     scoped(draft) struct draft *d = object_edit(s->job);
     put_number(d, "status.active", s->active);
-    json_put_int(d->arena, make_object(d->arena, d->doc, "status"), "ready", s->ready);
+    json_put_int(d->arena, json_make_object(d->arena, d->doc, "status"), "ready", s->ready);
     json_put_int(d->arena, d->doc, "status.terminating", s->terminating);
     if (!is_suspended(s->job) && !json_at(s->job->doc, "status.startTime"))
         json_put_str(d->arena, d->doc, "status.startTime", time_text(s->c, wall_ns(s->c)));

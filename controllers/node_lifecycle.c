@@ -158,7 +158,7 @@ static bool condition_is(const struct object *node, const char *type, const char
 /* True if the taint had to be added or removed. */
 static bool put_taint(struct controller *c, struct draft *d, const struct wanted_taint *w)
 {
-    struct json *list = make_array(d->arena, d->doc, "spec.taints");
+    struct json *list = json_make_array(d->arena, d->doc, "spec.taints");
     for (size_t i = 0; i < list->len; i++) {
         if (str_equal(json_str(&list->items[i], "key", ""), w->key) &&
             str_equal(json_str(&list->items[i], "effect", ""), w->effect)) {

@@ -63,7 +63,7 @@ static struct draft *draft_revision(struct controller *c, const struct object *o
     const struct json *labels = json_at(owner->doc, "spec.template.metadata.labels");
     if (labels)
         json_put(a, d->doc, "metadata.labels", json_clone_value(labels, a));
-    json_set(a, make_object(a, d->doc, "metadata.labels"), LABEL_REVISION,
+    json_set(a, json_make_object(a, d->doc, "metadata.labels"), LABEL_REVISION,
              json_string_value(a, hash));
     const struct json *annotations = json_at(owner->doc, "metadata.annotations");
     if (annotations)

@@ -36,7 +36,7 @@ static int write_set(struct rollout *r, int index, const struct draft *d, struct
 
 static void put_annotation(struct draft *d, const char *name, const char *value)
 {
-    struct json *list = make_object(d->arena, d->doc, "metadata.annotations");
+    struct json *list = json_make_object(d->arena, d->doc, "metadata.annotations");
     json_set(d->arena, list, name, json_string_value(d->arena, value));
 }
 
@@ -249,7 +249,7 @@ static struct draft *draft_set(struct rollout *r, const char *hash)
     json_put_str(a, d->doc, "metadata.namespace", deployment->key.ns);
     json_put_str(a, d->doc, "metadata.name", arena_printf(a, "%s-%s", deployment->key.name, hash));
     json_put_int(a, d->doc, "spec.replicas", rollout_new_size(r, 0));
-    put_count(a, make_object(a, d->doc, "spec"), "minReadySeconds",
+    put_count(a, json_make_object(a, d->doc, "spec"), "minReadySeconds",
               json_int(deployment->doc, "spec.minReadySeconds", 0));
     json_put(a, d->doc, "spec.selector",
              json_clone_value(json_at(deployment->doc, "spec.selector"), a));

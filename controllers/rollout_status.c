@@ -33,7 +33,7 @@ static void drop_condition(struct json *status, const char *type)
 
 static void append_condition(struct arena *a, struct json *status, const struct condition *k)
 {
-    struct json *list = make_array(a, status, "conditions");
+    struct json *list = json_make_array(a, status, "conditions");
     struct json *v = json_new(a, JSON_OBJECT);
     json_put_str(a, v, "type", k->type);
     json_put_str(a, v, "status", k->status);
@@ -72,7 +72,7 @@ bool rollout_has_deadline(const struct object *d)
 void rollout_set_progressing(struct rollout *r, struct draft *d, const char *status,
                              const char *reason, const char *message)
 {
-    struct json *root = make_object(d->arena, d->doc, "status");
+    struct json *root = json_make_object(d->arena, d->doc, "status");
     set_condition(d->arena, root, condition_now(r, "Progressing", status, reason, message));
 }
 

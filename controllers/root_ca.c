@@ -22,7 +22,7 @@ static void fill(struct draft *d, const char *pem)
     struct json *data = json_new(d->arena, JSON_OBJECT);
     json_set(d->arena, data, DATA_KEY, json_string_value(d->arena, pem));
     json_put(d->arena, d->doc, "data", *data);
-    struct json *annotations = make_object(d->arena, d->doc, "metadata.annotations");
+    struct json *annotations = json_make_object(d->arena, d->doc, "metadata.annotations");
     json_set(d->arena, annotations, ANNOTATION, json_string_value(d->arena, DESCRIPTION));
 }
 

@@ -540,26 +540,6 @@ int get_live(struct controller *c, const struct object *o, struct object **out, 
     return client_get(c->client, o->resource, &o->key, out, err);
 }
 
-/* ---- documents in the making ---- */
-
-static struct json *make(struct arena *a, struct json *root, const char *path, enum json_type type)
-{
-    struct json *v = json_make(a, root, path);
-    if (v->type != type)
-        *v = *json_new(a, type);
-    return v;
-}
-
-struct json *make_object(struct arena *a, struct json *root, const char *path)
-{
-    return make(a, root, path, JSON_OBJECT);
-}
-
-struct json *make_array(struct arena *a, struct json *root, const char *path)
-{
-    return make(a, root, path, JSON_ARRAY);
-}
-
 /* ---- time, randomness ---- */
 
 int64_t wall_ns(const struct controller *c)

@@ -106,10 +106,6 @@ int get_live(struct controller *c, const struct object *o, struct object **out, 
 
 /* ---- documents in the making ---- */
 
-/* The object or the array at PATH, made where it is absent. */
-struct json *make_object(struct arena *a, struct json *root, const char *path);
-struct json *make_array(struct arena *a, struct json *root, const char *path);
-
 /* ---- time, randomness ---- */
 
 int64_t wall_ns(const struct controller *c);

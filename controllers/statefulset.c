@@ -120,7 +120,7 @@ static struct draft *draft_claim(struct sync *s, const struct json *template, co
         if (v)
             json_put(a, d->doc, copied[i], json_clone_value(v, a));
     }
-    struct json *labels = make_object(a, d->doc, "metadata.labels");
+    struct json *labels = json_make_object(a, d->doc, "metadata.labels");
     json_each_member (json_at(s->set->doc, "spec.selector.matchLabels"), m)
         json_set(a, labels, m->name, json_clone_value(&m->value, a));
     return d;
@@ -157,7 +157,7 @@ static void put_volumes(struct sync *s, struct draft *pod, int64_t ordinal)
     struct arena *a = pod->arena;
     json_each_item (json_at(s->set->doc, "spec.volumeClaimTemplates"), template) {
         const char *name = json_str(template, "metadata.name", "");
-        struct json *volumes = make_array(a, pod->doc, "spec.volumes");
+        struct json *volumes = json_make_array(a, pod->doc, "spec.volumes");
         for (size_t i = volumes->len; i-- > 0;) {
             if (str_equal(json_str(&volumes->items[i], "name", ""), name))
                 json_remove_item(volumes, i);
@@ -183,7 +183,7 @@ static struct draft *draft_pod(struct sync *s, const struct object *revision, in
     struct arena *a = pod->arena;
     const char *number = arena_printf(a, "%lld", (long long)ordinal);
     const char *name = arena_printf(a, "%s-%s", s->set->key.name, number);
-    struct json *labels = make_object(a, pod->doc, "metadata.labels");
+    struct json *labels = json_make_object(a, pod->doc, "metadata.labels");
     json_set(a, labels, LABEL_POD_NAME, json_string_value(a, name));
     json_set(a, labels, LABEL_INDEX, json_string_value(a, number));
     json_set(a, labels, LABEL_REVISION, json_string_value(a, revision->key.name));
