@@ -205,9 +205,13 @@ static int check_type_meta(struct json *tree, const char *api_version, const cha
                                                       : "number",
                          kind);
     const char *said = json_str(tree, "kind", "");
-    if (*said && strcmp(said, kind) != 0)
-        return error_set(err, ERR_BAD_REQUEST, "converting (v1.%s) to (v1.%s): unknown conversion",
-                         said, kind);
+    if (*said && strcmp(said, kind) != 0) {
+        /* Upstream names its own package of the group: core, apps, networking, ... */
+        int group = strchr(api_version, '/') ? (int)strcspn(api_version, "./") : 0;
+        return error_set(err, ERR_BAD_REQUEST,
+                         "converting (v1.%s) to (%.*s.%s): unknown conversion", said,
+                         group ? group : 4, group ? api_version : "core", kind);
+    }
     const char *version = json_str(tree, "apiVersion", "");
     if (*version && strcmp(version, api_version) != 0)
         return error_set(err, ERR_CONFLICT, "%s", version); /* the caller words it */

@@ -80,7 +80,8 @@ class Create(ApiTest):
     def test_another_kind_is_a_bad_request(self):
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}
         status = self.assertStatus(self.admin.post(self.path("configmaps"), body), 400, "BadRequest")
-        self.assertIn('Secret in version "v1" cannot be handled as a ConfigMap', status["message"])
+        self.assertEqual(status["message"], 'Secret in version "v1" cannot be handled as a ConfigMap: converting '
+                                            "(v1.Secret) to (core.ConfigMap): unknown conversion")
 
     def test_another_version_is_a_bad_request(self):
         body = {"apiVersion": "v2", "kind": "ConfigMap", "metadata": {"name": "a"}}
