@@ -136,7 +136,8 @@ survives() {
     like "no part was refused anything" '^$' forbidden
     for part in scheduler controllers kubelet proxy apiserver; do
         kill "${part_pid[$part]}"
-        ok "$part ends with status 0 on SIGTERM" wait "${part_pid[$part]}"
+        wait "${part_pid[$part]}"
+        ok "$part ends with status 0 on SIGTERM" [ $? = 0 ]
         unset "part_pid[$part]"
     done
 }
@@ -170,7 +171,7 @@ command_line() {
     refuses "a bad taint" '--node-taint: "a=b" is not a taint like key=value:NoSchedule$' server --node-taint a=b
     refuses "a bad node name" '--node-name: "Node_1" is not a name like node-1' server --node-name Node_1
     refuses "a part without a kubeconfig" '--kubeconfig: needs a value$' scheduler
-    refuses "a configuration file that is not there" "open $data/none.yaml: No such file" server --config "$data/none.yaml"
+    refuses "a configuration file that is not there" "read $data/none.yaml: No such file" server --config "$data/none.yaml"
     echo 'prot: 1' > "$data/bad.yaml"
     refuses "an unknown key in the file" "$data/bad.yaml: unknown key \"prot\"$" server --config "$data/bad.yaml"
     echo 'https-listen-port: many' > "$data/bad.yaml"
@@ -186,12 +187,12 @@ command_line() {
 
 # The same option in three places: the flag wins, then the environment, then the file.
 precedence() {
-    local config=$data/three.yaml server=(server --disable-agent --data-dir "$data/three" --config "$data/three.yaml")
+    local config=$data/three.yaml server=(server --disable-agent --data-dir "$data/three" --config "$data/three.yaml" --write-kubeconfig "$data/three.kubeconfig")
     printf 'https-listen-port: 7001\nbind-address: 127.0.0.1\ntls-san: [one.test]\n' > "$config"
     listens() { # PORT ARGS: the server listens there
         local port=$1 pid status=1
         shift
-        inside env "$@" >> "$data/three.log" 2>&1 3>&- &
+        nsenter --net="/run/netns/$node" env "$@" >> "$data/three.log" 2>&1 3>&- &
         pid=$!
         eventually 15 inside curl -skf "https://127.0.0.1:$port/readyz" > /dev/null && status=0
         inside openssl s_client -connect "127.0.0.1:$port" < /dev/null 2> /dev/null | openssl x509 -noout -ext subjectAltName > "$data/sans"
