@@ -89,11 +89,11 @@ static void to_worker(struct grpc_server_call *call, void *state)
 }
 
 static const struct grpc_server_handler handlers[] = {
-    { "/test/Echo", open_call, echo_message, echo_end, just_finish },
-    { "/test/Fail", fail_open, NULL, NULL, NULL },
-    { "/test/Describe", open_call, NULL, describe_end, just_finish },
-    { "/test/Park", open_call, NULL, park, just_finish },
-    { "/test/Worker", open_call, NULL, to_worker, just_finish },
+    { "/test/Echo", open_call, echo_message, echo_end, just_finish, NULL },
+    { "/test/Fail", fail_open, NULL, NULL, NULL, NULL },
+    { "/test/Describe", open_call, NULL, describe_end, just_finish, NULL },
+    { "/test/Park", open_call, NULL, park, just_finish, NULL },
+    { "/test/Worker", open_call, NULL, to_worker, just_finish, NULL },
 };
 
 static void start(struct server *s, struct tls *tls, int port)
