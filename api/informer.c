@@ -708,10 +708,3 @@ void informer_index_node(const struct object *o, void (*emit)(struct bytes value
     if (*node)
         emit(bytes_of(node), ctx);
 }
-
-void informer_index_uid(const struct object *o, void (*emit)(struct bytes value, void *ctx),
-                        void *ctx)
-{
-    if (o->uid)
-        emit(bytes_of(o->uid), ctx);
-}

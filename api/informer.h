@@ -2,9 +2,9 @@
 /*
  * informer.h - a cache of one resource that a list and a watch keep true.
  *
- * Informers of one process are shared through a set: the scheduler, the controllers and the kubelet ask
- * the set for a resource (and a field selector, for the kubelet's own pods) and get the same cache.  In
- * one process the cached objects are the API server's own.
+ * Informers of one process are shared through a set: the scheduler, the controllers and the kubelet
+ * ask the set for a resource (and a field selector, for the kubelet's own pods) and get the same
+ * cache.  In one process the cached objects are the API server's own.
  *
  * Handlers run on the watch's thread, after the cache has changed, one at a time and in order; they
  * must not block: they put keys into queues.  A relist after a lost watch gives handlers the
@@ -37,19 +37,21 @@ struct informer_event {
     const struct object *new; /* NULL: deleted */
     void *arg;
 };
-void informer_add_handler(struct informer *i, void (*fn)(const struct informer_event *e), void *arg);
+void informer_add_handler(struct informer *i, void (*fn)(const struct informer_event *e),
+                          void *arg);
 
 /* An index: FN calls emit() once per value under which the object is to be found. */
 typedef void informer_index_fn(const struct object *o, void (*emit)(struct bytes value, void *ctx),
                                void *ctx);
 #define INFORMER_INDEXES_MAX 8
 void informer_add_index(struct informer *i, const char *name, informer_index_fn *fn);
-/* Ready-made ones: namespace; uid of each owner; uid of the controller; spec.nodeName; own uid. */
+/* Ready-made ones: namespace; uid of each owner; uid of the controller; spec.nodeName. */
 extern informer_index_fn informer_index_namespace, informer_index_owner, informer_index_controller,
-    informer_index_node, informer_index_uid;
+    informer_index_node;
 
-struct object *informer_get(struct informer *i, const struct object_key *key); /* a reference, or NULL */
-void informer_list(struct informer *i, struct object_list *out);               /* adds references */
+struct object *informer_get(struct informer *i,
+                            const struct object_key *key);       /* a reference, or NULL */
+void informer_list(struct informer *i, struct object_list *out); /* adds references */
 void informer_list_by(struct informer *i, const char *index, struct bytes value,
                       struct object_list *out);
 const struct resource *informer_resource(const struct informer *i);

@@ -2,6 +2,7 @@
 /* admission_service_account.c - a pod's identity: its account and the token it finds in its files.
  */
 
+#include "api/generated_name.h"
 #include "apiserver/admission.h"
 #include "apiserver/server.h"
 
@@ -66,11 +67,8 @@ static int token_volume(struct draft *d, const char *name, struct json *out, str
 
 static int add_token(struct strategy_call *c, struct draft *d, struct error *err)
 {
-    static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
-    char name[sizeof(VOLUME_PREFIX) + VOLUME_SUFFIX_LEN] = VOLUME_PREFIX;
-    for (size_t i = 0; i < VOLUME_SUFFIX_LEN; i++)
-        name[sizeof(VOLUME_PREFIX) - 1 + i] =
-            alphabet[rng_below(c->server->rng, sizeof(alphabet) - 1)];
+    const char *name = arena_printf(d->arena, VOLUME_PREFIX "%s",
+                                    generated_suffix(c->server->rng, VOLUME_SUFFIX_LEN, d->arena));
     struct json volume;
     if (token_volume(d, name, &volume, err) < 0)
         return -1;

@@ -36,13 +36,6 @@ static void forget_locked(struct documents *d)
     d->by_name = (struct hashmap){ 0 };
 }
 
-void documents_forget(struct apiserver *a)
-{
-    pthread_mutex_lock(&a->documents->lock);
-    forget_locked(a->documents);
-    pthread_mutex_unlock(&a->documents->lock);
-}
-
 void documents_stop(struct apiserver *a)
 {
     struct documents *d = take_ptr(&a->documents);

@@ -18,8 +18,6 @@ struct shared_bytes *documents_find(struct apiserver *a, const char *name, char 
 /* Keeps BODY under NAME unless another thread was first; returns what is kept: a reference. */
 struct shared_bytes *documents_keep(struct apiserver *a, const char *name, struct bytes body,
                                     char etag[ETAG_BYTES]);
-/* What is served has changed (a CRD came or went): all are made anew. */
-void documents_forget(struct apiserver *a);
 
 /* `"0A1B..."` of BODY. */
 void etag_of(struct bytes body, char etag[ETAG_BYTES]);

@@ -2,6 +2,7 @@
 /* object_meta.c - metadata on create and update. */
 #include "apiserver/object_meta.h"
 
+#include "api/generated_name.h"
 #include "api/object.h"
 #include "apiserver/formats.h"
 #include "apiserver/server.h"
@@ -58,15 +59,11 @@ int object_meta_prepare_create(struct strategy_call *c, struct draft *d, struct 
 
 bool object_meta_generate_name(struct draft *d)
 {
-    static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
     struct json *meta = metadata_of(d);
     const char *base = json_str(meta, "generateName", "");
     if (!*base || !str_empty(json_str(meta, "name", "")))
         return false;
-    char suffix[GENERATED_SUFFIX + 1];
-    for (size_t i = 0; i < GENERATED_SUFFIX; i++)
-        suffix[i] = alphabet[rng_below(system_rng, sizeof(alphabet) - 1)];
-    suffix[GENERATED_SUFFIX] = '\0';
+    const char *suffix = generated_suffix(system_rng, GENERATED_SUFFIX, d->arena);
     json_put_str(d->arena, meta, "name",
                  arena_printf(d->arena, "%.*s%s", GENERATED_PREFIX_MAX, base, suffix));
     return true;

@@ -16,11 +16,6 @@ static const char *const verb_names[] = {
     [REQUEST_DELETECOLLECTION] = "deletecollection",
 };
 
-const char *request_verb_name(enum request_verb verb)
-{
-    return verb_names[verb];
-}
-
 static const struct {
     const char *method;
     enum request_verb verb;

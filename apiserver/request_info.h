@@ -17,4 +17,3 @@ must_check int request_info_parse(struct bytes method, struct bytes path, struct
 /* The same for a call that names its parts. */
 void request_info_make(struct request_info *out, enum request_verb verb, const struct resource *r,
                        const struct object_key *key, const char *subresource, struct arena *a);
-const char *request_verb_name(enum request_verb verb);

@@ -26,7 +26,6 @@ struct object *watch_cache_get(struct watch_cache *c,
 /* Adds references to what lies in NS (NULL or "": everywhere), in key order.  Returns the revision
  * that the list is true for. */
 int64_t watch_cache_list(struct watch_cache *c, const char *ns, struct object_list *out);
-size_t watch_cache_count(struct watch_cache *c);
 
 /* One page of a list, in key order. */
 struct watch_cache_page {

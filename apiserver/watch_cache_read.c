@@ -87,14 +87,6 @@ int64_t watch_cache_list(struct watch_cache *c, const char *ns, struct object_li
     return revision;
 }
 
-size_t watch_cache_count(struct watch_cache *c)
-{
-    pthread_rwlock_rdlock(&c->lock);
-    size_t n = c->objects.n;
-    pthread_rwlock_unlock(&c->lock);
-    return n;
-}
-
 /* ---- pages ---- */
 
 /*

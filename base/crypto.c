@@ -330,11 +330,6 @@ void crypto_sha1(struct bytes data, uint8_t out[20])
     ensure(EVP_Digest(data.data ? data.data : "", data.len, out, NULL, EVP_sha1(), NULL));
 }
 
-void crypto_random(void *out, size_t n)
-{
-    ensure(n <= INT32_MAX && RAND_bytes(out, (int)n) == 1);
-}
-
 /* ---- base64 ---- */
 
 static const char standard_digits[] =

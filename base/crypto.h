@@ -23,8 +23,10 @@ struct certificate_request {
     int64_t not_before_ns, not_after_ns; /* wall clock */
 };
 
-must_check int crypto_new_key(struct arena *a, struct bytes *key_pem, struct error *err); /* EC P-256 */
-must_check int crypto_new_rsa_key(struct arena *a, int bits, struct bytes *key_pem, struct error *err);
+must_check int crypto_new_key(struct arena *a, struct bytes *key_pem,
+                              struct error *err); /* EC P-256 */
+must_check int crypto_new_rsa_key(struct arena *a, int bits, struct bytes *key_pem,
+                                  struct error *err);
 /* Self-signed when CA_CERT is empty. */
 must_check int crypto_sign_certificate(const struct certificate_request *r, struct bytes key_pem,
                                        struct bytes ca_cert_pem, struct bytes ca_key_pem,
@@ -33,7 +35,8 @@ must_check int crypto_sign_certificate(const struct certificate_request *r, stru
 must_check int crypto_sign_csr(struct bytes csr_pem, const struct certificate_request *usage,
                                struct bytes ca_cert_pem, struct bytes ca_key_pem, struct arena *a,
                                struct bytes *cert_pem, struct error *err);
-must_check int crypto_certificate_expiry(struct bytes cert_pem, int64_t *not_after_ns, struct error *err);
+must_check int crypto_certificate_expiry(struct bytes cert_pem, int64_t *not_after_ns,
+                                         struct error *err);
 must_check int crypto_public_key(struct bytes key_pem, struct arena *a, struct bytes *public_pem,
                                  struct error *err);
 
@@ -43,14 +46,16 @@ struct jwt_key; /* a parsed private or public key with its RFC 7638-style id; co
 struct jwt_key *jwt_key_new(struct bytes pem, struct error *err);
 void jwt_key_free(struct jwt_key *k);
 const char *jwt_key_id(const struct jwt_key *k);
-/* CLAIMS is a JSON object's text; the result is header.payload.signature.  RS256 or ES256 by key. */
+/* CLAIMS is a JSON object's text; the result is header.payload.signature.  RS256 or ES256 by key.
+ */
 must_check int jwt_sign(const struct jwt_key *k, struct bytes claims, struct arena *a,
                         struct bytes *token, struct error *err);
 /* Checks the signature alone and gives the payload's text; claims are the caller's to judge. */
 must_check int jwt_verify(const struct jwt_key *k, struct bytes token, struct arena *a,
                           struct bytes *claims, struct error *err);
 /* The public key as a JWK JSON object, for /openid/v1/jwks. */
-must_check int jwt_key_jwk(const struct jwt_key *k, struct arena *a, struct bytes *jwk, struct error *err);
+must_check int jwt_key_jwk(const struct jwt_key *k, struct arena *a, struct bytes *jwk,
+                           struct error *err);
 DEFINE_SCOPED(jwt_key, struct jwt_key *, jwt_key_free)
 
 /* ---- digests and encodings ---- */
@@ -58,8 +63,8 @@ DEFINE_SCOPED(jwt_key, struct jwt_key *, jwt_key_free)
 #define SHA256_BYTES 32
 void crypto_sha256(struct bytes data, uint8_t out[SHA256_BYTES]);
 void crypto_sha1(struct bytes data, uint8_t out[20]); /* WebSocket handshakes only */
-void crypto_random(void *out, size_t n);
 char *base64_encode(struct bytes data, struct arena *a);
 char *base64url_encode(struct bytes data, struct arena *a); /* without padding */
-must_check int base64_decode(struct bytes text, struct arena *a, struct bytes *out); /* -1: not base64 */
+must_check int base64_decode(struct bytes text, struct arena *a,
+                             struct bytes *out); /* -1: not base64 */
 must_check int base64url_decode(struct bytes text, struct arena *a, struct bytes *out);

@@ -9,8 +9,9 @@
 struct controllers;
 
 struct controllers_config {
-    /* The client for the controller with that service account in kube-system ("deployment-controller"),
-     * as upstream names them.  Called once per controller, which closes it. */
+    /* The client for the controller with that service account in kube-system
+     * ("deployment-controller"), as upstream names them.  Called once per controller, which closes
+     * it. */
     struct client *(*client)(const char *controller, void *arg);
     void *arg;
     struct informer_set *informers; /* shared; not yet started */
@@ -18,7 +19,6 @@ struct controllers_config {
     const char *const *disabled;    /* names ("deployment"); ends with NULL; may be NULL */
     const char *cluster_cidr;       /* node pod ranges (/24) are cut from it */
     const struct clock *clock;      /* NULL: system_clock */
-    struct rng *rng;                /* NULL: system_rng */
 };
 /* Registers informers; controllers_run() after informer_set_start(), for whose lists it waits. */
 struct controllers *controllers_new(const struct controllers_config *config, struct error *err);

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 
+#include "api/generated_name.h"
 #include "base/hashmap.h"
 
 /* ---- the state of a pod ---- */
@@ -378,5 +379,5 @@ const char *hash_name(struct controller *c, const struct json *v, int64_t collis
     uint32_t hash = 2166136261u; /* FNV-1a: the same in every process, unlike the hash maps' */
     for (size_t i = 0; i < text.len; i++)
         hash = (hash ^ (unsigned char)text.data[i]) * 16777619u;
-    return safe_encode(c, hash);
+    return generated_from_hash(hash, c->arena);
 }

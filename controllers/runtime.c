@@ -16,10 +16,6 @@
 #define OBSERVE_SLICE_MS 500 /* a look at whether we are to stop, while a cache lags behind */
 #define OBSERVE_SLICES   60
 
-/* Vowels and look-alikes are left out: no words, no misreading. */
-static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
-#define ALPHABET_N (sizeof(alphabet) - 1)
-
 struct write {
     struct informer *informer;
     int64_t revision;       /* of the result */
@@ -309,7 +305,6 @@ static int add_controller(struct controllers *all, const struct controller_spec 
         .number = all->desks_n,
         .client = all->config.client(spec->account, all->config.arg),
         .clock = all->config.clock,
-        .rng = all->config.rng,
     };
     c->events = event_recorder_new(c->client, spec->source, NULL);
     all->desks_n++;
@@ -324,8 +319,6 @@ static void copy_config(struct controllers *all, const struct controllers_config
     all->config = *config;
     if (!all->config.clock)
         all->config.clock = &system_clock;
-    if (!all->config.rng)
-        all->config.rng = system_rng;
 }
 
 struct controllers *controllers_new_of(const struct controllers_config *config,
@@ -552,20 +545,4 @@ const char *time_text(struct controller *c, int64_t ns)
     char text[TIME_TEXT_BYTES];
     time_format(ns, text);
     return arena_strdup(c->arena, text);
-}
-
-const char *random_suffix(struct controller *c, size_t n)
-{
-    char *text = arena_zalloc(c->arena, n + 1);
-    for (size_t i = 0; i < n; i++)
-        text[i] = alphabet[rng_below(c->rng, ALPHABET_N)];
-    return text;
-}
-
-const char *safe_encode(struct controller *c, uint64_t number)
-{
-    char *text = arena_printf(c->arena, "%llu", (unsigned long long)number);
-    for (char *p = text; *p; p++)
-        *p = alphabet[(unsigned char)*p % ALPHABET_N];
-    return text;
 }

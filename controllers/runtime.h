@@ -56,7 +56,6 @@ struct controller { /* handlers share one; each reconcile has a copy of its own 
     struct client *client;
     struct event_recorder *events;
     const struct clock *clock;
-    struct rng *rng;
     void *state;         /* the controller's own */
     struct arena *arena; /* this reconcile's; NULL in handlers */
     struct writes *writes;
@@ -106,11 +105,7 @@ int get_live(struct controller *c, const struct object *o, struct object **out, 
 
 /* ---- documents in the making ---- */
 
-/* ---- time, randomness ---- */
+/* ---- time ---- */
 
 int64_t wall_ns(const struct controller *c);
 const char *time_text(struct controller *c, int64_t ns); /* in the reconcile's arena */
-/* N characters of the alphabet that generated names use, in the reconcile's arena. */
-const char *random_suffix(struct controller *c, size_t n);
-/* A number as a name part in the same alphabet (pod-template-hash). */
-const char *safe_encode(struct controller *c, uint64_t number);

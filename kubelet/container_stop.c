@@ -67,15 +67,6 @@ static void run_stop(struct pod_entry *e, void *arg)
     stop_free(t);
 }
 
-bool container_is_stopping(struct pod_sync *s, const struct cri_container *c)
-{
-    struct container_memory *m = container_memory(s->entry, c->name);
-    pthread_mutex_lock(&s->worker->lock);
-    bool is_stopping = m->stops && str_equal(m->stop_id, c->id);
-    pthread_mutex_unlock(&s->worker->lock);
-    return is_stopping;
-}
-
 void container_stop(struct pod_sync *s, const struct json *spec, const struct cri_container *c,
                     int64_t grace_s, const char *message)
 {

@@ -53,7 +53,6 @@ int image_ensure(struct pod_sync *s, const struct json *container, struct cri_im
  * the event's. */
 void container_stop(struct pod_sync *s, const struct json *spec, const struct cri_container *c,
                     int64_t grace_s, const char *message);
-bool container_is_stopping(struct pod_sync *s, const struct cri_container *c);
 
 /* ---- status_manager.c ---- */
 
