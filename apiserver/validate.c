@@ -43,7 +43,7 @@ void fail_not_supported(struct field_errors *v, const struct place *at, const st
     scoped(buffer) struct buffer path = { 0 };
     const char *sorted[VALUES_MAX + 1];
     size_t n = 0;
-    while (values[n] && n < VALUES_MAX) {
+    while (n < VALUES_MAX && values[n]) {
         sorted[n] = values[n];
         n++;
     }

@@ -9,6 +9,7 @@
  */
 #include "base/json.h"
 
+#include <math.h>
 #include <yajl/yajl_parse.h>
 
 #include "base/hashmap.h"
@@ -180,7 +181,7 @@ static int on_number(void *ctx, const char *text, size_t len)
         ensure(copy);
         v.type = JSON_DOUBLE;
         v.number = strtod(copy, NULL);
-        if (v.number > 1.7976931348623157e308 || v.number < -1.7976931348623157e308) {
+        if (isinf(v.number)) {
             error_set(p->err, ERR_BAD_REQUEST,
                       "json: cannot unmarshal number %.64s into Go value of type float64", copy);
             return stop(p);

@@ -2,7 +2,7 @@
 /* time_zone - offsets from UTC, read from the system's zone files (RFC 8536). */
 #include "controllers/time_zone.h"
 
-#include <errno.h>
+#include "base/files.h"
 
 #define ZONES          "/usr/share/zoneinfo"
 #define FILE_BYTES_MAX (256 * 1024)
@@ -78,12 +78,8 @@ static bool is_safe_name(const char *name)
 
 static int read_file(const char *path, struct arena *a, struct bytes *out)
 {
-    scoped(file) FILE *f = fopen(path, "re");
-    if (!f)
-        return -1;
-    char *data = arena_alloc(a, FILE_BYTES_MAX);
-    *out = (struct bytes){ data, fread(data, 1, FILE_BYTES_MAX, f) };
-    return 0;
+    struct error absent = { 0 };
+    return files_read(path, FILE_BYTES_MAX, a, out, &absent);
 }
 
 const struct time_zone *time_zone_open(const char *name, struct arena *a, struct error *err)

@@ -60,6 +60,8 @@ static const char *architecture(void)
     return "amd64";
 #elif defined(__aarch64__)
     return "arm64";
+#else
+#error "which name do images have for this architecture?"
 #endif
 }
 

@@ -179,7 +179,7 @@ static bool default_has_effect(const struct field *f)
 
 static bool type_learn(struct type *t)
 {
-    bool has_defaults = t->set_defaults, has_empty_defaults = t->set_defaults, has_always = false;
+    bool has_defaults = t->set_defaults, has_empty_defaults = has_defaults, has_always = false;
     for (size_t i = 0; i < t->fields_n; i++) {
         const struct field *f = &t->fields[i];
         bool is_default = default_has_effect(f);
