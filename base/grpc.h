@@ -88,6 +88,7 @@ const char *grpc_call_method(struct grpc_server_call *call); /* "/etcdserverpb.K
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);
 /* Threads: any. */
 void grpc_call_send(struct grpc_server_call *call, struct bytes message); /* copied */
+void grpc_call_send_take(struct grpc_server_call *call, char *message, size_t len); /* malloc'ed */
 size_t grpc_call_queued_bytes(struct grpc_server_call *call);
 /* Waits, not on the loop, until no more than BYTES are queued.  False: the client is gone. */
 bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes);

@@ -680,16 +680,28 @@ static void mark_dirty(struct grpc_server_call *call)
         eventfd_write(s->wake_fd, 1);
 }
 
+static void queue(struct grpc_server_call *call, struct grpc_outbox *one, size_t len)
+{
+    atomic_fetch_add(&call->queued_bytes, len + GRPC_FRAME_HEADER_BYTES);
+    pthread_mutex_lock(&call->server->lock);
+    ensure(!call->is_finished);
+    grpc_outbox_move(&call->pending, one);
+    mark_dirty(call);
+    pthread_mutex_unlock(&call->server->lock);
+}
+
 void grpc_call_send(struct grpc_server_call *call, struct bytes message)
 {
     struct grpc_outbox one = { 0 };
     grpc_outbox_add(&one, message);
-    atomic_fetch_add(&call->queued_bytes, message.len + GRPC_FRAME_HEADER_BYTES);
-    pthread_mutex_lock(&call->server->lock);
-    ensure(!call->is_finished);
-    grpc_outbox_move(&call->pending, &one);
-    mark_dirty(call);
-    pthread_mutex_unlock(&call->server->lock);
+    queue(call, &one, message.len);
+}
+
+void grpc_call_send_take(struct grpc_server_call *call, char *message, size_t len)
+{
+    struct grpc_outbox one = { 0 };
+    grpc_outbox_add_take(&one, message, len);
+    queue(call, &one, len);
 }
 
 size_t grpc_call_queued_bytes(struct grpc_server_call *call)

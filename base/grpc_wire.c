@@ -61,14 +61,36 @@ void grpc_deframer_deinit(struct grpc_deframer *d)
     buffer_free(&d->partial);
 }
 
-void grpc_outbox_add(struct grpc_outbox *o, struct bytes message)
+/* A frame's header, with room for BYTES of the message after it. */
+static struct grpc_chunk *chunk_new(size_t message_len, size_t bytes)
 {
-    ensure(message.len <= UINT32_MAX);
-    struct grpc_chunk *c = xmalloc(sizeof(*c) + GRPC_FRAME_HEADER_BYTES + message.len);
-    *c = (struct grpc_chunk){ .len = GRPC_FRAME_HEADER_BYTES + message.len };
+    ensure(message_len <= UINT32_MAX);
+    struct grpc_chunk *c = xmalloc(sizeof(*c) + GRPC_FRAME_HEADER_BYTES + bytes);
+    *c = (struct grpc_chunk){ .len = GRPC_FRAME_HEADER_BYTES + bytes };
     c->data[0] = 0;
     for (int i = 0; i < 4; i++)
-        c->data[1 + i] = (char)(message.len >> (24 - 8 * i));
+        c->data[1 + i] = (char)(message_len >> (24 - 8 * i));
+    return c;
+}
+
+static void chunk_free(struct grpc_chunk *c)
+{
+    free(c->owned);
+    free(c);
+}
+
+void grpc_outbox_add_take(struct grpc_outbox *o, char *message, size_t len)
+{
+    struct grpc_chunk *head = chunk_new(len, 0), *body = xmalloc(sizeof(*body));
+    *body = (struct grpc_chunk){ .len = len, .owned = message };
+    head->next = body;
+    struct grpc_outbox both = { head, body };
+    grpc_outbox_move(o, &both);
+}
+
+void grpc_outbox_add(struct grpc_outbox *o, struct bytes message)
+{
+    struct grpc_chunk *c = chunk_new(message.len, message.len);
     if (message.len > 0)
         memcpy(c->data + GRPC_FRAME_HEADER_BYTES, message.data, message.len);
     struct grpc_outbox one = { c, c };
@@ -93,14 +115,14 @@ size_t grpc_outbox_read(struct grpc_outbox *o, uint8_t *buf, size_t n)
     while (o->head && done < n) {
         struct grpc_chunk *c = o->head;
         size_t part = c->len - c->at < n - done ? c->len - c->at : n - done;
-        memcpy(buf + done, c->data + c->at, part);
+        memcpy(buf + done, (c->owned ? c->owned : c->data) + c->at, part);
         done += part;
         c->at += part;
         if (c->at == c->len) {
             o->head = c->next;
             if (!o->head)
                 o->tail = NULL;
-            free(c);
+            chunk_free(c);
         }
     }
     return done;
@@ -110,7 +132,7 @@ void grpc_outbox_deinit(struct grpc_outbox *o)
 {
     while (o->head) {
         struct grpc_chunk *next = o->head->next;
-        free(o->head);
+        chunk_free(o->head);
         o->head = next;
     }
     o->tail = NULL;

@@ -32,12 +32,14 @@ void grpc_deframer_deinit(struct grpc_deframer *d);
 struct grpc_chunk {
     struct grpc_chunk *next;
     size_t len, at;
+    char *owned; /* NULL: the bytes follow */
     char data[];
 };
 struct grpc_outbox { /* zero-initialised is empty */
     struct grpc_chunk *head, *tail;
 };
 void grpc_outbox_add(struct grpc_outbox *o, struct bytes message); /* framed and copied */
+void grpc_outbox_add_take(struct grpc_outbox *o, char *message, size_t len);
 void grpc_outbox_move(struct grpc_outbox *to, struct grpc_outbox *from);
 size_t grpc_outbox_read(struct grpc_outbox *o, uint8_t *buf, size_t n);
 void grpc_outbox_deinit(struct grpc_outbox *o);

@@ -28,7 +28,29 @@ static int op_range(struct storage *s, const struct storage_range *range, struct
     scoped(mvcc_view) struct mvcc_view *view = mvcc_view_open(embedded(s)->mvcc, err);
     if (!view)
         return -1;
-    return mvcc_range(view, range, mvcc_view_revision(view), arena, out, err);
+    return mvcc_range(view, range, mvcc_view_revision(view), MVCC_COPIED, arena, out, err);
+}
+
+/* A hold is a view. */
+static int op_range_hold(struct storage *s, const struct storage_range *range, struct arena *arena,
+                         struct storage_range_result *out, struct storage_hold **hold,
+                         struct error *err)
+{
+    struct mvcc_view *view = mvcc_view_open(embedded(s)->mvcc, err);
+    if (!view)
+        return -1;
+    if (mvcc_range(view, range, mvcc_view_revision(view), MVCC_BORROWED, arena, out, err) < 0) {
+        mvcc_view_close(view);
+        return -1;
+    }
+    *hold = (struct storage_hold *)view;
+    return 0;
+}
+
+static void op_hold_release(struct storage *s, struct storage_hold *hold)
+{
+    (void)s;
+    mvcc_view_close((struct mvcc_view *)hold);
 }
 
 static int64_t op_revision(struct storage *s)
@@ -212,6 +234,8 @@ static void op_close(struct storage *s)
 static const struct storage_ops embedded_ops = {
     .close = op_close,
     .range = op_range,
+    .range_hold = op_range_hold,
+    .hold_release = op_hold_release,
     .revision = op_revision,
     .compacted_revision = op_compacted_revision,
     .txn = op_txn,

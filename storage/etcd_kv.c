@@ -430,18 +430,21 @@ static void run_range(struct etcd_request *rq)
 {
     struct storage_range range;
     struct storage_range_result result;
+    struct storage_hold *hold = NULL;
     struct error err = { 0 };
     if (to_range((const Etcd__RangeRequest *)rq->message, &range, &err) < 0 ||
-        storage_range(rq->server->storage, &range, rq->arena, &result, &err) < 0) {
+        storage_range_hold(rq->server->storage, &range, rq->arena, &result, &hold, &err) < 0) {
         etcd_fail(rq, &err);
         return;
     }
     Etcd__RangeResponse response;
     Etcd__ResponseHeader header;
     fill_range(rq->arena, &result, &response);
+    struct storage *s = rq->server->storage;
     etcd_header(rq->server, result.revision, &header);
     response.header = &header;
     etcd_answer(rq, &response.base);
+    storage_hold_release(s, hold);
 }
 
 typedef void write_done_fn(const struct storage_txn_result *result, const struct error *err,

@@ -35,9 +35,10 @@ void etcd_send(struct grpc_server_call *call, const ProtobufCMessage *message)
     size_t len = protobuf_c_message_get_packed_size(message);
     uint8_t *data = len > sizeof(small) ? xmalloc(len) : small;
     protobuf_c_message_pack(message, data);
-    grpc_call_send(call, (struct bytes){ (const char *)data, len });
-    if (data != small)
-        free(data);
+    if (data == small)
+        grpc_call_send(call, (struct bytes){ (const char *)data, len });
+    else
+        grpc_call_send_take(call, (char *)data, len);
 }
 
 void etcd_answer(struct etcd_request *rq, const ProtobufCMessage *response)

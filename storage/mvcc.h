@@ -71,8 +71,10 @@ must_check int mvcc_iter_next(struct mvcc_iter *it, enum mvcc_iter_mode mode, st
                               struct error *err); /* 1, 0 at the end, -1 */
 
 /* storage_range over a view; what a revision of 0 means is NEWEST. */
+enum mvcc_range_bytes { MVCC_COPIED, MVCC_BORROWED }; /* into the arena, or from the view */
 must_check int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t newest,
-                          struct arena *arena, struct storage_range_result *out, struct error *err);
+                          enum mvcc_range_bytes bytes, struct arena *arena,
+                          struct storage_range_result *out, struct error *err);
 
 /* Writes that the database holds, from revision FROM on: about LIMIT of them, whole revisions only,
  * copied into ARENA.  *THROUGH: they are complete up to it (FROM - 1: the database is not that

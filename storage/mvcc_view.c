@@ -285,11 +285,16 @@ int mvcc_iter_next(struct mvcc_iter *it, enum mvcc_iter_mode mode, struct record
 
 /* ---- storage_range ---- */
 
-static struct storage_kv copy_kv(const struct record *r, bool keys_only, struct arena *a)
+static struct storage_kv range_kv(const struct record *r, bool keys_only,
+                                  enum mvcc_range_bytes bytes, struct arena *a)
 {
     struct storage_kv kv = record_kv(r);
-    kv.key = arena_bytes(a, kv.key);
-    kv.value = keys_only ? (struct bytes){ 0 } : arena_bytes(a, kv.value);
+    if (keys_only)
+        kv.value = (struct bytes){ 0 };
+    if (bytes == MVCC_COPIED) {
+        kv.key = arena_bytes(a, kv.key);
+        kv.value = keys_only ? kv.value : arena_bytes(a, kv.value);
+    }
     return kv;
 }
 
@@ -306,7 +311,8 @@ static bool is_sorted(const struct storage_range *range)
     return range->sort_target != STORAGE_SORT_KEY || range->sort_order != STORAGE_ASCENDING;
 }
 
-static int collect(struct mvcc_iter *it, const struct storage_range *range, struct arena *arena,
+static int collect(struct mvcc_iter *it, const struct storage_range *range,
+                   enum mvcc_range_bytes bytes, struct arena *arena,
                    struct storage_range_result *out, struct error *err)
 {
     size_t capacity = 0;
@@ -327,7 +333,7 @@ static int collect(struct mvcc_iter *it, const struct storage_range *range, stru
             continue;
         if (out->n == capacity)
             out->kvs = arena_grow(arena, out->kvs, out->n, &capacity, sizeof(out->kvs[0]));
-        out->kvs[out->n++] = copy_kv(&r, !has_values, arena);
+        out->kvs[out->n++] = range_kv(&r, !has_values, bytes, arena);
     }
 }
 
@@ -377,7 +383,8 @@ static void sort(const struct storage_range *range, struct storage_range_result 
 }
 
 int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t newest,
-               struct arena *arena, struct storage_range_result *out, struct error *err)
+               enum mvcc_range_bytes bytes, struct arena *arena, struct storage_range_result *out,
+               struct error *err)
 {
     int64_t store_revision = newest == REVISION_STAGED ? v->revision : newest;
     if (range->revision > store_revision)
@@ -394,7 +401,7 @@ int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t n
                                           range->revision > 0 ? range->revision : newest, err);
     if (!it)
         return -1;
-    int rc = collect(it, range, arena, out, err);
+    int rc = collect(it, range, bytes, arena, out, err);
     mvcc_iter_close(it);
     if (is_sorted(range))
         sort(range, out);

@@ -16,6 +16,20 @@ int storage_range(struct storage *s, const struct storage_range *range, struct a
     return s->ops->range(s, range, arena, out, err);
 }
 
+int storage_range_hold(struct storage *s, const struct storage_range *range, struct arena *arena,
+                       struct storage_range_result *out, struct storage_hold **hold,
+                       struct error *err)
+{
+    *hold = NULL;
+    return s->ops->range_hold(s, range, arena, out, hold, err);
+}
+
+void storage_hold_release(struct storage *s, struct storage_hold *hold)
+{
+    if (hold)
+        s->ops->hold_release(s, hold);
+}
+
 int64_t storage_revision(struct storage *s)
 {
     return s->ops->revision(s);

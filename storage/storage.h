@@ -71,6 +71,14 @@ struct storage_range_result {
 must_check int storage_range(struct storage *s, const struct storage_range *range,
                              struct arena *arena, struct storage_range_result *out,
                              struct error *err);
+/* The same without copies: keys and values are borrowed until storage_hold_release(), which must be
+ * soon, since it keeps the database from reusing what they lie in.  *HOLD is NULL after a failure.
+ */
+struct storage_hold;
+must_check int storage_range_hold(struct storage *s, const struct storage_range *range,
+                                  struct arena *arena, struct storage_range_result *out,
+                                  struct storage_hold **hold, struct error *err);
+void storage_hold_release(struct storage *s, struct storage_hold *hold); /* NULL is fine */
 int64_t storage_revision(struct storage *s);           /* of the last durable transaction */
 int64_t storage_compacted_revision(struct storage *s); /* 0: never */
 

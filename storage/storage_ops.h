@@ -8,6 +8,10 @@ struct storage_ops {
     void (*close)(struct storage *s);
     int (*range)(struct storage *s, const struct storage_range *range, struct arena *arena,
                  struct storage_range_result *out, struct error *err);
+    int (*range_hold)(struct storage *s, const struct storage_range *range, struct arena *arena,
+                      struct storage_range_result *out, struct storage_hold **hold,
+                      struct error *err);
+    void (*hold_release)(struct storage *s, struct storage_hold *hold);
     int64_t (*revision)(struct storage *s);
     int64_t (*compacted_revision)(struct storage *s);
     int (*txn)(struct storage *s, const struct storage_txn *txn, struct arena *arena,

@@ -331,7 +331,8 @@ static int apply_op(struct writer *w, struct request *rq, const struct storage_o
     case STORAGE_DELETE:
         return apply_delete(w, rq, op, out, err);
     case STORAGE_RANGE:
-        if (mvcc_range(w->view, op->range, REVISION_STAGED, rq->arena, &out->range, err) < 0)
+        if (mvcc_range(w->view, op->range, REVISION_STAGED, MVCC_COPIED, rq->arena, &out->range,
+                       err) < 0)
             return -1;
         out->range.revision = seen_revision(w, rq);
         return 0;
