@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# services_test.sh - packets: TCP and UDP, affinity, policies, services without endpoints, clean-up.
+. "$(dirname "$0")/lib.sh"
+
+node_up services
+k apply -f - > /dev/null << 'YAML'
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: echo }
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: echo } }
+  template:
+    metadata: { labels: { app: echo } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - { name: http, image: "coracle.test/multi:1", imagePullPolicy: IfNotPresent, ports: [{ name: http, containerPort: 8080 }] }
+      - { name: udp, image: "coracle.test/multi:1", imagePullPolicy: IfNotPresent, command: [/bin/multi, udp, "8081"], ports: [{ name: dgram, containerPort: 8081, protocol: UDP }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: echo }
+spec:
+  type: NodePort
+  selector: { app: echo }
+  ports:
+  - { name: http, port: 80, targetPort: http, nodePort: 30100 }
+  - { name: dgram, port: 53, targetPort: dgram, protocol: UDP, nodePort: 30101 }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: sticky }
+spec:
+  selector: { app: echo }
+  sessionAffinity: ClientIP
+  ports: [{ port: 80, targetPort: http }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: local }
+spec:
+  type: NodePort
+  externalTrafficPolicy: Local
+  selector: { app: echo }
+  ports: [{ port: 80, targetPort: http, nodePort: 30102 }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: empty }
+spec:
+  selector: { app: nobody }
+  ports: [{ port: 80 }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: outside }
+spec:
+  selector: { app: echo }
+  externalIPs: [10.99.0.1]
+  ports: [{ port: 8888, targetPort: http }]
+YAML
+k rollout status deployment/echo --timeout=60s > /dev/null
+ip_of() { k get service "$1" -o 'jsonpath={.spec.clusterIP}'; }
+http() { "$1" curl -s -m 2 "http://$2/"; }
+udp() { "$1" bash -c "echo ping | timeout 2 socat -t 1 - UDP4:$2"; }
+distinct() { # COUNT CMD...: that many different answers in 40 tries
+    local want=$1
+    shift
+    [ "$(for _ in $(seq 40); do "$@"; done | sort -u | grep -c '^echo-')" = "$want" ]
+}
+rules() { inside iptables-save | grep -c "$1"; }
+
+ok "TCP through the cluster address reaches every pod" eventually 5 distinct 2 http inside "$(ip_of echo)"
+ok "UDP through the cluster address reaches every pod" distinct 2 udp inside "$(ip_of echo):53"
+ok "TCP through the node port from another machine" distinct 2 http outside 10.99.0.1:30100
+ok "UDP through the node port from another machine" distinct 2 udp outside 10.99.0.1:30101
+ok "ClientIP affinity keeps to one pod" distinct 1 http inside "$(ip_of sticky)"
+ok "an external address" distinct 2 http outside 10.99.0.1:8888
+like "the Local policy shows the client's own address" '^10\.99\.0\.2' outside curl -s -m 2 http://10.99.0.1:30102/client
+like "the Cluster policy hides it" '^10\.' outside curl -s -m 2 http://10.99.0.1:30100/client
+inside curl -s -m 5 "http://$(ip_of empty)/" > /dev/null
+ok "a service without endpoints refuses at once" [ $? = 7 ]
+
+pod=$(k get pods -l app=echo -o 'jsonpath={.items[0].metadata.name}')
+like "a pod reaches itself through its service" '^echo-' k exec "$pod" -c http -- sh -c "
+    for i in 1 2 3 4 5 6 7 8; do wget -q -O - http://$(ip_of echo)/ || exit 1; done"
+
+k scale deployment echo --replicas=1 > /dev/null
+ok "a pod that goes leaves the service" eventually 15 distinct 1 http inside "$(ip_of echo)"
+ok "and its UDP flows are forgotten" eventually 10 distinct 1 udp inside "$(ip_of echo):53"
+
+ok "rules carry the names that kube-proxy gives" [ "$(rules 'KUBE-SVC-NPX46M4PTMTKRN6Y')" -gt 0 ]
+k delete service echo sticky local empty outside > /dev/null
+ok "a deleted service leaves no rule" eventually 5 bash -c "! nsenter --net=/run/netns/$node iptables-save | grep -q default/echo"
+server_stop
+ok "rules outlive the server" [ "$(rules KUBE-SERVICES)" -gt 0 ]
+ok "proxy --cleanup" inside "$coracle" proxy --cleanup --config "$data/config.yaml"
+ok "leaves nothing of ours" [ "$(rules KUBE-)" = 0 ]
