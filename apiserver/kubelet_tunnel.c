@@ -100,26 +100,6 @@ static int send_request(struct request *r, const struct kubelet_target *target, 
     return rc;
 }
 
-/* Reads up to the empty line; *HEAD_LEN is where the body begins. */
-static int read_head(struct stream *s, struct buffer *answer, size_t *head_len, struct error *err)
-{
-    char piece[2048];
-    while (answer->len < ANSWER_BYTES_MAX) {
-        ssize_t n = stream_read(s, piece, sizeof(piece), err);
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        buffer_add(answer, piece, (size_t)n);
-        const char *end = memmem(answer->data, answer->len, "\r\n\r\n", 4);
-        if (end) {
-            *head_len = (size_t)(end - answer->data) + 4;
-            return 0;
-        }
-    }
-    return error_set(err, ERR_UNAVAILABLE, "the kubelet's answer is not HTTP");
-}
-
 /* ---- relaying ---- */
 
 static void *kubelet_to_client(void *arg)
@@ -213,7 +193,8 @@ void kubelet_tunnel_run(struct request *r, const struct kubelet_target *target)
     scoped(tls) struct tls *tls = tls_client_new(&config, &err);
     scoped(stream) struct stream *s =
         tls ? stream_dial(target->address, tls, DIAL_TIMEOUT_MS, &err) : NULL;
-    if (!s || send_request(r, target, s, &err) < 0 || read_head(s, &answer, &head_len, &err) < 0) {
+    if (!s || send_request(r, target, s, &err) < 0 ||
+        stream_read_head(s, ANSWER_BYTES_MAX, &answer, &head_len, &err) < 0) {
         const char *why = arena_strdup(r->arena, err.message);
         error_set(&err, ERR_INTERNAL, "error dialing backend: %s", why);
         respond_error(r, &err, NULL);

@@ -490,6 +490,26 @@ ssize_t stream_read(struct stream *s, void *buf, size_t n, struct error *err)
     }
 }
 
+int stream_read_head(struct stream *s, size_t bytes_max, struct buffer *head, size_t *head_len,
+                     struct error *err)
+{
+    char piece[2048];
+    while (head->len < bytes_max) {
+        ssize_t n = stream_read(s, piece, sizeof(piece), err);
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        buffer_add(head, piece, (size_t)n);
+        const char *end = memmem(head->data, head->len, "\r\n\r\n", 4);
+        if (end) {
+            *head_len = (size_t)(end - head->data) + 4;
+            return 0;
+        }
+    }
+    return error_set(err, ERR_UNAVAILABLE, "the answer is not HTTP");
+}
+
 int stream_write(struct stream *s, const void *buf, size_t n, struct error *err)
 {
     const char *p = buf;

@@ -46,7 +46,12 @@ struct stream;
 /* TLS NULL: plain TCP.  ADDRESS: "10.0.0.1:10250", "[::1]:80" or "unix:/path". */
 struct stream *stream_dial(const char *address, struct tls *tls, int timeout_ms, struct error *err);
 ssize_t stream_read(struct stream *s, void *buf, size_t n, struct error *err); /* 0: end */
-must_check int stream_write(struct stream *s, const void *buf, size_t n, struct error *err); /* all of it */
+must_check int stream_write(struct stream *s, const void *buf, size_t n,
+                            struct error *err); /* all of it */
+/* Reads the head of an HTTP answer into HEAD, which may get a part of the body as well: that begins
+ * at *HEAD_LEN.  ERR_UNAVAILABLE if no empty line is in the first BYTES_MAX. */
+must_check int stream_read_head(struct stream *s, size_t bytes_max, struct buffer *head,
+                                size_t *head_len, struct error *err);
 void stream_shutdown(struct stream *s); /* wakes the reader and the writer; Threads: any */
 void stream_close(struct stream *s);
 DEFINE_SCOPED(stream, struct stream *, stream_close)

@@ -67,25 +67,6 @@ static int send_request(struct http_request *req, const char *address, const cha
     return stream_write(s, b.data, b.len, err);
 }
 
-static int read_head(struct stream *s, struct buffer *answer, size_t *head_len, struct error *err)
-{
-    char piece[2048];
-    while (answer->len < HEAD_BYTES_MAX) {
-        ssize_t n = stream_read(s, piece, sizeof(piece), err);
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        buffer_add(answer, piece, (size_t)n);
-        const char *end = memmem(answer->data, answer->len, "\r\n\r\n", 4);
-        if (end) {
-            *head_len = (size_t)(end - answer->data) + 4;
-            return 0;
-        }
-    }
-    return error_set(err, ERR_UNAVAILABLE, "the runtime's streaming server does not speak HTTP");
-}
-
 /* The answer's status and the headers that a client needs of it. */
 static int parse_head(char *head, struct arena *a, struct http_header *headers, size_t *n)
 {
@@ -174,7 +155,7 @@ void exec_stream_serve(struct http_request *req, const char *url, struct bytes q
     if (split_url(url, a, &address, &path, &err) < 0 ||
         !(s->runtime = stream_dial(address, NULL, DIAL_TIMEOUT_MS, &err)) ||
         send_request(req, address, path, query, s->runtime, &err) < 0 ||
-        read_head(s->runtime, &answer, &head_len, &err) < 0) {
+        stream_read_head(s->runtime, HEAD_BYTES_MAX, &answer, &head_len, &err) < 0) {
         respond_error(req, 500, err.message);
         goto fail;
     }

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/http_server.h"
@@ -23,7 +22,6 @@
 #define SERVER_QUEUED_MAX  256
 #define STOP_GRACE_MS      1000
 #define LOG_CHUNKS_MAX     32 /* pieces of a log that wait for a slow reader */
-#define LOG_WAIT_MS        5
 
 struct kubelet_server {
     struct kubelet_server_config config;
@@ -137,11 +135,7 @@ static void on_log_closed(void *arg)
 static int write_log(void *arg, struct bytes piece)
 {
     struct log_call *l = arg;
-    while (!http_stream_is_closed(l->stream) && http_stream_queued(l->stream) >= LOG_CHUNKS_MAX) {
-        struct timespec pause = { 0, LOG_WAIT_MS * 1000000L };
-        nanosleep(&pause, NULL);
-    }
-    if (http_stream_is_closed(l->stream) || atomic_load(&l->call->server->is_stopping))
+    if (!http_stream_wait(l->stream, LOG_CHUNKS_MAX) || atomic_load(&l->call->server->is_stopping))
         return -1;
     struct shared_bytes *chunk = shared_bytes_new(piece);
     http_stream_write(l->stream, chunk);
