@@ -87,4 +87,7 @@ grep -v '^#' "$data/rows" | awk '{
         return a[int((c + 1) / 2)] }
     END { for (i = 1; i <= k; i++) printf "%s %10.0f req/s  p99 %7.1f ms\n", order[i],
         median(r, order[i], n[order[i]]), median(p, order[i], n[order[i]]) }'
+if [ -x "$(dirname "$coracle")/test/bench/watch_bench" ]; then # ninja bench
+    "$(dirname "$coracle")/test/bench/watch_bench" "$url" "$token"
+fi
 echo "resident memory after it: $(awk '/VmRSS/ { print $2 }' "/proc/$server/status") kB"
