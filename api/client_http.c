@@ -225,7 +225,7 @@ static int authorization(struct remote *r, struct arena *a, const char **out, st
 static int exchange(struct remote *r, const struct call *call, struct arena *a,
                     struct http_client_response *out, struct error *err)
 {
-    const char *bearer;
+    const char *bearer = NULL;
     if (authorization(r, a, &bearer, err) < 0)
         return -1;
     struct http_header headers[HEADERS_MAX] = {
