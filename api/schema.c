@@ -163,11 +163,9 @@ void schema_default(const struct resource *r, struct json *tree, struct arena *a
 
 /* ---- what an encoder always writes ---- */
 
-static struct json zero_value(const struct schema_field *f)
+struct json schema_zero(const struct schema_type *t)
 {
-    if (f->card != SCHEMA_SINGLE || f->flags & SCHEMA_POINTER)
-        return (struct json){ .type = JSON_NULL };
-    switch (f->type->scalar) {
+    switch (t->scalar) {
     case SCHEMA_OBJECT:
         return (struct json){ .type = JSON_OBJECT };
     case SCHEMA_STRING:
@@ -192,6 +190,13 @@ static struct json zero_value(const struct schema_field *f)
         break;
     }
     return (struct json){ .type = JSON_NULL };
+}
+
+static struct json zero_value(const struct schema_field *f)
+{
+    if (f->card != SCHEMA_SINGLE || f->flags & SCHEMA_POINTER)
+        return (struct json){ .type = JSON_NULL };
+    return schema_zero(f->type);
 }
 
 static void complete_field(const struct schema_field *f, struct json *object, struct arena *arena)

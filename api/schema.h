@@ -122,6 +122,9 @@ static inline uint32_t schema_name_hash(const char *name, size_t len)
 
 /* ---- decoding ---- */
 
+/* What Go has where nothing was set: "", 0, false, {}; null where that is nil. */
+struct json schema_zero(const struct schema_type *t);
+
 /* What was wrong but not fatal, as upstream words it: `unknown field "spec.foo"`,
  * `duplicate field "spec.replicas"`.  Items live in the arena of the call. */
 #define SCHEMA_WARNINGS_MAX 100 /* later ones are dropped, as upstream does */

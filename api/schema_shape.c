@@ -201,29 +201,6 @@ static int shape_value(struct shaper *s, const struct step *at, const struct sch
     return wrong_type(s, at, json_type_name(v), go_element_type(t, s->arena));
 }
 
-/* What Go has in a list or map where the document says null. */
-static struct json zero_item(const struct schema_type *t)
-{
-    switch (t->scalar) {
-    case SCHEMA_OBJECT:
-        return (struct json){ .type = JSON_OBJECT };
-    case SCHEMA_STRING:
-        return (struct json){ .type = JSON_STRING, .string = "" };
-    case SCHEMA_QUANTITY:
-        return (struct json){ .type = JSON_STRING, .len = 1, .string = "0" };
-    case SCHEMA_BOOL:
-        return (struct json){ .type = JSON_BOOL };
-    case SCHEMA_INT32:
-    case SCHEMA_INT64:
-    case SCHEMA_UINT32:
-    case SCHEMA_DOUBLE:
-    case SCHEMA_INT_OR_STRING:
-        return (struct json){ .type = JSON_INT };
-    default:
-        return (struct json){ .type = JSON_NULL };
-    }
-}
-
 static int wrong_container(struct shaper *s, const struct step *at, const struct schema_field *f,
                            const struct json *v)
 {
@@ -244,7 +221,7 @@ static int shape_list(struct shaper *s, const struct step *at, const struct sche
     for (size_t i = 0; i < v->len; i++) {
         struct step item = { .up = at, .index = i };
         if (v->items[i].type == JSON_NULL)
-            v->items[i] = zero_item(f->type);
+            v->items[i] = schema_zero(f->type);
         else if (shape_value(s, &item, f->type, false, &v->items[i]) < 0)
             return -1;
     }
@@ -259,7 +236,7 @@ static int shape_map(struct shaper *s, const struct step *at, const struct schem
     for (size_t i = 0; i < v->len; i++) {
         struct step value = { .up = at, .name = v->members[i].name };
         if (v->members[i].value.type == JSON_NULL)
-            v->members[i].value = zero_item(f->type);
+            v->members[i].value = schema_zero(f->type);
         else if (shape_value(s, &value, f->type, f->go_type != NULL, &v->members[i].value) < 0)
             return -1;
     }

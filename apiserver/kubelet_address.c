@@ -2,6 +2,7 @@
 /* kubelet_address.c - from a pod, node or Service to the address and path that answer for it. */
 #include "api/status.h"
 #include "apiserver/kubelet_proxy.h"
+#include "apiserver/rest_subresource.h"
 #include "apiserver/server.h"
 
 #define KUBELET_PORT 10250
@@ -79,11 +80,6 @@ static const char *container_of(struct request *r, const struct object *pod, str
     return NULL;
 }
 
-static bool is_true(const char *v)
-{
-    return str_equal(v, "true") || str_equal(v, "1");
-}
-
 /* The kubelet's names for PodExecOptions and PodAttachOptions. */
 static void add_stream_query(struct request *r, struct buffer *out)
 {
@@ -93,7 +89,7 @@ static void add_stream_query(struct request *r, struct buffer *out)
         { "stdin", "input" }, { "stdout", "output" }, { "stderr", "error" }, { "tty", "tty" }
     };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
-        if (is_true(query_get(r->query, flags[i].ours, 0, r->arena)))
+        if (query_is_true(r->query, flags[i].ours, r->arena))
             buffer_printf(out, "%s=1&", flags[i].kubelets);
     const char *command;
     for (size_t i = 0; (command = query_get(r->query, "command", i, r->arena)); i++)
@@ -153,19 +149,9 @@ static int pod_path(struct request *r, const struct object *pod, struct kubelet_
     return 0;
 }
 
-static struct object *pod_named(struct request *r, const char *name, struct error *err)
-{
-    const struct resource *pods = &resources[RESOURCE_PODS];
-    struct object_key key = { r->info.ns, name };
-    struct object *pod = watch_cache_get(watch_cache_of(r->server, pods), &key);
-    if (!pod)
-        status_not_found(err, pods, name);
-    return pod;
-}
-
 static int find_pod_kubelet(struct request *r, struct kubelet_target *out, struct error *err)
 {
-    scoped(object) struct object *pod = pod_named(r, r->info.name, err);
+    scoped(object) struct object *pod = pod_of_request(r, r->info.name, err);
     if (!pod || pod_path(r, pod, out, err) < 0)
         return -1;
     const char *node = json_str(pod->doc, "spec.nodeName", "");
@@ -218,7 +204,7 @@ static const char *proxy_path(struct request *r)
 static int find_pod_proxy(struct request *r, struct kubelet_target *out, struct error *err)
 {
     struct proxy_name p = split_name(r);
-    scoped(object) struct object *pod = pod_named(r, p.name, err);
+    scoped(object) struct object *pod = pod_of_request(r, p.name, err);
     if (!pod)
         return -1;
     int64_t port = *p.port ? strtoll(p.port, NULL, 10) : 80;

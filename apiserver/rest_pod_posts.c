@@ -21,7 +21,7 @@ static const struct json *success(struct request *r)
     return status;
 }
 
-static struct object *pod_of(struct request *r, const char *name, struct error *err)
+struct object *pod_of_request(struct request *r, const char *name, struct error *err)
 {
     const struct resource *pods = &resources[RESOURCE_PODS];
     struct object_key key = { r->info.ns, name };
@@ -123,7 +123,7 @@ int post_binding(struct request *r, const struct body *body, const struct write_
         return -1;
     const char *name = *r->info.name ? r->info.name : json_str(binding, "metadata.name", "");
     for (int attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
-        scoped(object) struct object *pod = pod_of(r, name, err);
+        scoped(object) struct object *pod = pod_of_request(r, name, err);
         if (!pod || check_bindable(pod, binding, err) < 0)
             return -1;
         scoped(object) struct object *new = NULL;
@@ -257,7 +257,7 @@ static int use_budget(struct request *r, const struct object *pod, bool is_dry_r
 static int mark_evicted(struct request *r, const char *name, struct error *err)
 {
     for (int attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
-        scoped(object) struct object *pod = pod_of(r, name, err);
+        scoped(object) struct object *pod = pod_of_request(r, name, err);
         scoped(object) struct object *new = NULL;
         if (!pod)
             return -1;
@@ -300,7 +300,7 @@ int post_eviction(struct request *r, const struct body *body, const struct write
     outcome_about(out, r);
     if (decode_post(r, body, r->info.sub->type, "policy/v1", "Eviction", o, &eviction, err) < 0)
         return -1;
-    scoped(object) struct object *pod = pod_of(r, r->info.name, err);
+    scoped(object) struct object *pod = pod_of_request(r, r->info.name, err);
     if (!pod || (needs_budget(pod) && use_budget(r, pod, o->is_dry_run, out, err) < 0))
         return -1;
     if (!o->is_dry_run && !object_is_deleting(pod) && mark_evicted(r, r->info.name, err) < 0)

@@ -20,6 +20,9 @@ must_check int subresource_get(struct request *r, struct outcome *out, struct er
 /* True for subresources whose content comes from a kubelet or a backend. */
 bool subresource_is_connect(const struct request *r);
 
+/* The pod of that name in the request's namespace: a reference.  ERR_NOT_FOUND. */
+struct object *pod_of_request(struct request *r, const char *name, struct error *err);
+
 /* One POST each; the answer is in OUT. */
 must_check int post_binding(struct request *r, const struct body *body,
                             const struct write_options *o, struct outcome *out, struct error *err);
