@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client.h - the API as every part sees it: the same calls over a socket (client_http) or within the
- * process (apiserver/loopback_client).
+ * client.h - the API as every part sees it: the same calls over a socket (client_http) or within
+ * the process (apiserver/loopback_client).
  *
- * Calls block; worker threads only.  Errors carry the server's code and message.  A client acts as one
- * user; parts open one each.
+ * Calls block; worker threads only.  Errors carry the server's code and message.  A client acts as
+ * one user; parts open one each.
  *
  * Threads: any.
  */
@@ -15,19 +15,24 @@
 struct client;
 
 enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC, PATCH_APPLY };
-enum propagation { PROPAGATION_DEFAULT, PROPAGATION_BACKGROUND, PROPAGATION_FOREGROUND, PROPAGATION_ORPHAN };
+enum propagation {
+    PROPAGATION_DEFAULT,
+    PROPAGATION_BACKGROUND,
+    PROPAGATION_FOREGROUND,
+    PROPAGATION_ORPHAN
+};
 
 struct client_list_options {
     const char *ns; /* NULL or "": all */
     const char *label_selector;
     const char *field_selector;
-    int64_t limit; /* 0: none; the client fetches every page itself */
+    int64_t limit;   /* 0: none; the client fetches every page itself */
     bool from_cache; /* resourceVersion=0: whatever the server has in memory */
 };
 struct client_delete_options {
     int64_t grace_period_s; /* -1: the object's own */
     enum propagation propagation;
-    const char *uid; /* precondition; NULL: none */
+    const char *uid;          /* precondition; NULL: none */
     int64_t resource_version; /* precondition; 0: none */
 };
 
@@ -40,23 +45,24 @@ struct client_watch_options {
     const char *ns;
     const char *label_selector;
     const char *field_selector;
-    int64_t resource_version; /* events after it; 0: a synthetic ADDED for what exists, then events */
+    int64_t resource_version; /* events after it; 0: ADDED for each that exists, then events */
     /* Run on a thread of the client, one call at a time; must not wait for this client. */
     void (*event)(const struct watch_event *e, void *arg);
-    void (*ended)(const struct error *err, void *arg); /* lost, expired (ERR_COMPACTED), or timed out */
+    /* Lost, expired (ERR_COMPACTED), or timed out. */
+    void (*ended)(const struct error *err, void *arg);
     void *arg;
 };
 struct client_watch;
 
-/* A write takes a document (borrowed; copied as far as needed) and gives the object that resulted in *OUT
- * unless OUT is NULL.  SUBRESOURCE is NULL for the object itself. */
+/* A write takes a document (borrowed; copied as far as needed) and gives the object that resulted
+ * in *OUT unless OUT is NULL.  SUBRESOURCE is NULL for the object itself. */
 struct client_ops {
     int (*get)(struct client *c, const struct resource *r, const struct object_key *key,
                struct object **out, struct error *err);
     int (*list)(struct client *c, const struct resource *r, const struct client_list_options *o,
                 struct object_list *out, int64_t *resource_version, struct error *err);
-    int (*create)(struct client *c, const struct resource *r, const char *ns, const struct json *doc,
-                  struct object **out, struct error *err);
+    int (*create)(struct client *c, const struct resource *r, const char *ns,
+                  const struct json *doc, struct object **out, struct error *err);
     int (*update)(struct client *c, const struct resource *r, const struct object_key *key,
                   const char *subresource, const struct json *doc, struct object **out,
                   struct error *err);
@@ -81,8 +87,8 @@ struct client_watch { /* first member of every implementation */
     struct client *client;
 };
 
-static inline int client_get(struct client *c, const struct resource *r, const struct object_key *key,
-                             struct object **out, struct error *err)
+static inline int client_get(struct client *c, const struct resource *r,
+                             const struct object_key *key, struct object **out, struct error *err)
 {
     return c->ops->get(c, r, key, out, err);
 }
@@ -97,8 +103,9 @@ static inline int client_create(struct client *c, const struct resource *r, cons
 {
     return c->ops->create(c, r, ns, doc, out, err);
 }
-static inline int client_update(struct client *c, const struct resource *r, const struct object_key *key,
-                                const struct json *doc, struct object **out, struct error *err)
+static inline int client_update(struct client *c, const struct resource *r,
+                                const struct object_key *key, const struct json *doc,
+                                struct object **out, struct error *err)
 {
     return c->ops->update(c, r, key, NULL, doc, out, err);
 }
@@ -108,25 +115,29 @@ static inline int client_update_status(struct client *c, const struct resource *
 {
     return c->ops->update(c, r, key, "status", doc, out, err);
 }
-static inline int client_patch(struct client *c, const struct resource *r, const struct object_key *key,
-                               const char *subresource, enum patch_type type, struct bytes body,
-                               struct object **out, struct error *err)
+static inline int client_patch(struct client *c, const struct resource *r,
+                               const struct object_key *key, const char *subresource,
+                               enum patch_type type, struct bytes body, struct object **out,
+                               struct error *err)
 {
     return c->ops->patch(c, r, key, subresource, type, body, out, err);
 }
-static inline int client_delete(struct client *c, const struct resource *r, const struct object_key *key,
-                                const struct client_delete_options *o, struct error *err)
+static inline int client_delete(struct client *c, const struct resource *r,
+                                const struct object_key *key, const struct client_delete_options *o,
+                                struct error *err)
 {
     return c->ops->remove(c, r, key, o, err);
 }
-static inline int client_post(struct client *c, const struct resource *r, const struct object_key *key,
-                              const char *subresource, const struct json *doc, struct arena *arena,
+static inline int client_post(struct client *c, const struct resource *r,
+                              const struct object_key *key, const char *subresource,
+                              const struct json *doc, struct arena *arena,
                               const struct json **answer, struct error *err)
 {
     return c->ops->post(c, r, key, subresource, doc, arena, answer, err);
 }
 static inline struct client_watch *client_watch(struct client *c, const struct resource *r,
-                                                const struct client_watch_options *o, struct error *err)
+                                                const struct client_watch_options *o,
+                                                struct error *err)
 {
     return c->ops->watch(c, r, o, err);
 }

@@ -9,9 +9,11 @@
 /* PATH: a kubeconfig file; its current context is used. */
 struct client *client_http_open(const char *kubeconfig_path, struct error *err);
 
-/* Acts as a service account, with tokens that ISSUER (a client of client_http_open that outlives this one)
- * asks for when they are needed; an account that does not exist is made. */
-struct client *client_http_open_account(struct client *issuer, const char *ns, const char *name, struct error *err);
+/* Acts as a service account, with tokens that ISSUER (a client of client_http_open that outlives
+ * this one) asks for when they are needed; an account that does not exist is made. */
+struct client *client_http_open_account(struct client *issuer, const char *ns, const char *name,
+                                        struct error *err);
 
-/* The certificate authority that the kubeconfig trusts, PEM; empty if it names none.  Lives as long as C. */
+/* The certificate authority that the kubeconfig trusts, PEM; empty if it names none.  Lives as long
+ * as C. */
 struct bytes client_http_ca_pem(struct client *c);

@@ -24,7 +24,7 @@ struct object_key {
 struct object {
     atomic_uint refs;
     _Atomic(struct shared_bytes *) json; /* made on first use: object_json() */
-    struct arena *arena; /* every byte reachable from here, this struct included */
+    struct arena *arena;                 /* every byte reachable from here, this struct included */
     const struct resource *resource;
     struct object_key key;
     const char *uid;
@@ -32,7 +32,7 @@ struct object {
     const struct json *doc; /* with apiVersion, kind and metadata.resourceVersion */
 };
 
-struct object *object_ref(const struct object *o); /* the count is the only thing that ever changes */
+struct object *object_ref(const struct object *o); /* changes nothing but the count */
 void object_unref(struct object *o);
 DEFINE_SCOPED(object, struct object *, object_unref)
 
@@ -44,7 +44,7 @@ struct shared_bytes *object_json(const struct object *o);
 const struct json *object_metadata(const struct object *o);
 const char *object_label(const struct object *o, const char *key);      /* NULL: none */
 const char *object_annotation(const struct object *o, const char *key); /* NULL: none */
-bool object_is_deleting(const struct object *o);                        /* has a deletionTimestamp */
+bool object_is_deleting(const struct object *o); /* has a deletionTimestamp */
 int64_t object_generation(const struct object *o);
 int64_t object_created_ns(const struct object *o);
 bool object_has_finalizer(const struct object *o, const char *finalizer);
@@ -81,13 +81,13 @@ struct draft *draft_from_take(const struct resource *r, struct arena *arena, str
 void draft_free(struct draft *d);
 DEFINE_SCOPED(draft, struct draft *, draft_free)
 
-/* Ends the draft and makes it an object.  REVISION becomes metadata.resourceVersion; 0 keeps what the
- * document says. */
+/* Ends the draft and makes it an object.  REVISION becomes metadata.resourceVersion; 0 keeps what
+ * the document says. */
 struct object *draft_publish(struct draft *d, int64_t revision);
 
 /* Parses JSON text as an object of R (NULL: by its apiVersion and kind), without defaulting. */
-must_check struct object *object_parse(const struct resource *r, struct bytes text, int64_t revision,
-                                       struct error *err);
+must_check struct object *object_parse(const struct resource *r, struct bytes text,
+                                       int64_t revision, struct error *err);
 
 /* ---- lists of references ---- */
 
@@ -95,7 +95,7 @@ struct object_list { /* zero-initialised is empty */
     struct object **items;
     size_t n, capacity;
 };
-void object_list_add(struct object_list *l, const struct object *o); /* takes a reference of its own */
+void object_list_add(struct object_list *l, const struct object *o); /* takes its own reference */
 void object_list_add_take(struct object_list *l, struct object *o);
 void object_list_deinit(struct object_list *l);
 static inline void object_list_scoped(struct object_list *l)
@@ -110,6 +110,7 @@ static inline void object_list_scoped(struct object_list *l)
 
 /* An owner reference to OWNER with controller and blockOwnerDeletion true, appended to metadata. */
 void draft_add_controller(struct draft *d, const struct object *owner);
-/* Sets (or adds) a condition; lastTransitionTime moves only when STATUS changes.  True if anything did. */
+/* Sets (or adds) a condition; lastTransitionTime moves only when STATUS changes.  True if anything
+ * did. */
 bool draft_set_condition(struct draft *d, const char *type, const char *status, const char *reason,
                          const char *message, int64_t now_ns);

@@ -11,9 +11,9 @@
 #include "base/arena.h"
 #include "base/error.h"
 
-/* Exact for what fits 64 bits in units of 1e-9; larger ones saturate as upstream's int64 view does. */
+/* Exact for what fits 64 bits in units of 1e-9; larger ones saturate as upstream's int64 does. */
 struct quantity {
-    __int128 nano; /* value * 1e9 */
+    __int128 nano;  /* value * 1e9 */
     uint8_t format; /* enum quantity_format */
 };
 enum quantity_format { QUANTITY_DECIMAL_SI, QUANTITY_BINARY_SI, QUANTITY_DECIMAL_EXPONENT };

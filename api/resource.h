@@ -30,7 +30,7 @@ struct resource_column {
     const char *type;   /* "string", "integer", "date" */
     const char *format; /* "name" or "" */
     const char *description;
-    int priority; /* 0: always, 1: with -o wide */
+    int priority;          /* 0: always, 1: with -o wide */
     const char *json_path; /* custom resources: ".spec.replicas"; NULL for built-in ones */
 };
 
@@ -44,7 +44,7 @@ struct resource_subresource {
 };
 
 struct resource {
-    int id; /* enum resource_id for built-in ones, >= RESOURCES for custom ones */
+    int id;            /* enum resource_id for built-in ones, >= RESOURCES for custom ones */
     const char *group; /* "" for core */
     const char *version;
     const char *kind;
@@ -63,7 +63,8 @@ struct resource {
     size_t columns_n;
     const char *const *field_labels; /* selectable fields beyond metadata.name and .namespace */
     const char *storage_version_hash;
-    const struct resource *storage; /* the row under which objects are stored: itself, or another version */
+    const struct resource
+        *storage; /* the row whose objects are stored: itself or another version */
 };
 
 #include "api/resource_ids.h" /* generated: enum resource_id { RESOURCE_PODS, ..., RESOURCES } */

@@ -7,7 +7,8 @@
 #include "api/resource.h"
 #include "base/error.h"
 
-enum field_error_type { /* the reason of the cause, and how its message starts */
+/* The reason of the cause, and how its message starts. */
+enum field_error_type {
     FIELD_REQUIRED,      /* "Required value" */
     FIELD_INVALID,       /* "Invalid value" */
     FIELD_NOT_SUPPORTED, /* "Unsupported value" */
@@ -39,8 +40,8 @@ struct field_errors {
 void field_error_add(struct field_errors *list, enum field_error_type type, const char *path,
                      const struct json *value, const char *detail);
 /* "Unsupported value: \"x\": supported values: \"A\", \"B\"". */
-void field_error_not_supported(struct field_errors *list, const char *path, const struct json *value,
-                               const char *const *supported);
+void field_error_not_supported(struct field_errors *list, const char *path,
+                               const struct json *value, const char *const *supported);
 
 /* What a failed request knows about its object; any part may be NULL. */
 struct status_details {

@@ -11,34 +11,35 @@ struct apiserver;
 
 struct apiserver_config {
     struct storage *storage;
-    const char *data_dir;       /* certificates and keys live in <data_dir>/server/tls */
-    const char *bind_address;   /* "0.0.0.0" */
-    int port;                   /* 6443; 0: any free one */
+    const char *data_dir;          /* certificates and keys live in <data_dir>/server/tls */
+    const char *bind_address;      /* "0.0.0.0" */
+    int port;                      /* 6443; 0: any free one */
     const char *advertise_address; /* what endpoints of the kubernetes Service say */
     const char *const *tls_sans;   /* further names and addresses; ends with NULL; may be NULL */
-    const char *service_cidr;   /* "10.43.0.0/16" */
-    const char *node_port_range; /* "30000-32767" */
-    const char *cluster_domain; /* "cluster.local" */
-    int loops;                  /* loop threads; 0: one per core, at most 4 */
+    const char *service_cidr;      /* "10.43.0.0/16" */
+    const char *node_port_range;   /* "30000-32767" */
+    const char *cluster_domain;    /* "cluster.local" */
+    int loops;                     /* loop threads; 0: one per core, at most 4 */
 };
 
-/* Serves as soon as it returns.  Makes the CA, certificates and keys that are missing, and the objects
- * that a cluster starts with (namespaces, RBAC bootstrap policy, priority classes, the kubernetes
- * Service and its endpoints). */
+/* Serves as soon as it returns.  Makes the CA, certificates and keys that are missing, and the
+ * objects that a cluster starts with (namespaces, RBAC bootstrap policy, priority classes, the
+ * kubernetes Service and its endpoints). */
 struct apiserver *apiserver_start(const struct apiserver_config *config, struct error *err);
 void apiserver_stop(struct apiserver *a); /* after every loopback client is closed */
 int apiserver_port(const struct apiserver *a);
 
-/* The API without a socket, as USER with GROUPS (ends with NULL; system:authenticated is added): the same
- * authorization and admission. */
+/* The API without a socket, as USER with GROUPS (ends with NULL; system:authenticated is added):
+ * the same authorization and admission. */
 struct client *apiserver_loopback(struct apiserver *a, const char *user, const char *const *groups);
 
 /* ---- the cluster's certificates ---- */
 
-/* Writes a kubeconfig with a client certificate of the cluster's CA for USER in GROUPS, mode 0600. */
-must_check int apiserver_write_kubeconfig(struct apiserver *a, const char *path, const char *server_url,
-                                          const char *user, const char *const *groups,
-                                          struct error *err);
+/* Writes a kubeconfig with a client certificate of the cluster's CA for USER in GROUPS, mode 0600.
+ */
+must_check int apiserver_write_kubeconfig(struct apiserver *a, const char *path,
+                                          const char *server_url, const char *user,
+                                          const char *const *groups, struct error *err);
 /* A serving certificate of the cluster's CA (the kubelet's), and the CA itself. */
 must_check int apiserver_serving_certificate(struct apiserver *a, const char *common_name,
                                              const char *const *dns_names,

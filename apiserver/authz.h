@@ -16,8 +16,8 @@ struct attributes {
     const char *verb; /* "get" */
     bool is_resource_request;
     const char *group, *version, *resource, *subresource, *ns,
-        *name;        /* "" where there is nothing */
-    const char *path; /* for the others */
+        *name;                  /* "" where there is nothing */
+    const char *path;           /* for the others */
     const char *field_selector; /* of a list or watch: "" if none; NULL: not known */
 };
 

@@ -13,9 +13,8 @@
 #include "base/limits.h"
 
 #define FIRST_BLOCK_BYTES 2048
-#define BLOCK_BYTES_MAX   (64 * 1024) /* blocks double up to here; larger ones are made to measure \
-                                       */
-#define ALIGNMENT alignof(max_align_t)
+#define BLOCK_BYTES_MAX   (64 * 1024) /* blocks double up to here; larger ones fit one value */
+#define ALIGNMENT         alignof(max_align_t)
 
 struct block {
     struct block *next;

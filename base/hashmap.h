@@ -22,7 +22,7 @@ struct hashmap { /* zero-initialised is empty and ready */
     size_t capacity;
 };
 
-void hashmap_deinit(struct hashmap *m); /* values stay the caller's */
+void hashmap_deinit(struct hashmap *m);                       /* values stay the caller's */
 void *hashmap_get(const struct hashmap *m, struct bytes key); /* NULL: none */
 /* Returns the value that was there, or NULL.  The stored key becomes KEY in both cases. */
 void *hashmap_put(struct hashmap *m, struct bytes key, void *value);

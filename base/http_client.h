@@ -23,9 +23,9 @@ struct http_client_request {
     const struct http_header *headers; /* "authorization", "content-type", ... */
     size_t headers_n;
     struct bytes body;
-    int timeout_ms; /* whole exchange; 0: none (watches, logs) */
-    size_t body_bytes_max; /* 0: 64 MiB */
-    const atomic_bool *cancel; /* NULL or a flag that another thread raises, and then http_client_wake() */
+    int timeout_ms;            /* whole exchange; 0: none (watches, logs) */
+    size_t body_bytes_max;     /* 0: 64 MiB */
+    const atomic_bool *cancel; /* NULL, or raised by another thread, then http_client_wake() */
 };
 struct http_client_response {
     int status;

@@ -56,7 +56,7 @@ struct json_member {
 
 /* Parses TEXT as one JSON value.  ERR_BAD_REQUEST with upstream's words and offset where known;
  * deeper than JSON_DEPTH_MAX, invalid UTF-8 and text after the value are errors.
- * A repeated name: the last one wins, and its name is appended to DUPLICATES if that is not NULL. */
+ * A repeated name: the last one wins, and its name is added to DUPLICATES if that is not NULL. */
 #define JSON_DUPLICATES_MAX 64 /* later ones are not listed */
 struct json_duplicates {
     const char **paths; /* "spec.replicas", "spec.containers[0].name" */
@@ -77,15 +77,15 @@ const struct json *json_at(const struct json *v, const char *path);       /* NUL
 const char *json_str(const struct json *v, const char *path, const char *fallback);
 int64_t json_int(const struct json *v, const char *path, int64_t fallback);
 bool json_bool(const struct json *v, const char *path, bool fallback);
-size_t json_len(const struct json *v, const char *path); /* items or members, 0 if absent */
-bool json_is(const struct json *v, enum json_type type); /* false for NULL */
+size_t json_len(const struct json *v, const char *path);     /* items or members, 0 if absent */
+bool json_is(const struct json *v, enum json_type type);     /* false for NULL */
 bool json_equal(const struct json *a, const struct json *b); /* members in any order */
 static inline const char *json_text(const struct json *v)    /* NULL unless a string */
 {
     return v && v->type == JSON_STRING ? v->string : NULL;
 }
 
-/* json_each_item(json_at(pod, "spec.containers"), c) ...      nothing if absent or of another type */
+/* json_each_item(json_at(pod, "spec.containers"), c) ...    nothing if absent or of another type */
 #define json_each_item(v, it)                                                                      \
     for (const struct json *it##_of = (v), *it = json_items_begin(it##_of);                        \
          it && it < it##_of->items + it##_of->len; it++)
@@ -98,8 +98,8 @@ const struct json_member *json_members_begin(const struct json *v);
 
 /* ---- building and changing (a private tree only) ---- */
 
-struct json *json_new(struct arena *a, enum json_type type); /* null, false, 0, "", [], {} */
-struct json json_string_value(struct arena *a, const char *s);        /* copies */
+struct json *json_new(struct arena *a, enum json_type type);   /* null, false, 0, "", [], {} */
+struct json json_string_value(struct arena *a, const char *s); /* copies */
 struct json json_int_value(int64_t v);
 struct json json_bool_value(bool v);
 struct json *json_clone(const struct json *v, struct arena *a); /* deep */
@@ -119,7 +119,7 @@ void json_remove_item(struct json *array, size_t index);
 
 /* The member at a dotted path in a private tree; objects on the way are made where absent. */
 struct json *json_make(struct arena *a, struct json *root, const char *path);
-/* The same for what is to be an object or an array: anything else there gives way to an empty one. */
+/* The same for an object or an array: anything else there gives way to an empty one. */
 struct json *json_make_object(struct arena *a, struct json *root, const char *path);
 struct json *json_make_array(struct arena *a, struct json *root, const char *path);
 void json_put_str(struct arena *a, struct json *root, const char *path, const char *s);

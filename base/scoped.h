@@ -11,9 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define must_check __attribute__((warn_unused_result))
+#define must_check             __attribute__((warn_unused_result))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a)           (sizeof(a) / sizeof((a)[0]))
 
 #define scoped(x) __attribute__((cleanup(x##_scoped)))
 
@@ -40,7 +40,8 @@
 
 _Noreturn void ensure_failed(const char *cond, const char *file, int line, const char *func);
 
-/* malloc and friends that abort when memory is exhausted: check outside sizes against limits.h first. */
+/* malloc and friends that abort when memory is exhausted: check outside sizes against limits.h
+ * first. */
 void *xmalloc(size_t bytes);
 void *xcalloc(size_t n, size_t bytes);
 void *xrealloc(void *p, size_t bytes);

@@ -150,7 +150,7 @@ static int listen_unix(const char *path, struct error *err)
     scoped(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_errno(err, "socket");
-    unlink(path); /* what a previous process left behind */
+    unlink(path);     /* what a previous process left behind */
     fchmod(fd, 0600); /* the name that bind makes takes this mode */
     if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return error_errno(err, "bind");

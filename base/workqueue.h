@@ -27,8 +27,9 @@ struct workqueue *workqueue_new(const struct workqueue_config *config);
 void workqueue_free(struct workqueue *q); /* after shutdown and after its workers have left */
 
 void workqueue_add(struct workqueue *q, struct bytes key);
-void workqueue_add_after(struct workqueue *q, struct bytes key, int64_t delay_ms); /* the earlier wins */
-void workqueue_retry(struct workqueue *q, struct bytes key); /* after its own back-off */
+/* Added twice, the earlier wins. */
+void workqueue_add_after(struct workqueue *q, struct bytes key, int64_t delay_ms);
+void workqueue_retry(struct workqueue *q, struct bytes key);  /* after its own back-off */
 void workqueue_forget(struct workqueue *q, struct bytes key); /* succeeded: back-off starts anew */
 
 /* Waits for a key and copies it to *KEY (free it with workqueue_done); false at shutdown. */

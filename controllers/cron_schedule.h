@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cron_schedule.h - when a CronJob is due: "minute hour day-of-month month day-of-week", or @daily and its like,
- * or "@every 90s"; in a time zone.
+ * cron_schedule.h - when a CronJob is due: "minute hour day-of-month month day-of-week", or @daily
+ * and its like, or "@every 90s"; in a time zone.
  *
- * A wall clock time that a change to summer time leaves out is no time; one that happens twice is due once, the
- * first time.
+ * A wall clock time that a change to summer time leaves out is no time; one that happens twice is
+ * due once, the first time.
  *
  * Threads: any for a parsed schedule.
  */
@@ -15,8 +15,8 @@
 
 struct cron_schedule;
 
-/* ZONE: "Europe/Berlin", "Etc/UTC"; NULL: the machine's.  Lives in A.  ERR_BAD_REQUEST for the text,
- * ERR_NOT_FOUND for the zone. */
+/* ZONE: "Europe/Berlin", "Etc/UTC"; NULL: the machine's.  Lives in A.  ERR_BAD_REQUEST for the
+ * text, ERR_NOT_FOUND for the zone. */
 must_check const struct cron_schedule *cron_schedule_parse(const char *text, const char *zone,
                                                            struct arena *a, struct error *err);
 /* The first time after AFTER_NS; 0: never (31 February). */

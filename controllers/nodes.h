@@ -22,8 +22,8 @@ const struct json *pod_toleration(const struct object *pod, const struct json *t
 bool spec_tolerates(const struct json *pod_spec,
                     const struct json *taint); /* a pod's or a template's */
 
-/* Adds a condition DisruptionTarget, for those who want to know why the pod goes.  It is no failure if the
- * pod has gone already. */
+/* Adds a condition DisruptionTarget, for those who want to know why the pod goes.  It is no failure
+ * if the pod has gone already. */
 int mark_disrupted(struct controller *c, const struct object *pod, const char *reason,
                    const char *message, struct error *err);
 /* Gives a pod that nobody runs any more its end: who counts pods (a Job) waits for it. */

@@ -9,8 +9,8 @@
 #include "controllers/pod_control.h"
 
 /* How large a deployment was when a ReplicaSet was last written, for proportional scaling. */
-#define ANNOTATION_DESIRED  "deployment.kubernetes.io/desired-replicas"
-#define ANNOTATION_MAX      "deployment.kubernetes.io/max-replicas"
+#define ANNOTATION_DESIRED "deployment.kubernetes.io/desired-replicas"
+#define ANNOTATION_MAX     "deployment.kubernetes.io/max-replicas"
 
 /* One reconcile.  What is written replaces what it was made from, so later steps see it. */
 struct rollout {
@@ -35,9 +35,9 @@ int64_t rollout_sum_status(const struct rollout *r, enum which which, const char
 
 /* ---- ReplicaSets ---- */
 
-int rollout_by_age(const void *a, const void *b); /* for qsort: oldest first */
+int rollout_by_age(const void *a, const void *b);  /* for qsort: oldest first */
 int rollout_find_current(const struct rollout *r); /* an index, -1: none has the present template */
-/* Makes the present ReplicaSet if there is none and MAY_CREATE; numbers it as the newest revision. */
+/* Makes the present ReplicaSet if there is none and MAY_CREATE; numbers it as the newest. */
 int rollout_sync_revision(struct rollout *r, bool may_create, struct error *err);
 int64_t rollout_new_size(const struct rollout *r, int64_t now); /* that the present one may have */
 int rollout_scale(struct rollout *r, int index, int64_t replicas, struct error *err);
@@ -53,5 +53,5 @@ void rollout_set_progressing(struct rollout *r, struct draft *d, const char *sta
                              const char *reason, const char *message);
 int rollout_write_status(struct rollout *r, const struct draft *d, struct error *err);
 bool rollout_is_complete(const struct object *deployment, const struct json *status);
-int rollout_sync_status(struct rollout *r, struct error *err); /* counts and availability */
+int rollout_sync_status(struct rollout *r, struct error *err);   /* counts and availability */
 int rollout_sync_progress(struct rollout *r, struct error *err); /* and how the rollout goes */

@@ -10,7 +10,7 @@
 
 /* Pods with the same ports form a group: named target ports may differ between pods. */
 struct endpoint_group {
-    struct json *ports; /* [{name, port, protocol, appProtocol}] in the Service's order */
+    struct json *ports;   /* [{name, port, protocol, appProtocol}] in the Service's order */
     struct object **pods; /* borrowed from the list */
     size_t n, capacity;
 };
@@ -20,7 +20,7 @@ struct endpoint_groups {
     size_t n, capacity;
 };
 
-/* The pods that SERVICE selects and that may get traffic, now or while they end.  Sorted by name. */
+/* The pods that SERVICE selects and that may get traffic, now or while they end, by name. */
 void service_pods(struct controller *c, const struct object *service, struct object_list *out);
 void service_group_pods(struct controller *c, const struct object *service,
                         const struct object_list *pods, struct endpoint_groups *out);

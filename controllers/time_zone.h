@@ -11,8 +11,8 @@
 
 struct time_zone;
 
-/* NAME: a file under /usr/share/zoneinfo; "UTC" needs none; NULL: the machine's own (/etc/localtime, UTC if
- * there is none).  Lives in A. */
+/* NAME: a file under /usr/share/zoneinfo; "UTC" needs none; NULL: the machine's own
+ * (/etc/localtime, UTC if there is none).  Lives in A. */
 must_check const struct time_zone *time_zone_open(const char *name, struct arena *a,
                                                   struct error *err);
 /* Seconds to add to UTC at that second. */
