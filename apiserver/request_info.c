@@ -60,12 +60,6 @@ static void drop_parts(struct parts *p, size_t n)
     p->n -= n;
 }
 
-static bool is_true(const char *v)
-{
-    return v && (!*v || str_equal(v, "true") || str_equal(v, "1") || str_equal(v, "True") ||
-                 str_equal(v, "TRUE") || str_equal(v, "t") || str_equal(v, "T"));
-}
-
 /* A list of one object by name counts as one for authorization ("get just this secret"). */
 static const char *selected_name(struct bytes query, struct arena *a)
 {
@@ -84,7 +78,7 @@ static void refine_verb(struct request_info *info, struct bytes query, struct ar
     if (info->verb == REQUEST_DELETE)
         info->verb = REQUEST_DELETECOLLECTION;
     if (info->verb == REQUEST_GET)
-        info->verb = is_true(query_get(query, "watch", 0, a)) ? REQUEST_WATCH : REQUEST_LIST;
+        info->verb = query_is_true(query, "watch", a) ? REQUEST_WATCH : REQUEST_LIST;
     if (info->verb == REQUEST_LIST || info->verb == REQUEST_WATCH)
         info->name = selected_name(query, a);
 }

@@ -278,11 +278,6 @@ int watcher_init(struct watcher *w, struct apiserver *server, const struct resou
     return take_revision(w, server, wanted, err);
 }
 
-static bool is_true(const char *v)
-{
-    return str_equal(v, "true") || str_equal(v, "1");
-}
-
 static void parse_query(struct request *r, struct watch_request *out)
 {
     *out = (struct watch_request){ .ns = r->info.ns, .name = r->info.name };
@@ -294,10 +289,11 @@ static void parse_query(struct request *r, struct watch_request *out)
     if (out->timeout_s <= 0)
         out->timeout_s =
             WATCH_TIMEOUT_MIN_S + (int64_t)rng_below(r->server->rng, WATCH_TIMEOUT_MIN_S);
-    out->with_bookmarks = is_true(query_get(r->query, "allowWatchBookmarks", 0, r->arena));
-    const char *initial = query_get(r->query, "sendInitialEvents", 0, r->arena);
-    if (initial)
-        out->send_initial_events = is_true(initial) ? INITIAL_EVENTS_YES : INITIAL_EVENTS_NO;
+    out->with_bookmarks = query_is_true(r->query, "allowWatchBookmarks", r->arena);
+    if (query_get(r->query, "sendInitialEvents", 0, r->arena))
+        out->send_initial_events = query_is_true(r->query, "sendInitialEvents", r->arena)
+                                       ? INITIAL_EVENTS_YES
+                                       : INITIAL_EVENTS_NO;
 }
 
 static int check_initial_events(struct request *r, const struct watch_request *wanted,

@@ -120,3 +120,5 @@ must_check int url_decode(struct bytes in, bool is_query, struct arena *a, struc
 char *url_encode(struct bytes in, struct arena *a);
 /* The INDEXth value of NAME in a query, decoded; NULL if absent. */
 const char *query_get(struct bytes query, const char *name, size_t index, struct arena *a);
+/* There and neither "0" nor "false" in any case: how the API reads its options. */
+bool query_is_true(struct bytes query, const char *name, struct arena *a);

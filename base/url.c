@@ -92,3 +92,9 @@ const char *query_get(struct bytes query, const char *name, size_t index, struct
     }
     return NULL;
 }
+
+bool query_is_true(struct bytes query, const char *name, struct arena *a)
+{
+    const char *v = query_get(query, name, 0, a);
+    return v && !str_equal(v, "0") && strcasecmp(v, "false") != 0;
+}

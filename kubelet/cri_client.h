@@ -208,7 +208,9 @@ must_check int cri_exec_url(struct cri_client *c, const struct cri_stream_reques
                             struct arena *a, const char **url, struct error *err);
 must_check int cri_attach_url(struct cri_client *c, const struct cri_stream_request *r,
                               struct arena *a, const char **url, struct error *err);
-must_check int cri_port_forward_url(struct cri_client *c, const char *sandbox_id, struct arena *a,
+/* PORTS are those of a WebSocket client; a SPDY client names them in its streams. */
+must_check int cri_port_forward_url(struct cri_client *c, const char *sandbox_id,
+                                    const int32_t *ports, size_t ports_n, struct arena *a,
                                     const char **url, struct error *err);
 
 struct cri_stats {

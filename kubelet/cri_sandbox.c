@@ -194,11 +194,13 @@ int cri_list_sandboxes(struct cri_client *c, const char *pod_uid, struct arena *
     return 0;
 }
 
-int cri_port_forward_url(struct cri_client *c, const char *sandbox_id, struct arena *a,
-                         const char **url, struct error *err)
+int cri_port_forward_url(struct cri_client *c, const char *sandbox_id, const int32_t *ports,
+                         size_t ports_n, struct arena *a, const char **url, struct error *err)
 {
     Cri__PortForwardRequest request = CRI__PORT_FORWARD_REQUEST__INIT;
     request.pod_sandbox_id = (char *)sandbox_id;
+    request.port = (int32_t *)ports;
+    request.n_port = ports_n;
     Cri__PortForwardResponse *response;
     if (cri_call(c, "RuntimeService/PortForward", &request.base, CRI_CALL_TIMEOUT_MS,
                  &cri__port_forward_response__descriptor, a, &response, err) < 0)

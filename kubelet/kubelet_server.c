@@ -17,6 +17,7 @@
 #include "kubelet/kubelet_stats.h"
 #include "kubelet/pod_labels.h"
 
+#define FORWARD_PORTS_MAX  64
 #define SERVER_LOOPS       1
 #define SERVER_THREADS_MAX 64 /* followers of logs hold one each */
 #define SERVER_QUEUED_MAX  256
@@ -330,9 +331,30 @@ static void run_attach(struct call *c)
     run_exec_or_attach(c, false);
 }
 
+/* "port=8080&port=8081,8082" */
+static int read_ports(struct call *c, int32_t ports[FORWARD_PORTS_MAX], size_t *n,
+                      struct error *err)
+{
+    const char *value;
+    for (size_t i = 0; (value = query_get(http_request_query(c->req), "port", i, c->a)); i++) {
+        char *rest = arena_strdup(c->a, value), *word, *end;
+        while ((word = strsep(&rest, ","))) {
+            long port = strtol(word, &end, 10);
+            if (end == word || *end || port <= 0 || port > 65535)
+                return error_set(err, ERR_BAD_REQUEST, "unable to parse \"%s\" as a port", word);
+            if (*n == FORWARD_PORTS_MAX)
+                return error_set(err, ERR_BAD_REQUEST, "more than %d ports", FORWARD_PORTS_MAX);
+            ports[(*n)++] = (int32_t)port;
+        }
+    }
+    return 0;
+}
+
 static void run_port_forward(struct call *c)
 {
     struct error err = { 0 };
+    int32_t ports[FORWARD_PORTS_MAX];
+    size_t ports_n = 0;
     scoped(object) struct object *pod = find_pod(c, &err);
     struct cri_client *cri = c->server->config.k->cri;
     struct cri_sandbox *sandboxes;
@@ -340,14 +362,15 @@ static void run_port_forward(struct call *c)
     const char *url;
     if (pod && !http_request_is_upgrade(c->req))
         error_set(&err, ERR_BAD_REQUEST, "unable to upgrade: missing upgrade headers in request");
-    if (!err.code && cri_list_sandboxes(cri, pod->uid, c->a, &sandboxes, &n, &err) == 0) {
+    if (!err.code && read_ports(c, ports, &ports_n, &err) == 0 &&
+        cri_list_sandboxes(cri, pod->uid, c->a, &sandboxes, &n, &err) == 0) {
         const char *id = NULL;
         for (size_t i = 0; i < n && !id; i++)
             if (sandboxes[i].is_ready)
                 id = sandboxes[i].id;
         if (!id)
             error_set(&err, ERR_NOT_FOUND, "pod \"%s\" has no running sandbox", pod->key.name);
-        else if (cri_port_forward_url(cri, id, c->a, &url, &err) == 0) {
+        else if (cri_port_forward_url(cri, id, ports, ports_n, c->a, &url, &err) == 0) {
             exec_stream_serve(c->req, url, http_request_query(c->req));
             return;
         }
