@@ -77,6 +77,10 @@ struct grpc_server_config {
     struct tls *tls;
     const struct grpc_server_handler *handlers;
     size_t handlers_n;
+    /* Who speaks HTTP/1.1 to the same port and asks for PATH (health checks, metrics): fills BODY and
+     * returns its content type; NULL: 404.  On the loop.  Without it such clients are dropped. */
+    const char *(*http_get)(const char *path, const struct tls_peer *peer, struct buffer *body,
+                            void *arg);
     void *arg;
 };
 struct grpc_server *grpc_server_start(const struct grpc_server_config *config, struct error *err);

@@ -30,6 +30,7 @@
 #define METADATA_MAX            64
 #define EVENTS_PER_TURN         256
 #define ACCEPTS_PER_TURN        64
+#define HTTP1_BYTES_MAX         8192
 
 struct connection {
     struct grpc_server *server;
@@ -39,6 +40,7 @@ struct connection {
     bool knows_peer;
     bool is_touched; /* has something to write, or to be closed for */
     bool is_doomed;  /* closed at the end of the turn */
+    bool has_answered; /* in HTTP/1.1: closed once that is written */
     uint32_t events; /* what epoll watches for */
     struct grpc_server_call *calls;
     struct connection *prev, *next; /* server->connections */
@@ -74,6 +76,8 @@ struct grpc_server_call {
 struct grpc_server {
     struct hashmap handlers;
     struct grpc_server_handler *handler_list;
+    const char *(*http_get)(const char *path, const struct tls_peer *peer, struct buffer *body,
+                            void *arg);
     void *arg;
     struct tls *tls;
     int port, listen_fd, epoll_fd, wake_fd;
@@ -302,6 +306,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
+static void identify(struct connection *c)
+{
+    if (!c->knows_peer)
+        transport_peer(c->link.transport, c->arena, &c->peer);
+    c->knows_peer = true;
+}
+
 static void refuse_http(struct grpc_server_call *call, const char *status)
 {
     nghttp2_nv header = grpc_header(":status", status);
@@ -325,10 +336,7 @@ static void call_open(struct grpc_server_call *call)
         send_end_alone(call);
         return;
     }
-    if (!c->knows_peer) {
-        transport_peer(c->link.transport, c->arena, &c->peer);
-        c->knows_peer = true;
-    }
+    identify(c);
     tls_peer_copy(call->arena, &c->peer, &call->peer); /* a call may outlive its connection */
     call->is_open = true;
     call->state = call->handler->open(call, s->arg);
@@ -447,6 +455,8 @@ static void connection_new(struct grpc_server *s, int fd)
     c->arena = arena_new_sized(256);
     c->link.transport = transport_server_take(fd, s->tls);
     c->link.session = session_new(c);
+    if (s->http_get)
+        c->link.speech = GRPC_LINK_UNKNOWN;
     c->next = s->connections;
     if (s->connections)
         s->connections->prev = c;
@@ -474,11 +484,40 @@ static void connection_free(struct connection *c)
     free(c);
 }
 
+/* One GET, one answer, and the connection ends. */
+static void answer_http1(struct connection *c)
+{
+    struct grpc_link *l = &c->link;
+    const char *text = l->text.data;
+    if (c->has_answered || !strstr(text, "\r\n\r\n")) {
+        c->is_doomed |= l->text.len > HTTP1_BYTES_MAX;
+        return;
+    }
+    c->has_answered = true;
+    const char *type = NULL, *status = "405 Method Not Allowed";
+    scoped(buffer) struct buffer body = { 0 };
+    if (str_has_prefix(text, "GET ")) {
+        const char *path = text + strlen("GET ");
+        scoped(str) char *name = xasprintf("%.*s", (int)strcspn(path, "? \r\n"), path);
+        identify(c);
+        type = c->server->http_get(name, &c->peer, &body, c->server->arg);
+        status = type ? "200 OK" : "404 Not Found";
+    }
+    buffer_printf(&l->out,
+                  "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                  "Connection: close\r\n\r\n",
+                  status, type ? type : "text/plain", type ? body.len : 0);
+    if (type)
+        buffer_add_bytes(&l->out, buffer_bytes(&body));
+}
+
 static void connection_read(struct connection *c)
 {
     struct error err = { 0 };
     if (grpc_link_read(&c->link, &err) < 0)
         c->is_doomed = true;
+    if (c->link.speech == GRPC_LINK_HTTP1)
+        answer_http1(c);
     touch(c);
 }
 
@@ -492,6 +531,7 @@ static void flush_touched(struct grpc_server *s)
         struct error err = { 0 };
         if (!c->is_doomed && grpc_link_write(&c->link, &err) < 0)
             c->is_doomed = true;
+        c->is_doomed |= c->has_answered && !grpc_link_wants_write(&c->link);
         if (!c->is_doomed)
             connection_watch(c);
         if (c->is_doomed && !c->is_touched)
@@ -597,6 +637,7 @@ struct grpc_server *grpc_server_start(const struct grpc_server_config *config, s
     s->port = port;
     s->listen_fd = fd;
     s->arg = config->arg;
+    s->http_get = config->http_get;
     s->tls = tls_ref(config->tls);
     s->handler_list = xcalloc(config->handlers_n + 1, sizeof(*s->handler_list));
     for (size_t i = 0; i < config->handlers_n; i++) {

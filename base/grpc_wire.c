@@ -149,10 +149,16 @@ int grpc_link_read(struct grpc_link *l, struct error *err)
             return -1;
         if (n == 0)
             return error_set(err, ERR_UNAVAILABLE, "connection closed by the peer");
+        total += (size_t)n;
+        if (l->speech == GRPC_LINK_UNKNOWN)
+            l->speech = buf[0] == 'P' ? GRPC_LINK_HTTP2 : GRPC_LINK_HTTP1; /* PRI * HTTP/2.0 */
+        if (l->speech == GRPC_LINK_HTTP1) {
+            buffer_add(&l->text, buf, (size_t)n);
+            continue;
+        }
         ssize_t used = nghttp2_session_mem_recv(l->session, buf, (size_t)n);
         if (used < 0)
             return error_set(err, ERR_UNAVAILABLE, "http2: %s", nghttp2_strerror((int)used));
-        total += (size_t)n;
     }
     return 0;
 }
@@ -177,6 +183,8 @@ static int gather(struct grpc_link *l, struct error *err)
 int grpc_link_write(struct grpc_link *l, struct error *err)
 {
     for (;;) {
+        if (l->out_at == l->out.len && l->speech != GRPC_LINK_HTTP2)
+            return 0;
         if (l->out_at == l->out.len && gather(l, err) < 0)
             return -1;
         if (l->out.len == 0)
@@ -204,6 +212,7 @@ void grpc_link_deinit(struct grpc_link *l)
     nghttp2_session_del(l->session);
     transport_close(l->transport);
     buffer_free(&l->out);
+    buffer_free(&l->text);
     *l = (struct grpc_link){ 0 };
 }
 

@@ -46,7 +46,11 @@ void grpc_outbox_deinit(struct grpc_outbox *o);
 
 /* ---- HTTP/2 over a transport ---- */
 
+enum grpc_link_speech { GRPC_LINK_HTTP2, GRPC_LINK_UNKNOWN, GRPC_LINK_HTTP1 };
 struct grpc_link {
+    /* A server that also answers HTTP/1.1 waits for the first byte before it says anything. */
+    enum grpc_link_speech speech;
+    struct buffer text; /* what came in HTTP/1.1 */
     struct transport *transport;
     nghttp2_session *session;
     struct buffer out; /* made by the session, not taken by the socket yet */

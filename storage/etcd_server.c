@@ -2,6 +2,10 @@
 /* etcd_server.c - etcd's v3 gRPC API: starting, stopping, and what every call has in common. */
 #include "storage/etcd_server.h"
 
+#include <unistd.h>
+
+#include "base/metrics.h"
+
 #define READERS_MAX        8
 #define READS_QUEUED_MAX   65536
 #define UPKEEPERS_MAX      2
@@ -93,14 +97,19 @@ void etcd_fail(struct etcd_request *rq, const struct error *err)
 
 /* ---- requests ---- */
 
-bool etcd_admit(struct etcd_server *s, struct grpc_server_call *call)
+static bool is_trusted(const struct etcd_server *s, const struct tls_peer *peer)
 {
-    if (!s->organization)
-        return true;
-    const struct tls_peer *peer = grpc_call_peer(call);
-    for (size_t i = 0; i < peer->organizations_n; i++)
+    for (size_t i = 0; s->organization && i < peer->organizations_n; i++)
         if (str_equal(peer->organizations[i], s->organization))
             return true;
+    return !s->organization;
+}
+
+bool etcd_admit(struct etcd_server *s, struct grpc_server_call *call)
+{
+    const struct tls_peer *peer = grpc_call_peer(call);
+    if (is_trusted(s, peer))
+        return true;
     if (!peer->common_name)
         grpc_call_finish(call, GRPC_UNAUTHENTICATED, "a client certificate is required");
     else
@@ -210,6 +219,39 @@ static void unary_release(void *state)
     arena_free(rq->arena);
 }
 
+/* ---- what etcd says over HTTP/1.1 on the same port ---- */
+
+static long resident_bytes(void)
+{
+    long pages = 0;
+    scoped(file) FILE *f = fopen("/proc/self/statm", "re");
+    if (!f || fscanf(f, "%*d %ld", &pages) != 1)
+        return 0;
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+static const char *http_get(const char *path, const struct tls_peer *peer, struct buffer *body,
+                            void *arg)
+{
+    if (str_equal(path, "/health")) {
+        buffer_add_str(body, "{\"health\":\"true\"}");
+        return "application/json";
+    }
+    if (str_equal(path, "/version")) {
+        buffer_add_str(body, "{\"etcdserver\":\"" ETCD_VERSION "\",\"etcdcluster\":\"" ETCD_VERSION
+                             "\"}");
+        return "application/json";
+    }
+    if (!str_equal(path, "/metrics") || !is_trusted(arg, peer))
+        return NULL;
+    metrics_print(body);
+    buffer_printf(body,
+                  "# TYPE process_resident_memory_bytes gauge\n"
+                  "process_resident_memory_bytes %ld\n",
+                  resident_bytes());
+    return "text/plain; version=0.0.4";
+}
+
 /* ---- the server ---- */
 
 static size_t list_handlers(struct grpc_server_handler *out, size_t max)
@@ -266,6 +308,7 @@ static int start(struct etcd_server *s, const struct storage_etcd_config *config
         .tls = config->tls,
         .handlers = handlers,
         .handlers_n = list_handlers(handlers, ARRAY_LEN(handlers)),
+        .http_get = http_get,
         .arg = s,
     };
     s->grpc = grpc_server_start(&grpc, err);

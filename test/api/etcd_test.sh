@@ -271,6 +271,13 @@ authentication_is_off() {
 }
 status() { ctl endpoint status -w json | jq -c '.[0].Status | has("version"), has("leader"), .dbSize > 0, .header.revision'; }
 
+plain_http_on_the_same_port() {
+    curl -s --max-time 5 "http://${endpoint[$target]}/health"
+    curl -s --max-time 5 "http://${endpoint[$target]}/version" | jq -c keys
+    curl -s --max-time 5 "http://${endpoint[$target]}/metrics" | grep -c '^process_resident_memory_bytes [0-9]'
+    curl -s --max-time 5 -o /dev/null -w '%{http_code}\n' "http://${endpoint[$target]}/nothing"
+}
+
 # ---- programs on top ----
 
 locks() {
@@ -320,7 +327,7 @@ for name in puts_and_gets values_of_any_bytes ranges sorted_ranges serializable_
     a_watch_sees_what_comes a_watch_with_previous_values a_watch_from_the_past \
     a_transaction_is_one_message interactive_watches the_same_history_has_the_same_hash \
     leases short_leases a_lease_ends compaction alarms defragmentation members status \
-    authentication_is_off locks elections mirrors; do
+    authentication_is_off plain_http_on_the_same_port locks elections mirrors; do
     same "$name"
 done
 holds snapshots_are_what_etcdctl_reads
