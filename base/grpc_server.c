@@ -419,8 +419,13 @@ static nghttp2_session *session_new(struct connection *c)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    /* Go's clients of a unix socket send its path as :authority, which nghttp2 would refuse. */
+    nghttp2_option *option;
+    ensure(nghttp2_option_new(&option) == 0);
+    nghttp2_option_set_no_http_messaging(option, 1);
     nghttp2_session *session;
-    ensure(nghttp2_session_server_new(&session, callbacks, c) == 0);
+    ensure(nghttp2_session_server_new2(&session, callbacks, c, option) == 0);
+    nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     const nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_PER_CONNECTION },

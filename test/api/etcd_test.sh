@@ -316,6 +316,14 @@ etcd_restores_our_snapshot() {
     for _ in $(seq 50); do ctl endpoint health >/dev/null && break; sleep 0.2; done
     ctl get "" --prefix --sort-by KEY | md5sum | diff - "$work/before"
 }
+etcdctl_reaches_a_unix_socket() {
+    mkdir -p "$work/unix"
+    "$build/test/etcd/etcd_store" "$work/unix" "unix:$work/unix/socket" >"$work/unix.log" 2>&1 &
+    pids+=($!)
+    for _ in $(seq 50); do [ -S "$work/unix/socket" ] && break; sleep 0.1; done
+    [ "$(stat -c %a "$work/unix/socket")" = 600 ] || return 1
+    [ "$(timeout 10 etcdctl --endpoints "unix://$work/unix/socket" put a b)" = OK ]
+}
 it_is_fast_enough_for_check_perf() {
     timeout 100 etcdctl --endpoints "${endpoint[ours]}" check perf --load s 2>&1 | tail -n 4 | tee "$work/perf"
     ! grep -q FAIL "$work/perf"
@@ -332,6 +340,7 @@ for name in puts_and_gets values_of_any_bytes ranges sorted_ranges serializable_
 done
 holds snapshots_are_what_etcdctl_reads
 holds etcd_restores_our_snapshot
+holds etcdctl_reaches_a_unix_socket
 [ -z "${CHECK_PERF:-}" ] || holds it_is_fast_enough_for_check_perf
 echo "1..$tests"
 [ "$failures" = 0 ]
