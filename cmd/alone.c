@@ -21,13 +21,10 @@ struct alone {
 
 /* As upstream's with --use-service-account-credentials: each controller has the rights of its own
  * account, and the kubeconfig's user needs few. */
-static struct client *controller_client(const char *controller, void *arg)
+static struct client *controller_client(const char *controller, void *arg, struct error *err)
 {
     struct alone *a = arg;
-    struct error err = { 0 };
-    struct client *c = client_http_open_account(a->client, "kube-system", controller, &err);
-    ensure(c); /* the same certificates were accepted a moment ago */
-    return c;
+    return client_http_open_account(a->client, "kube-system", controller, err);
 }
 
 /* Without a certificate given the kubelet signs its own, as upstream's does.  API servers that know

@@ -19,7 +19,7 @@ must_check int parts_start_scheduler(struct parts *p, struct client *client, str
 
 struct controller_clients {
     struct client *shared; /* lists and watches; taken */
-    struct client *(*of)(const char *controller, void *arg);
+    struct client *(*of)(const char *controller, void *arg, struct error *err);
     void *arg;
     struct bytes root_ca_pem;
 };

@@ -33,8 +33,9 @@ static struct client *loopback(struct server *s, const char *user)
     return apiserver_loopback(s->apiserver, user, NULL);
 }
 
-static struct client *controller_client(const char *controller, void *arg)
+static struct client *controller_client(const char *controller, void *arg, struct error *err)
 {
+    (void)err;
     struct server *s = arg;
     char user[160];
     snprintf(user, sizeof(user), "system:serviceaccount:kube-system:%s", controller);

@@ -12,7 +12,7 @@ struct controllers_config {
     /* The client for the controller with that service account in kube-system
      * ("deployment-controller"), as upstream names them.  Called once per controller, which closes
      * it. */
-    struct client *(*client)(const char *controller, void *arg);
+    struct client *(*client)(const char *controller, void *arg, struct error *err);
     void *arg;
     struct informer_set *informers; /* shared; not yet started */
     struct bytes root_ca_pem;       /* published as the ConfigMap kube-root-ca.crt */

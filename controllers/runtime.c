@@ -297,13 +297,16 @@ static int add_controller(struct controllers *all, const struct controller_spec 
     ensure(all->desks_n < CONTROLLERS_MAX);
     struct desk *desk = &all->desks[all->desks_n];
     desk->last = &desk->first;
+    struct client *client = all->config.client(spec->account, all->config.arg, err);
+    if (!client)
+        return error_wrap(err, "controller %s", spec->name);
     struct controller *c = &desk->base;
     *c = (struct controller){
         .spec = spec,
         .config = &all->config,
         .all = all,
         .number = all->desks_n,
-        .client = all->config.client(spec->account, all->config.arg),
+        .client = client,
         .clock = all->config.clock,
     };
     c->events = event_recorder_new(c->client, spec->source, NULL);

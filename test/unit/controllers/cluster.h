@@ -23,9 +23,10 @@ struct cluster {
     atomic_bool has_kubelet;
 };
 
-static inline struct client *cluster_client(const char *controller, void *arg)
+static inline struct client *cluster_client(const char *controller, void *arg, struct error *err)
 {
     (void)controller;
+    (void)err;
     return fake_client(((struct cluster *)arg)->fake);
 }
 
