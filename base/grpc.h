@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * grpc.h - gRPC framing over HTTP/2 (nghttp2), both sides.  Messages are bytes: packing is the caller's.
+ * grpc.h - gRPC framing over HTTP/2 (nghttp2), both sides.  Messages are bytes: packing is the
+ * caller's.
  */
 #pragma once
 
@@ -11,14 +12,27 @@
 #define GRPC_MESSAGE_BYTES_MAX (16 * 1024 * 1024)
 
 enum grpc_status { /* the numbers of the protocol */
-    GRPC_OK = 0, GRPC_CANCELLED = 1, GRPC_UNKNOWN = 2, GRPC_INVALID_ARGUMENT = 3,
-    GRPC_DEADLINE_EXCEEDED = 4, GRPC_NOT_FOUND = 5, GRPC_ALREADY_EXISTS = 6,
-    GRPC_PERMISSION_DENIED = 7, GRPC_RESOURCE_EXHAUSTED = 8, GRPC_FAILED_PRECONDITION = 9,
-    GRPC_ABORTED = 10, GRPC_OUT_OF_RANGE = 11, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13,
-    GRPC_UNAVAILABLE = 14, GRPC_DATA_LOSS = 15, GRPC_UNAUTHENTICATED = 16,
+                   GRPC_OK = 0,
+                   GRPC_CANCELLED = 1,
+                   GRPC_UNKNOWN = 2,
+                   GRPC_INVALID_ARGUMENT = 3,
+                   GRPC_DEADLINE_EXCEEDED = 4,
+                   GRPC_NOT_FOUND = 5,
+                   GRPC_ALREADY_EXISTS = 6,
+                   GRPC_PERMISSION_DENIED = 7,
+                   GRPC_RESOURCE_EXHAUSTED = 8,
+                   GRPC_FAILED_PRECONDITION = 9,
+                   GRPC_ABORTED = 10,
+                   GRPC_OUT_OF_RANGE = 11,
+                   GRPC_UNIMPLEMENTED = 12,
+                   GRPC_INTERNAL = 13,
+                   GRPC_UNAVAILABLE = 14,
+                   GRPC_DATA_LOSS = 15,
+                   GRPC_UNAUTHENTICATED = 16,
 };
 
-/* ---- client.  Threads: any; calls block and share one connection, which is made anew when lost ---- */
+/* ---- client.  Threads: any; calls block and share one connection, which is made anew when lost
+ * ---- */
 
 struct grpc_channel;
 
@@ -37,8 +51,8 @@ struct grpc_call_options {
     size_t metadata_n;
 };
 
-/* One request, one response (its bytes in ARENA).  The error's message is the peer's grpc-message and
- * *STATUS (may be NULL) its code; ERR_UNAVAILABLE when there is no connection. */
+/* One request, one response (its bytes in ARENA).  The error's message is the peer's grpc-message
+ * and *STATUS (may be NULL) its code; ERR_UNAVAILABLE when there is no connection. */
 must_check int grpc_unary(struct grpc_channel *c, const char *method, struct bytes request,
                           const struct grpc_call_options *options, struct arena *arena,
                           struct bytes *response, enum grpc_status *status, struct error *err);
@@ -49,27 +63,32 @@ struct grpc_stream *grpc_stream_open(struct grpc_channel *c, const char *method,
                                      const struct grpc_call_options *options, struct error *err);
 must_check int grpc_stream_send(struct grpc_stream *s, struct bytes message, struct error *err);
 void grpc_stream_end_send(struct grpc_stream *s);
-/* 1: a message is in *OUT (in ARENA); 0: the peer ended with OK; -1: failed or ended with an error. */
+/* 1: a message is in *OUT (in ARENA); 0: the peer ended with OK; -1: failed or ended with an error.
+ */
 must_check int grpc_stream_receive(struct grpc_stream *s, struct arena *arena, struct bytes *out,
                                    struct error *err);
-enum grpc_status grpc_stream_status(struct grpc_stream *s); /* the peer's, after a receive that gave 0 or -1 */
+enum grpc_status
+grpc_stream_status(struct grpc_stream *s);      /* the peer's, after a receive that gave 0 or -1 */
 void grpc_stream_cancel(struct grpc_stream *s); /* wakes the receiver; Threads: any */
 void grpc_stream_close(struct grpc_stream *s);
 
-/* ---- server: handlers run on the server's loop thread and must not block; answers from any thread ---- */
+/* ---- server: handlers run on the server's loop thread and must not block; answers from any thread
+ * ---- */
 
 struct grpc_server;
 struct grpc_server_call; /* valid until finished by grpc_call_finish() */
 
 struct grpc_server_handler { /* one per method */
-    const char *method; /* "/etcdserverpb.KV/Range" */
-    /* A new call; returns what the callbacks below get as STATE.  No callback starts once the call is
-     * finished.  The message's bytes live for the callback. */
+    const char *method;      /* "/etcdserverpb.KV/Range" */
+    /* A new call; returns what the callbacks below get as STATE.  No callback starts once the call
+     * is finished.  The message's bytes live for the callback. */
     void *(*open)(struct grpc_server_call *call, void *arg);
     void (*message)(struct grpc_server_call *call, struct bytes message, void *state);
     void (*half_close)(struct grpc_server_call *call, void *state); /* the client has sent all */
-    void (*close)(struct grpc_server_call *call, void *state); /* the client is gone; still finish it */
-    void (*release)(void *state); /* the last callback: the call is finished and its stream closed */
+    void (*close)(struct grpc_server_call *call,
+                  void *state); /* the client is gone; still finish it */
+    void (*release)(
+        void *state); /* the last callback: the call is finished and its stream closed */
 };
 struct grpc_server_config {
     const char *bind_address; /* "127.0.0.1", "unix:/path" */
@@ -77,8 +96,9 @@ struct grpc_server_config {
     struct tls *tls;
     const struct grpc_server_handler *handlers;
     size_t handlers_n;
-    /* Who speaks HTTP/1.1 to the same port and asks for PATH (health checks, metrics): fills BODY and
-     * returns its content type; NULL: 404.  On the loop.  Without it such clients are dropped. */
+    /* Who speaks HTTP/1.1 to the same port and asks for PATH (health checks, metrics): fills BODY
+     * and returns its content type; NULL: 404.  On the loop.  Without it such clients are dropped.
+     */
     const char *(*http_get)(const char *path, const struct tls_peer *peer, struct buffer *body,
                             void *arg);
     void *arg;
@@ -91,7 +111,7 @@ const struct tls_peer *grpc_call_peer(struct grpc_server_call *call);
 const char *grpc_call_method(struct grpc_server_call *call); /* "/etcdserverpb.KV/Range" */
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);
 /* Threads: any. */
-void grpc_call_send(struct grpc_server_call *call, struct bytes message); /* copied */
+void grpc_call_send(struct grpc_server_call *call, struct bytes message);           /* copied */
 void grpc_call_send_take(struct grpc_server_call *call, char *message, size_t len); /* malloc'ed */
 size_t grpc_call_queued_bytes(struct grpc_server_call *call);
 /* Waits, not on the loop, until no more than BYTES are queued.  False: the client is gone. */

@@ -38,10 +38,10 @@ struct connection {
     struct arena *arena;
     struct tls_peer peer;
     bool knows_peer;
-    bool is_touched; /* has something to write, or to be closed for */
-    bool is_doomed;  /* closed at the end of the turn */
+    bool is_touched;   /* has something to write, or to be closed for */
+    bool is_doomed;    /* closed at the end of the turn */
     bool has_answered; /* in HTTP/1.1: closed once that is written */
-    uint32_t events; /* what epoll watches for */
+    uint32_t events;   /* what epoll watches for */
     struct grpc_server_call *calls;
     struct connection *prev, *next; /* server->connections */
     struct connection *next_touched;
@@ -89,7 +89,7 @@ struct grpc_server {
     bool is_accepting;
 
     atomic_int room_waiters;
-    pthread_cond_t room; /* a call's queue got shorter, or its client left */
+    pthread_cond_t room;  /* a call's queue got shorter, or its client left */
     pthread_mutex_t lock; /* guards what follows and the upper part of each call */
     struct grpc_server_call *dirty, *dirty_tail;
     bool is_stopping;
