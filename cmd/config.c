@@ -74,6 +74,7 @@ static const struct option options[] = {
     { "disable-kube-proxy", 0, OPTION_BOOL, AT(disable_kube_proxy), COMMAND_SERVER, NULL, "no service proxy" },
     { "container-runtime-endpoint", 0, OPTION_TEXT, AT(container_runtime_endpoint), NODE, NULL, "CRI socket to use instead of a containerd of our own" },
     { "pod-manifest-path", 0, OPTION_TEXT, AT(pod_manifest_path), NODE, NULL, "folder of static pods (default: agent/pod-manifests in --data-dir)" },
+    { "private-registry", 0, OPTION_TEXT, AT(private_registry), NODE, "/etc/coracle/registries.yaml", "mirrors and credentials of registries, in k3s' format" },
     { "kubelet-port", 0, OPTION_PORT, AT(kubelet_port), NODE, "10250", "port the kubelet listens on" },
     { "tls-cert-file", 0, OPTION_TEXT, AT(tls_cert_file), COMMAND_KUBELET, NULL, "certificate the kubelet serves with (default: one it signs itself)" },
     { "tls-private-key-file", 0, OPTION_TEXT, AT(tls_private_key_file), COMMAND_KUBELET, NULL, "its key" },

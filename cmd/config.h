@@ -45,6 +45,7 @@ struct config {
     bool disable_kube_proxy;
     const char *container_runtime_endpoint;
     const char *pod_manifest_path;
+    const char *private_registry; /* a registries.yaml */
     int64_t kubelet_port;
     const char *tls_cert_file; /* of a kubelet that runs alone; NULL: it signs its own */
     const char *tls_private_key_file;

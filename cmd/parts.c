@@ -126,6 +126,7 @@ int parts_start_kubelet(struct parts *p, const struct node_identity *identity, s
         .cluster_dns = c->cluster_dns,
         .cluster_domain = c->cluster_domain,
         .cluster_cidr = c->cluster_cidr,
+        .registries_path = c->private_registry,
         .static_pod_dir = c->pod_manifest_path,
         .port = (int)c->kubelet_port,
         .serving_cert_pem = identity->serving_cert_pem,

@@ -21,6 +21,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "kubelet/cri_client.h"
+#include "kubelet/registries.h"
 
 #define READY_TIMEOUT_MS   30000
 #define READY_CHECK_MS     20 /* between two tries to connect while it starts */
@@ -143,7 +144,11 @@ static int write_config(struct containerd_supervisor *s, const struct containerd
                   "\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n"
                   "config_path = \"%s/certs.d\"\n",
                   s->snapshotter, etc);
-    return files_write(s->config_path, buffer_bytes(&text), 0644, err);
+    if (config->registries_path &&
+        registries_write(config->registries_path, arena_printf(a, "%s/certs.d", etc), &text, err) <
+            0)
+        return -1;
+    return files_write(s->config_path, buffer_bytes(&text), 0600, err);
 }
 
 static bool answers(struct containerd_supervisor *s)

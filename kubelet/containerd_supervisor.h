@@ -3,6 +3,7 @@
  * containerd_supervisor.h - our own containerd, with a configuration made for this host.
  *
  *     <data-dir>/agent/etc/containerd/config.toml        written at every start
+ *     <data-dir>/agent/etc/containerd/certs.d            the same, from registries.yaml
  *     <data-dir>/agent/containerd/containerd.{sock,pid,log}
  *
  * containerd and its containers outlive us, kill -9 included: it runs in a session of its own, and
@@ -20,6 +21,7 @@ struct containerd_config {
     const char *data_dir;
     const char *cni_conf_dir;
     const char *sandbox_image;
+    const char *registries_path; /* NULL: none */
     int cancel_fd; /* readable: containerd_start() gives up */
 };
 

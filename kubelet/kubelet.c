@@ -131,6 +131,7 @@ static int start_runtime(struct kubelet *k, struct error *err)
         .data_dir = k->config.data_dir,
         .cni_conf_dir = k->cni_conf_dir,
         .sandbox_image = PAUSE_IMAGE,
+        .registries_path = k->config.registries_path,
         .cancel_fd = k->context.stop_fd,
     };
     if (files_make_dirs(k->cni_conf_dir, 0755, err) < 0)

@@ -21,6 +21,7 @@ struct kubelet_config {
     const char *cluster_dns;        /* the DNS Service's address for resolv.conf */
     const char *cluster_domain;
     const char *cluster_cidr;
+    const char *registries_path; /* registries.yaml; need not exist */
     const char *static_pod_dir; /* NULL: <data_dir>/agent/pod-manifests */
     int port;                   /* 10250; 0: any free one */
     struct bytes serving_cert_pem, serving_key_pem, client_ca_pem;
