@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_server_respond.c - answers and streams: what goes back to the client, in batches.
+ */
+#include "base/http_server.h"
+
+#include <pthread.h>
+
+#include "base/http_server_internal.h"
+
+#define RESPONSE_BATCH_BYTES                                                                       \
+    (256 * 1024) /* of a body that libh2o gets, encrypts and holds at once */
+
+/* ---- responses ---- */
+
+const char *http_server_reason_phrase(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        { 101, "Switching Protocols" },
+        { 200, "OK" },
+        { 201, "Created" },
+        { 202, "Accepted" },
+        { 204, "No Content" },
+        { 206, "Partial Content" },
+        { 301, "Moved Permanently" },
+        { 302, "Found" },
+        { 304, "Not Modified" },
+        { 307, "Temporary Redirect" },
+        { 308, "Permanent Redirect" },
+        { 400, "Bad Request" },
+        { 401, "Unauthorized" },
+        { 403, "Forbidden" },
+        { 404, "Not Found" },
+        { 405, "Method Not Allowed" },
+        { 406, "Not Acceptable" },
+        { 409, "Conflict" },
+        { 410, "Gone" },
+        { 413, "Request Entity Too Large" },
+        { 415, "Unsupported Media Type" },
+        { 422, "Unprocessable Entity" },
+        { 429, "Too Many Requests" },
+        { 431, "Request Header Fields Too Large" },
+        { 500, "Internal Server Error" },
+        { 501, "Not Implemented" },
+        { 502, "Bad Gateway" },
+        { 503, "Service Unavailable" },
+        { 504, "Gateway Timeout" },
+        { 507, "Insufficient Storage" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
+        if (reasons[i].status == status)
+            return reasons[i].reason;
+    }
+    return "Unknown";
+}
+
+static bool has_body(int status)
+{
+    return status >= 200 && status != 204 && status != 304;
+}
+
+/* Framing is libh2o's. */
+static bool is_framing_header(const char *name)
+{
+    return str_equal(name, "content-length") || str_equal(name, "connection") ||
+           str_equal(name, "transfer-encoding");
+}
+
+void http_server_set_head(h2o_req_t *req, const struct http_response *response)
+{
+    req->res.status = response->status;
+    req->res.reason = http_server_reason_phrase(response->status);
+    for (size_t i = 0; i < response->headers_n; i++) {
+        const struct http_header *h = &response->headers[i];
+        if (is_framing_header(h->name))
+            continue;
+        h2o_iovec_t name = h2o_strdup(&req->pool, h->name, SIZE_MAX);
+        h2o_iovec_t value = h2o_strdup(&req->pool, h->value, SIZE_MAX);
+        h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, NULL,
+                              value.base, value.len);
+    }
+}
+
+/* Gives libh2o the next part of the body.  It asks for more through the generator when that is
+ * sent. */
+static void send_batch(struct http_request *r)
+{
+    size_t first = r->part, bytes = 0;
+    while (r->part < r->parts_n && bytes < RESPONSE_BATCH_BYTES)
+        bytes += r->parts[r->part++].len;
+    r->is_complete = r->part == r->parts_n;
+    h2o_send(r->h2o, r->parts + first, r->part - first,
+             r->is_complete ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void on_response_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+    (void)req;
+    send_batch(container_of(generator, struct http_request, generator));
+}
+
+/* A part may be larger than a batch; it is cut, still without a copy. */
+static void cut_parts(struct http_request *r, const struct http_response *response)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < response->parts_n; i++)
+        n += response->parts[i].len / RESPONSE_BATCH_BYTES + 1;
+    r->parts = h2o_mem_alloc_pool(&r->h2o->pool, (n + 1) * sizeof(*r->parts));
+    for (size_t i = 0; i < response->parts_n; i++) {
+        struct bytes rest = response->parts[i];
+        while (rest.len > 0) {
+            size_t len = rest.len > RESPONSE_BATCH_BYTES ? RESPONSE_BATCH_BYTES : rest.len;
+            r->parts[r->parts_n++] = h2o_iovec_init(rest.data, len);
+            rest.data += len;
+            rest.len -= len;
+        }
+    }
+}
+
+static void respond_on_loop(struct http_request *r, const struct http_response *response)
+{
+    r->response.release = response->release;
+    r->response.arg = response->arg;
+    r->state = REQUEST_ANSWERED;
+    if (!r->h2o) {
+        http_server_request_free(r);
+        return;
+    }
+    http_server_set_head(r->h2o, response);
+    if (has_body(response->status)) {
+        size_t total = 0;
+        for (size_t i = 0; i < response->parts_n; i++)
+            total += response->parts[i].len;
+        r->h2o->res.content_length = total;
+        if (!bytes_equal(bytes_of_iovec(r->h2o->input.method), BYTES("HEAD")))
+            cut_parts(r, response);
+    }
+    r->generator.proceed = on_response_proceed;
+    h2o_start_response(r->h2o, &r->generator);
+    send_batch(r);
+}
+
+static void on_respond_mail(struct mail *m)
+{
+    struct http_request *r = container_of(m, struct http_request, mail);
+    respond_on_loop(r, &r->response);
+}
+
+void http_server_keep_response(struct http_request *r, const struct http_response *response)
+{
+    struct arena *a = http_request_arena(r);
+    struct http_header *headers = arena_alloc(a, (response->headers_n + 1) * sizeof(*headers));
+    for (size_t i = 0; i < response->headers_n; i++)
+        headers[i] = (struct http_header){ arena_strdup(a, response->headers[i].name),
+                                           arena_strdup(a, response->headers[i].value) };
+    r->response = *response;
+    r->response.headers = headers;
+    r->response.parts =
+        arena_memdup(a, response->parts ? response->parts : &(struct bytes){ 0 },
+                     (response->parts_n > 0 ? response->parts_n : 1) * sizeof(struct bytes));
+}
+
+void http_respond(struct http_request *req, const struct http_response *response)
+{
+    ensure(req->state == REQUEST_OPEN);
+    if (http_server_current_loop == req->loop) {
+        respond_on_loop(req, response);
+        return;
+    }
+    ensure(req->is_detached);
+    http_server_keep_response(req, response);
+    http_server_post(req->loop, &req->mail, on_respond_mail);
+}
+
+void http_server_respond_text(struct http_request *r, int status, const char *content_type,
+                              const char *text)
+{
+    struct http_header header = { "content-type", content_type };
+    struct bytes part = bytes_of(text);
+    http_respond(
+        r,
+        &(struct http_response){
+            .status = status, .headers = &header, .headers_n = 1, .parts = &part, .parts_n = 1 });
+}
+
+/* ---- streams ---- */
+
+static void stream_free(struct http_stream *s)
+{
+    for (size_t i = 0; i < s->pending_n; i++)
+        shared_bytes_unref(s->pending[s->pending_first + i]);
+    free(s->pending);
+    pthread_cond_destroy(&s->advanced);
+    pthread_mutex_destroy(&s->lock);
+    http_server_request_free(s->request);
+    free(s);
+}
+
+static void stream_landed(struct http_stream *s)
+{
+    for (size_t i = 0; i < s->flight_n; i++)
+        shared_bytes_unref(s->flight[i]);
+    pthread_mutex_lock(&s->lock);
+    atomic_fetch_sub(&s->queued, s->flight_n);
+    pthread_cond_broadcast(&s->advanced);
+    pthread_mutex_unlock(&s->lock);
+    s->flight_n = 0;
+    s->is_sending = false;
+}
+
+void http_server_stream_flush(struct http_stream *s)
+{
+    if (s->is_sending || s->sent_final)
+        return;
+    h2o_iovec_t bufs[STREAM_BATCH_CHUNKS];
+    pthread_mutex_lock(&s->lock);
+    while (s->flight_n < STREAM_BATCH_CHUNKS && s->pending_n > 0) {
+        struct shared_bytes *chunk = s->pending[s->pending_first++];
+        s->pending_n--;
+        bufs[s->flight_n] = h2o_iovec_init(chunk->data, chunk->len);
+        s->flight[s->flight_n++] = chunk;
+    }
+    bool is_final = s->pending_n == 0 && (s->is_ended || s->request->loop->stopping);
+    bool is_aborted = s->is_aborted;
+    pthread_mutex_unlock(&s->lock);
+    if (s->flight_n == 0 && !is_final && !is_aborted)
+        return;
+    s->is_sending = true;
+    s->sent_final = is_final || is_aborted;
+    s->request->is_complete = is_final;
+    if (is_aborted)
+        h2o_send(s->request->h2o, NULL, 0, H2O_SEND_STATE_ERROR);
+    else
+        h2o_send(s->request->h2o, bufs, s->flight_n,
+                 is_final ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void on_stream_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+    (void)req;
+    struct http_stream *s = container_of(generator, struct http_request, generator)->stream;
+    stream_landed(s);
+    http_server_stream_flush(s);
+}
+
+void http_server_stream_lost(struct http_stream *s)
+{
+    stream_landed(s);
+    list_remove(&s->link);
+    pthread_mutex_lock(&s->lock);
+    s->is_closed = true;
+    pthread_cond_broadcast(&s->advanced);
+    pthread_mutex_unlock(&s->lock);
+    if (s->on_close)
+        s->on_close(s->arg);
+    /* A letter that is on its way frees the stream when it arrives. */
+    pthread_mutex_lock(&s->lock);
+    bool is_last = s->is_ended && !s->is_posted;
+    pthread_mutex_unlock(&s->lock);
+    if (is_last)
+        stream_free(s);
+}
+
+static void on_stream_mail(struct mail *m)
+{
+    struct http_stream *s = container_of(m, struct http_stream, mail);
+    pthread_mutex_lock(&s->lock);
+    s->is_posted = false;
+    bool is_ended = s->is_ended;
+    pthread_mutex_unlock(&s->lock);
+    if (s->request->h2o)
+        http_server_stream_flush(s);
+    else if (is_ended)
+        stream_free(s);
+}
+
+/* Under the stream's lock. */
+static void stream_post(struct http_stream *s)
+{
+    if (s->is_posted)
+        return;
+    s->is_posted = true;
+    http_server_post(s->request->loop, &s->mail, on_stream_mail);
+}
+
+static void stream_start_on_loop(struct http_stream *s, const struct http_response *head)
+{
+    struct http_request *r = s->request;
+    list_add(&r->loop->streams, &s->link);
+    r->state = REQUEST_STREAMING;
+    if (!r->h2o) {
+        http_server_stream_lost(s);
+        return;
+    }
+    http_server_set_head(r->h2o, head);
+    r->generator.proceed = on_stream_proceed;
+    h2o_start_response(r->h2o, &r->generator);
+    s->is_sending = true;
+    /* A watch without events has its head at once.  libh2o's filters hold back what has no bytes,
+     * so the order to send goes straight to the protocol. */
+    h2o_ostream_t *protocol = r->h2o->_ostr_top;
+    while (protocol->next)
+        protocol = protocol->next;
+    protocol->do_send(protocol, r->h2o, NULL, 0, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void on_stream_start_mail(struct mail *m)
+{
+    struct http_request *r = container_of(m, struct http_request, mail);
+    stream_start_on_loop(r->stream, &r->response);
+}
+
+struct http_stream *http_stream_start(struct http_request *req, const struct http_response *head,
+                                      void (*on_close)(void *arg), void *arg)
+{
+    ensure(req->state == REQUEST_OPEN);
+    struct http_stream *s = xcalloc(1, sizeof(*s));
+    list_init(&s->link);
+    s->request = req;
+    s->on_close = on_close;
+    s->arg = arg;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->advanced, NULL);
+    req->stream = s;
+    if (http_server_current_loop == req->loop && req->h2o) {
+        req->response.release = head->release;
+        req->response.arg = head->arg;
+        stream_start_on_loop(s, head);
+        return s;
+    }
+    ensure(req->is_detached);
+    http_server_keep_response(req, head);
+    http_server_post(req->loop, &req->mail, on_stream_start_mail);
+    return s;
+}
+
+/* Under the stream's lock: room for one more at the end. */
+static void stream_reserve(struct http_stream *s)
+{
+    if (s->pending_first + s->pending_n < s->pending_capacity)
+        return;
+    if (s->pending_first > s->pending_n) {
+        memmove(s->pending, s->pending + s->pending_first, s->pending_n * sizeof(*s->pending));
+        s->pending_first = 0;
+        return;
+    }
+    s->pending_capacity = s->pending_capacity ? 2 * s->pending_capacity : 16;
+    s->pending = xrealloc(s->pending, s->pending_capacity * sizeof(*s->pending));
+}
+
+void http_stream_write(struct http_stream *s, struct shared_bytes *chunk)
+{
+    if (chunk->len == 0)
+        return;
+    pthread_mutex_lock(&s->lock);
+    if (!s->is_closed) {
+        stream_reserve(s);
+        s->pending[s->pending_first + s->pending_n++] = shared_bytes_ref(chunk);
+        atomic_fetch_add(&s->queued, 1);
+        stream_post(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+size_t http_stream_queued(struct http_stream *s)
+{
+    return atomic_load(&s->queued);
+}
+
+bool http_stream_wait(struct http_stream *s, size_t queued_max)
+{
+    ensure(!http_server_current_loop);
+    pthread_mutex_lock(&s->lock);
+    while (!s->is_closed && atomic_load(&s->queued) > queued_max)
+        pthread_cond_wait(&s->advanced, &s->lock);
+    bool is_closed = s->is_closed;
+    pthread_mutex_unlock(&s->lock);
+    return !is_closed;
+}
+
+bool http_stream_is_closed(struct http_stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool is_closed = s->is_closed;
+    pthread_mutex_unlock(&s->lock);
+    return is_closed;
+}
+
+void http_stream_end(struct http_stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->is_ended = true;
+    stream_post(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void http_stream_abort(struct http_stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->is_ended = s->is_aborted = true;
+    stream_post(s);
+    pthread_mutex_unlock(&s->lock);
+}
