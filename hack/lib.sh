@@ -16,18 +16,20 @@ packages_test="busybox bash curl expect jq python3 python3-kubernetes python3-ya
 install_packages() {
     local missing=() package
     for package in "$@"; do
-        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] ||
             missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     [ "$(id -u)" = 0 ] || { echo "run as root, or install: ${missing[*]}" >&2; exit 1; }
+    command -v apt-get >/dev/null || { echo "no apt-get here; install what Debian calls: ${missing[*]}" >&2; exit 1; }
     echo "installing: ${missing[*]}" >&2
     # Nothing that is installed here may start a service: our own containerd is supervised by the program.
-    local policy=/usr/sbin/policy-rc.d made=
+    local policy=/usr/sbin/policy-rc.d made= status=0
     [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' > $policy; chmod 755 $policy; made=1; }
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+    apt-get -qq update || echo "the lists of packages are not up to date: going on with what is there" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null || status=$?
     [ -z "$made" ] || rm -f $policy
+    [ $status = 0 ] || { echo "cannot install: ${missing[*]}" >&2; exit 1; }
 }
 
 # build DIR TYPE [TARGET...]
