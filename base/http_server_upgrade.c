@@ -4,11 +4,13 @@
  */
 #include "base/http_server.h"
 
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
 #include "base/http_server_internal.h"
 
+#define LAST_WORDS_MS        2000 /* for a peer that reads nothing to take what is left */
 #define UPGRADED_SOCKETS_MAX 1024
 #define SOCKET_BUFFER_BYTES  (256 * 1024)
 
@@ -112,9 +114,11 @@ static void socket_attend(struct http_socket *s)
     bool is_shut = s->is_shut;
     pthread_mutex_unlock(&s->lock);
 
-    if (s->is_writing && is_shut && is_returned)
-        shutdown(h2o_socket_get_fd(s->sock),
-                 SHUT_RDWR); /* a peer that reads nothing would hold us up */
+    if (s->is_writing && is_shut && is_returned) { /* the last words go out, if the peer reads */
+        unsigned limit = LAST_WORDS_MS;
+        setsockopt(h2o_socket_get_fd(s->sock), IPPROTO_TCP, TCP_USER_TIMEOUT, &limit,
+                   sizeof(limit));
+    }
     if (has_output && !s->is_writing)
         socket_write_next(s);
     if (may_read && !h2o_socket_is_reading(s->sock))
