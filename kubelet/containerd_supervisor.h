@@ -22,7 +22,7 @@ struct containerd_config {
     const char *cni_conf_dir;
     const char *sandbox_image;
     const char *registries_path; /* NULL: none */
-    int cancel_fd; /* readable: containerd_start() gives up */
+    int cancel_fd;               /* readable: containerd_start() gives up */
 };
 
 /* Returns when the runtime answers. */

@@ -22,8 +22,8 @@ struct kubelet_config {
     const char *cluster_domain;
     const char *cluster_cidr;
     const char *registries_path; /* registries.yaml; need not exist */
-    const char *static_pod_dir; /* NULL: <data_dir>/agent/pod-manifests */
-    int port;                   /* 10250; 0: any free one */
+    const char *static_pod_dir;  /* NULL: <data_dir>/agent/pod-manifests */
+    int port;                    /* 10250; 0: any free one */
     struct bytes serving_cert_pem, serving_key_pem, client_ca_pem;
 };
 struct kubelet *kubelet_new(const struct kubelet_config *config, struct error *err);
