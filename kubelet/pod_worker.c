@@ -100,7 +100,7 @@ void pod_worker_note(struct pod_worker *w, const struct object *pod)
     uint64_t digest = pod_status_digest(json_get(pod->doc, "status"));
     pthread_mutex_lock(&w->lock);
     struct pod_entry *e = hashmap_get(&w->entries, uid_key(pod->uid));
-    bool is_foreign = e && e->written != digest;
+    bool is_foreign = e && e->said != digest;
     if (e) {
         old = e->pod;
         e->pod = object_ref(pod);
@@ -111,11 +111,11 @@ void pod_worker_note(struct pod_worker *w, const struct object *pod)
         pod_worker_wake(w, pod->uid);
 }
 
-void pod_worker_wrote(struct pod_worker *w, struct pod_entry *e, const struct json *status)
+void pod_worker_says(struct pod_worker *w, struct pod_entry *e, const struct json *status)
 {
     uint64_t digest = pod_status_digest(status);
     pthread_mutex_lock(&w->lock);
-    e->written = digest;
+    e->said = digest;
     pthread_mutex_unlock(&w->lock);
 }
 

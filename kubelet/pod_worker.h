@@ -54,7 +54,7 @@ struct pod_entry {
     bool is_gone;       /* no source has it any more */
     bool is_static;
     unsigned jobs;
-    uint64_t written; /* pod_status_digest() of the status that we wrote last; 0: none yet */
+    uint64_t said; /* pod_status_digest() of what we say of it; 0: nothing yet */
     /* Only the sync's. */
     struct container_memory *containers;
     const char *failed_reason, *failed_message; /* we ended it */
@@ -87,7 +87,7 @@ void pod_worker_update(struct pod_worker *w, const struct object *pod, bool is_s
 /* The same pod with another status: kept, and worked on only if it is not the one that we wrote
  * (the node lifecycle controller marks pods of a silent node as not ready). */
 void pod_worker_note(struct pod_worker *w, const struct object *pod);
-void pod_worker_wrote(struct pod_worker *w, struct pod_entry *e, const struct json *status);
+void pod_worker_says(struct pod_worker *w, struct pod_entry *e, const struct json *status);
 void pod_worker_remove(struct pod_worker *w, const char *uid);
 void pod_worker_wake(struct pod_worker *w, const char *uid);
 void pod_worker_wake_after(struct pod_worker *w, const char *uid, int64_t delay_ms);

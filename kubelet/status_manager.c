@@ -86,10 +86,12 @@ const char *status_update(struct pod_sync *s, bool is_terminating)
     if (cri_client_is_interrupted(s->k->cri))
         return phase; /* what failed for our own end is nobody's status */
     for (int try = 0; pod && try < CONFLICT_TRIES_MAX; try++) {
+        /* Also when nothing is written: POD may be older than our last write, whose event, when it
+         * comes, must then be seen to say something else than we do now. */
+        pod_worker_says(s->entry->worker, s->entry, status);
         if (json_equal(status, json_get(pod->doc, "status")))
             return phase;
         struct error err = { 0 };
-        pod_worker_wrote(s->entry->worker, s->entry, status);
         if (write_status(s, pod, status, &err) == 0 || err.code == ERR_NOT_FOUND)
             return phase;
         if (err.code != ERR_CONFLICT) {
