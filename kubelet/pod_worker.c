@@ -111,6 +111,14 @@ void pod_worker_note(struct pod_worker *w, const struct object *pod)
         pod_worker_wake(w, pod->uid);
 }
 
+struct object *pod_worker_newest(struct pod_worker *w, struct pod_entry *e)
+{
+    pthread_mutex_lock(&w->lock);
+    struct object *pod = e->pod ? object_ref(e->pod) : NULL;
+    pthread_mutex_unlock(&w->lock);
+    return pod;
+}
+
 void pod_worker_says(struct pod_worker *w, struct pod_entry *e, const struct json *status)
 {
     uint64_t digest = pod_status_digest(status);

@@ -87,6 +87,8 @@ void pod_worker_update(struct pod_worker *w, const struct object *pod, bool is_s
 /* The same pod with another status: kept, and worked on only if it is not the one that we wrote
  * (the node lifecycle controller marks pods of a silent node as not ready). */
 void pod_worker_note(struct pod_worker *w, const struct object *pod);
+struct object *pod_worker_newest(struct pod_worker *w,
+                                 struct pod_entry *e); /* a reference, or NULL */
 void pod_worker_says(struct pod_worker *w, struct pod_entry *e, const struct json *status);
 void pod_worker_remove(struct pod_worker *w, const char *uid);
 void pod_worker_wake(struct pod_worker *w, const char *uid);

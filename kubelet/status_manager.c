@@ -78,6 +78,18 @@ static int write_status(struct pod_sync *s, const struct object *pod, const stru
     return client_update_status(s->k->client, &resources[RESOURCE_PODS], &pod->key, doc, NULL, err);
 }
 
+/* Replaces *POD by a newer version that has come meanwhile; false if there is none. */
+static bool take_newest(struct pod_sync *s, struct object **pod)
+{
+    scoped(object) struct object *newest =
+        s->is_static ? api_object(s) : pod_worker_newest(s->entry->worker, s->entry);
+    if (!newest || newest->resource_version <= (*pod)->resource_version)
+        return false;
+    object_unref(*pod);
+    *pod = take_ptr(&newest);
+    return true;
+}
+
 const char *status_update(struct pod_sync *s, bool is_terminating)
 {
     scoped(object) struct object *pod = api_object(s);
@@ -86,9 +98,12 @@ const char *status_update(struct pod_sync *s, bool is_terminating)
     if (cri_client_is_interrupted(s->k->cri))
         return phase; /* what failed for our own end is nobody's status */
     for (int try = 0; pod && try < CONFLICT_TRIES_MAX; try++) {
-        /* Also when nothing is written: POD may be older than our last write, whose event, when it
-         * comes, must then be seen to say something else than we do now. */
+        /* First what we say, then what there is: an event that comes in between is seen to say
+         * something else (pod_worker_note), one that came before is in the newest.  A view older
+         * than our own last write may equal STATUS, which would then never be written. */
         pod_worker_says(s->entry->worker, s->entry, status);
+        if (take_newest(s, &pod))
+            status = build(s, pod, is_terminating);
         if (json_equal(status, json_get(pod->doc, "status")))
             return phase;
         struct error err = { 0 };
