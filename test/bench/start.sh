@@ -14,19 +14,16 @@ cp "$coracle" /tmp/coracle-stripped && strip /tmp/coracle-stripped
 echo "stripped binary: $(stat -c %s /tmp/coracle-stripped) bytes"
 rm -f /tmp/coracle-stripped
 
-# The same without kubectl's own start-up: one POST, and a watch that sees both pods available.
+# The same without kubectl's own start-up: one POST, then the status until both pods are available.
 api_rollout() {
     local token url=https://127.0.0.1:6443/apis/apps/v1/namespaces/default/deployments
     k create clusterrolebinding bench --clusterrole=cluster-admin --serviceaccount=default:default > /dev/null
     token=$(k create token default)
     k create --dry-run=client -f "$data/web.yaml" -o json > "$data/web.json"
-    local begin watcher
-    inside curl -skN -H "authorization: Bearer $token" "$url?watch=1" | grep -m 1 '"availableReplicas":2' > /dev/null &
-    watcher=$!
-    sleep 0.5
+    local begin
     begin=$(now_ms)
     inside curl -sk -o /dev/null -H "authorization: Bearer $token" -H 'content-type: application/json' -d @"$data/web.json" "$url"
-    wait $watcher
+    until inside curl -sk -H "authorization: Bearer $token" "$url/web" | grep -q '"availableReplicas":2'; do :; done
     echo $(($(now_ms) - begin))
 }
 # Two sandboxes with a container each, by direct calls to the same containerd.
