@@ -60,6 +60,6 @@ struct strategy {
     /* More that has to be empty before an object that is being deleted goes
      * (Namespace.spec.finalizers). */
     bool (*has_more_finalizers)(const struct json *doc);
-    /* What else a delete that keeps the object for now (grace, finalizers) changes in it. */
+    /* What else a delete changes in an object that stays until its grace or finalizers end. */
     void (*mark_deleted)(struct strategy_call *c, struct draft *d);
 };
