@@ -23,13 +23,6 @@ struct tunnel {
 
 /* ---- which protocols ---- */
 
-static bool is_websocket(const struct request *r)
-{
-    struct bytes upgrade = http_request_header(r->http, "upgrade");
-    return upgrade.len == strlen("websocket") &&
-           strncasecmp(upgrade.data, "websocket", upgrade.len) == 0;
-}
-
 /* The runtime's streaming server speaks these over WebSocket. */
 static bool offers_known_protocol(struct bytes offered)
 {
@@ -52,7 +45,7 @@ static bool offers_known_protocol(struct bytes offered)
 
 bool kubelet_tunnel_is_supported(struct request *r)
 {
-    if (!is_websocket(r))
+    if (!http_request_is_websocket(r->http))
         return true;
     struct bytes offered;
     for (size_t i = 0;

@@ -60,6 +60,7 @@ struct bytes http_request_body(const struct http_request *req);           /* who
 const struct tls_peer *http_request_peer(const struct http_request *req); /* never NULL */
 const char *http_request_remote_ip(const struct http_request *req);
 bool http_request_is_upgrade(const struct http_request *req); /* HTTP/1.1 with Upgrade */
+bool http_request_is_websocket(const struct http_request *req);
 
 void http_request_detach(struct http_request *req);
 /* For what a filter learnt (the user, the audit id): one pointer, freed with the request's arena.

@@ -183,6 +183,13 @@ bool http_request_is_upgrade(const struct http_request *req)
     return req->is_upgrade;
 }
 
+bool http_request_is_websocket(const struct http_request *req)
+{
+    struct bytes upgrade = http_request_header(req, "upgrade");
+    return req->is_upgrade && upgrade.len == strlen("websocket") &&
+           strncasecmp(upgrade.data, "websocket", upgrade.len) == 0;
+}
+
 /* libh2o's memory goes when the client leaves, so what a worker may read is copied. */
 void http_request_detach(struct http_request *req)
 {

@@ -304,6 +304,10 @@ static void run_exec_or_attach(struct call *c, bool is_exec)
     };
     if (r.tty)
         r.has_stderr = false; /* a terminal has one output */
+    /* containerd takes a WebSocket without input for one whose input has ended, and hangs up a
+     * terminal whose input has ended before its output is out. */
+    if (r.tty && http_request_is_websocket(c->req))
+        r.has_stdin = true;
     const char *word, *url;
     struct bytes query = http_request_query(c->req);
     for (size_t i = 0; (word = query_get(query, "command", i, c->a)); i++)
