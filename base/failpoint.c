@@ -2,6 +2,7 @@
 /* failpoint.c - parses CORACLE_FAILPOINTS and acts on it. */
 #include "base/failpoint.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum action { ACTION_CRASH, ACTION_ERROR, ACTION_DELAY };
+enum action { ACTION_CRASH, ACTION_ERROR, ACTION_NO_SPACE, ACTION_DELAY };
 
 #define NAME_BYTES_MAX 64
 
@@ -46,6 +47,8 @@ static bool parse_point(const char *text, struct point *p)
         p->action = ACTION_CRASH;
     else if (strcmp(action, "error") == 0)
         p->action = ACTION_ERROR;
+    else if (strcmp(action, "nospace") == 0)
+        p->action = ACTION_NO_SPACE;
     else if (strcmp(action, "delay") == 0)
         p->action = ACTION_DELAY;
     else
@@ -105,6 +108,10 @@ bool failpoint_hit(const char *name)
         for (;;) /* the signal is on its way: nothing may run after this place */
             pause();
     case ACTION_ERROR:
+        errno = EIO;
+        return true;
+    case ACTION_NO_SPACE:
+        errno = ENOSPC;
         return true;
     case ACTION_DELAY:
         nanosleep(&t, NULL);

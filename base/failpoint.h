@@ -5,9 +5,9 @@
  *     CORACLE_FAILPOINTS="storage.log.before_sync=crash@3,storage.flush.commit=error" coracle
  * server
  *
- * Actions: crash (SIGKILL to itself), error (the place behaves as if its system call failed),
- * delay:MS.  "@N": only at the Nth time (from 1); without it every time.  Costs one predictable
- * branch when the variable is not set.
+ * Actions: crash (SIGKILL to itself), error and nospace (the place behaves as if its system call
+ * failed with EIO or ENOSPC), delay:MS.  "@N": only at the Nth time (from 1); without it every
+ * time. Costs one predictable branch when the variable is not set.
  *
  * Threads: any.
  */
@@ -22,7 +22,7 @@ extern atomic_bool failpoints_enabled;
 
 bool failpoint_hit(const char *name);
 
-/* True: behave as if what follows failed. */
+/* True: behave as if what follows failed; errno is set. */
 static inline bool failpoint(const char *name)
 {
     return __builtin_expect(atomic_load_explicit(&failpoints_enabled, memory_order_relaxed), 0) &&

@@ -212,7 +212,8 @@ static int replay_generation(struct commit_log *l, uint64_t generation, commit_l
     if (check_nothing_follows(l, generation, l->offset, err) < 0)
         return -1;
     /* After a kill the frames may be in the page cache only; readers are about to see them. */
-    if (l->offset && fdatasync(l->files[generation % FILES].fd) < 0)
+    if (l->offset &&
+        (failpoint("storage.recover.sync") || fdatasync(l->files[generation % FILES].fd) < 0))
         return error_errno(err, "sync the commit log");
     return 0;
 }
@@ -258,11 +259,7 @@ static int make_room(struct log_file *file, off_t end, struct error *err)
     if (end <= file->allocated)
         return 0;
     off_t want = (end + GROW_BYTES - 1) / GROW_BYTES * GROW_BYTES;
-    if (failpoint("storage.log.allocate"))
-        errno = ENOSPC;
-    else
-        errno = posix_fallocate(file->fd, 0, want);
-    if (errno)
+    if (failpoint("storage.log.allocate") || (errno = posix_fallocate(file->fd, 0, want)))
         return disk_error(err, "make room in the commit log");
     file->allocated = want;
     return 0;
@@ -285,14 +282,14 @@ static int write_at(int fd, const char *data, size_t len, off_t offset, struct e
 
 static int write_durably(struct commit_log *l, struct log_file *file, struct error *err)
 {
-    (void)failpoint("storage.log.before_write");
+    if (failpoint("storage.log.before_write"))
+        return disk_error(err, "write the commit log");
     if (failpoint("storage.log.torn_write")) { /* die half-way */
         (void)!write_at(file->fd, l->frame.data, l->frame.len / 2, l->offset, err);
         kill(getpid(), SIGKILL);
     }
     if (write_at(file->fd, l->frame.data, l->frame.len, l->offset, err) < 0)
         return -1;
-    errno = EIO;
     if (failpoint("storage.log.before_sync") || fdatasync(file->fd) < 0)
         return disk_error(err, "sync the commit log");
     (void)failpoint("storage.log.after_sync");
@@ -321,6 +318,7 @@ int commit_log_sync(struct commit_log *l, struct error *err)
         /* Nobody was promised this frame, so a restart should not find it either.  The place is
          * written over by the next frame in any case: its header is all that matters. */
         static const struct frame nothing;
+        (void)failpoint("storage.log.before_erase");
         struct error ignored = { 0 };
         (void)!write_at(file->fd, (const char *)&nothing, sizeof(nothing), l->offset, &ignored);
         return -1;

@@ -127,7 +127,7 @@ static int end_part(struct flush *f, struct error *err)
  * same versions in the frozen index, and after a crash the log has them all. */
 static int next_part(struct flush *f, struct error *err)
 {
-    if (++f->keys_n % FLUSH_KEYS_PER_PART)
+    if (++f->keys_n % FLUSH_KEYS_PER_PART && !failpoint("storage.flush.next_part"))
         return 0;
     return end_part(f, err) < 0 ? -1 : begin_part(f, err);
 }
@@ -159,6 +159,7 @@ static int flush_index(struct flush *f, struct key_index *index, struct error *e
  * log then repeats on a restart what it holds already. */
 static int put_leases(struct flush *f, const struct mvcc_lease *leases, size_t n, struct error *err)
 {
+    (void)failpoint("storage.flush.before_leases");
     struct lmdb_cursor *c = lmdb_cursor_open(f->t, TABLE_LEASES, err);
     if (!c)
         return -1;
@@ -220,6 +221,7 @@ int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n,
     next.generation = frozen->generation;
     next.seq = frozen->seq;
 
+    (void)failpoint("storage.flush.begin");
     struct flush f = { .m = m, .compacted = next.compacted };
     int rc = flush_all(&f, leases, leases_n, &next, err);
     buffer_free(&f.text);
@@ -235,6 +237,7 @@ int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n,
     m->frozen = NULL;
     m->flushed = next.revision;
     pthread_mutex_unlock(&m->lock);
+    (void)failpoint("storage.flush.end");
     key_index_unref(done);
     note_size(m);
     return 0;
@@ -282,7 +285,7 @@ static int prune_part(struct mvcc *m, struct lmdb_txn *t, int64_t compacted, boo
         char at[HISTORY_KEY_BYTES];
         memcpy(at, key.data, sizeof(at)); /* the row may move or go under the cursor */
         struct bytes row = { at, sizeof(at) };
-        if (rows == PRUNE_ROWS_PER_PART) {
+        if (rows == PRUNE_ROWS_PER_PART || (rows && failpoint("storage.compact.next_part"))) {
             buffer_clear(&m->prune_cursor);
             buffer_add_bytes(&m->prune_cursor, row);
             *is_last = false;
@@ -290,6 +293,7 @@ static int prune_part(struct mvcc *m, struct lmdb_txn *t, int64_t compacted, boo
             break;
         }
         int pruned = prune_row(t, row, data, compacted, err);
+        (void)failpoint("storage.compact.row");
         if (pruned < 0)
             got = -1;
         else if (pruned) /* the cursor stands at no row now: seek finds the one after it */
@@ -305,6 +309,7 @@ int mvcc_prune(struct mvcc *m, struct error *err)
 {
     if (mvcc_prune_state(m) != MVCC_CAN_PRUNE)
         return 0;
+    (void)failpoint("storage.compact.begin");
     struct lmdb_txn *t = lmdb_write_begin(m->env, err);
     if (!t)
         return -1;
@@ -325,6 +330,7 @@ int mvcc_prune(struct mvcc *m, struct error *err)
     (void)failpoint("storage.compact.before_commit");
     if (lmdb_write_commit(t, err) < 0)
         return error_wrap(err, "compact the database");
+    (void)failpoint("storage.compact.after_commit");
     m->disk_state = next;
     if (is_last) {
         buffer_clear(&m->prune_cursor);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "storage/etcd_server.h"
 #include "storage/record.h"
 #include "storage/snapshot_file.h"
@@ -180,6 +181,7 @@ static void send_file(struct etcd_request *rq, const char *data, size_t len)
         response.blob = etcd_binary((struct bytes){ data + at, n });
         response.remaining_bytes = len - at - n;
         response.version = version;
+        (void)failpoint("storage.snapshot.send");
         etcd_send(rq->call, &response.base);
         at += n;
     }
@@ -208,6 +210,7 @@ static void run_snapshot(struct etcd_request *rq)
     scoped(fd) int fd = open(rq->server->scratch_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
         error_errno(&err, "create a file in %s", rq->server->scratch_dir);
+    (void)failpoint("storage.snapshot.begin");
     if (fd < 0 || write_snapshot(rq, fd, &data, &len, &err) < 0) {
         etcd_fail(rq, &err);
         return;

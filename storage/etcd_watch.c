@@ -10,6 +10,7 @@
  */
 #include <pthread.h>
 
+#include "base/failpoint.h"
 #include "base/hashmap.h"
 #include "base/loop.h"
 #include "storage/etcd_server.h"
@@ -140,6 +141,7 @@ static void send_canceled(struct watch_stream *s, int64_t id, int64_t compacted,
 
 static void send_progress(struct watch_stream *s, int64_t id, int64_t revision)
 {
+    (void)failpoint("storage.watch.before_progress");
     Etcd__WatchResponse response = ETCD__WATCH_RESPONSE__INIT;
     response.watch_id = id;
     send_response(s, &response, revision);

@@ -215,12 +215,14 @@ static bool is_disk_full(MDB_env *env)
 int lmdb_write_commit(struct lmdb_txn *t, struct error *err)
 {
     if (failpoint("storage.database.commit")) {
+        int number = errno;
         lmdb_write_abort(t);
-        return error_set(err, ERR_NO_SPACE, "commit to the database: failpoint");
+        return fail(err, number, "commit to the database");
     }
     int rc = mdb_txn_commit(t->txn);
     if (rc == EIO && is_disk_full(t->env->env))
         rc = ENOSPC;
+    (void)failpoint("storage.database.committed");
     free(t);
     return rc ? fail(err, rc, "commit to the database") : 0;
 }

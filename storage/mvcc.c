@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
+
 #define FORMAT      1u
 #define QUOTA_BYTES ((size_t)8 << 30)
 #define INDEX_BYTES_FREEZE                                                                         \
@@ -330,6 +332,7 @@ static int replay_transaction(struct replay *rp, const struct entry *e, struct b
 static int replay_frame(struct bytes rest, uint64_t generation, void *arg, struct error *err)
 {
     struct replay *rp = arg;
+    (void)failpoint("storage.recover.frame");
     if (rp->generation && generation != rp->generation)
         freeze_active(rp->m); /* it was being flushed when the process died */
     rp->generation = generation;
@@ -383,6 +386,7 @@ static int recover(struct mvcc *m, const struct mvcc_config *config, struct erro
     if (load_state(m, err) < 0 || load_leases(m, loader, err) < 0)
         return -1;
     loader->flushed(m->disk_state.revision, loader->arg);
+    (void)failpoint("storage.recover.before_log");
     struct commit_log_config log_config = {
         .dir = config->dir,
         .salt = m->disk_state.salt,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/crypto.h"
+#include "base/failpoint.h"
 #include "storage/etcd.pb-c.h"
 
 /* bbolt's format: little-endian, as the machines are that we run on. */
@@ -58,6 +59,8 @@ struct bolt_file {
 
 static int write_all(int fd, const char *data, size_t len, struct error *err)
 {
+    if (failpoint("storage.snapshot.write"))
+        return error_errno(err, "write the snapshot");
     while (len) {
         ssize_t n = write(fd, data, len);
         if (n < 0 && errno == EINTR)
@@ -392,6 +395,7 @@ static int write_front(struct bolt_file *f, uint64_t root, struct error *err)
     }
     struct page_head freelist = { .id = FREELIST_PAGE, .flags = PAGE_FREELIST };
     memcpy(front + FREELIST_PAGE * PAGE_BYTES, &freelist, sizeof(freelist));
+    (void)failpoint("storage.snapshot.front");
     ssize_t n = pwrite(f->fd, front, sizeof(front), 0);
     if (n < 0)
         return error_errno(err, "write the snapshot");
@@ -400,6 +404,7 @@ static int write_front(struct bolt_file *f, uint64_t root, struct error *err)
 
 static int append_digest(struct bolt_file *f, struct error *err)
 {
+    (void)failpoint("storage.snapshot.digest");
     size_t len = f->pages * PAGE_BYTES;
     void *data = mmap(NULL, len, PROT_READ, MAP_SHARED, f->fd, 0);
     if (data == MAP_FAILED)

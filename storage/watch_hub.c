@@ -217,6 +217,7 @@ static void deliver(struct watch_hub *h, struct hub_watch *w, struct version *co
     }
     (void)failpoint("storage.watch.before_send");
     w->config.events(space.events, events_n, revision, w->config.arg);
+    (void)failpoint("storage.watch.after_send");
     arena_free(space.arena);
     callback_end(h, w);
 }
@@ -263,6 +264,7 @@ static void fail_watch(struct watch_hub *h, struct hub_watch *w, const struct er
 {
     w->has_failed = true;
     callback_begin(h, w);
+    (void)failpoint("storage.watch.before_fail");
     w->config.failed(err, h->source.compacted(h->source.arg), w->config.arg);
     callback_end(h, w);
 }
@@ -301,6 +303,7 @@ static void deliver_history(struct watch_hub *h, struct hub_watch *w, const stru
         for (; i < n && records[i].mod_revision == revision; i++)
             if (is_watched(&w->config, records[i].key))
                 events[events_n++] = to_event(h, w, &records[i], arena);
+        (void)failpoint("storage.watch.send_history");
         if (events_n)
             w->config.events(events, events_n, revision, w->config.arg);
     }
@@ -314,6 +317,7 @@ static void catch_up_from_history(struct watch_hub *h, struct hub_watch *w)
     struct error err = { 0 };
     scoped(arena) struct arena *arena = arena_new();
     callback_begin(h, w);
+    (void)failpoint("storage.watch.from_history");
     int rc = h->source.history(from, CATCH_UP_EVENTS, arena, &records, &n, &through, h->source.arg,
                                &err);
     if (rc == 0)

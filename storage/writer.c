@@ -364,6 +364,7 @@ static void seal(struct writer *w, struct request *rq)
 
 static int apply_revoke(struct writer *w, struct request *rq, struct error *err)
 {
+    (void)failpoint("storage.lease.before_revoke");
     if (!lease_exists(w->config.leases, rq->a))
         return error_set(err, ERR_NOT_FOUND, "requested lease not found");
     size_t n;
@@ -435,6 +436,7 @@ static void answer(struct request *rq)
 static void publish(struct writer *w, struct request *rq)
 {
     struct writer_config *c = &w->config;
+    (void)failpoint("storage.commit.before_publish");
     if (rq->n) {
         int64_t revision = rq->versions[0]->r.mod_revision;
         mvcc_publish(c->mvcc, revision);
@@ -448,12 +450,16 @@ static void publish(struct writer *w, struct request *rq)
     }
     if (rq->err.code)
         return;
-    if (rq->type == REQUEST_GRANT)
+    if (rq->type == REQUEST_GRANT) {
+        (void)failpoint("storage.lease.before_grant");
         lease_grant(c->leases, rq->a, rq->b);
-    else if (rq->type == REQUEST_REVOKE)
+    } else if (rq->type == REQUEST_REVOKE) {
+        (void)failpoint("storage.lease.before_remove");
         lease_remove(c->leases, rq->a);
-    else if (rq->type == REQUEST_COMPACT)
+    } else if (rq->type == REQUEST_COMPACT) {
+        (void)failpoint("storage.compact.before_publish");
         mvcc_set_compacted(c->mvcc, rq->a);
+    }
 }
 
 /* A revocation must see the keys of every put before it, and no put after it may use the lease. */
@@ -525,10 +531,12 @@ static struct request *run_group(struct writer *w, struct request *first)
         answer(first);
         return next;
     }
+    (void)failpoint("storage.commit.before_apply");
     mvcc_group_begin(w->config.mvcc);
     size_t empty = mvcc_group_size_bytes(w->config.mvcc);
     struct request *end = apply_group(w, first);
     mvcc_view_close(w->view);
+    (void)failpoint("storage.commit.before_log");
     if (mvcc_group_size_bytes(w->config.mvcc) > empty &&
         mvcc_group_sync(w->config.mvcc, &err) < 0) {
         fail_group(w, first, end, &err);
@@ -544,6 +552,7 @@ static struct request *run_group(struct writer *w, struct request *first)
         freeze(w);
     if (w->revision > before || wants_upkeep)
         w->config.news(wants_upkeep ? WRITER_WANTS_UPKEEP : WRITER_WROTE, w->config.arg);
+    (void)failpoint("storage.commit.before_answer");
     while (first != end) {
         struct request *next = first->next;
         answer(first);

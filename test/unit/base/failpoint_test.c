@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,10 +31,12 @@ static void nothing_fails_unless_it_is_told_to(void **state)
 static void a_place_fails_every_time_or_only_at_the_nth(void **state)
 {
     (void)state;
-    failpoints_set("always=error,third=error@3");
+    failpoints_set("always=error,third=nospace@3");
     for (int i = 1; i <= 4; i++) {
         assert_true(failpoint("always"));
+        assert_int_equal(errno, EIO);
         assert_int_equal(failpoint("third"), i == 3);
+        assert_int_equal(errno, i == 3 ? ENOSPC : EIO);
     }
 }
 

@@ -374,7 +374,7 @@ static void a_database_that_cannot_be_written_recovers(void **state)
 {
     struct fixture *f = *state;
     /* The commit log goes on while the flush fails, up to its limit; then writes fail. */
-    failpoints_set("storage.database.commit=error");
+    failpoints_set("storage.database.commit=nospace");
     scoped(mem) void *value = xcalloc(1, 1 << 20);
     struct storage_op op = { .type = STORAGE_PUT, .value = { value, 1 << 20 } };
     struct storage_txn txn = { .success = &op, .success_n = 1 };
