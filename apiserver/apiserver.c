@@ -9,6 +9,7 @@
 #include "apiserver/authz.h"
 #include "apiserver/bootstrap_objects.h"
 #include "apiserver/documents.h"
+#include "apiserver/encryption.h"
 #include "apiserver/http_handler.h"
 #include "apiserver/pki.h"
 #include "apiserver/server.h"
@@ -52,6 +53,7 @@ static void copy_config(struct apiserver *a, const struct apiserver_config *conf
         arena_strdup(a->arena, config->node_port_range ? config->node_port_range : "30000-32767");
     c->cluster_domain =
         arena_strdup(a->arena, config->cluster_domain ? config->cluster_domain : "cluster.local");
+    c->encryption_config = arena_strdup(a->arena, config->encryption_config);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (c->loops <= 0)
         c->loops = cores < 1 ? 1 : cores > LOOPS_MAX ? LOOPS_MAX : (int)cores;
@@ -83,6 +85,18 @@ static int listen_https(struct apiserver *a, struct error *err)
     return a->http ? 0 : -1;
 }
 
+static int start_encryption(struct apiserver *a, struct error *err)
+{
+    const char *path = a->config.encryption_config;
+    if (!path) {
+        path = arena_printf(a->arena, "%s/server/cred/encryption-config.json", a->config.data_dir);
+        if (encryption_make_config(path, a->rng, err) < 0)
+            return -1;
+    }
+    a->encryption = encryption_new(path, err);
+    return a->encryption ? 0 : -1;
+}
+
 static int start_parts(struct apiserver *a, struct error *err)
 {
     a->workers = worker_pool_new("apiserver", WORKER_THREADS_MAX, WORKER_QUEUED_MAX, err);
@@ -94,6 +108,8 @@ static int start_parts(struct apiserver *a, struct error *err)
     a->pki = pki_open(&a->config, err);
     if (!a->pki)
         return error_wrap(err, "open the cluster's certificates");
+    if (start_encryption(a, err) < 0)
+        return error_wrap(err, "encryption of secrets");
     if (!watch_caches_start(a, err))
         return error_wrap(err, "fill the watch caches");
     documents_start(a);
@@ -144,6 +160,7 @@ void apiserver_stop(struct apiserver *a)
     policy_stop(a);
     authn_stop(a);
     documents_stop(a);
+    encryption_free(a->encryption);
     if (a->pki)
         pki_free(a->pki);
     pthread_mutex_destroy(&a->lease.lock);

@@ -19,7 +19,10 @@ struct apiserver_config {
     const char *service_cidr;      /* "10.43.0.0/16" */
     const char *node_port_range;   /* "30000-32767" */
     const char *cluster_domain;    /* "cluster.local" */
-    int loops;                     /* loop threads; 0: one per core, at most 4 */
+    /* An EncryptionConfiguration; NULL: <data_dir>/server/cred/encryption-config.json, which is
+     * made with a new key for Secrets if there is none. */
+    const char *encryption_config;
+    int loops; /* loop threads; 0: one per core, at most 4 */
 };
 
 /* Serves as soon as it returns.  Makes the CA, certificates and keys that are missing, and the

@@ -21,6 +21,8 @@ struct plan {
     struct storage_op *puts;
     struct storage_compare *compares;
     size_t n, puts_capacity, compares_capacity;
+    bool is_failed; /* ERR says why */
+    struct error *err;
 };
 
 static void plan_put(struct plan *p, const struct resource *r, const struct object_key *key,
@@ -28,13 +30,15 @@ static void plan_put(struct plan *p, const struct resource *r, const struct obje
 {
     scoped(buffer) struct buffer text = { 0 };
     json_print(doc, &text);
-    struct bytes at = store_key(r, key, p->arena);
+    struct bytes at = store_key(r, key, p->arena), value;
+    if (store_seal(p->server, r, at, buffer_bytes(&text), p->arena, &value, p->err) < 0) {
+        p->is_failed = true;
+        return;
+    }
     p->puts = arena_grow(p->arena, p->puts, p->n, &p->puts_capacity, sizeof(*p->puts));
     p->compares =
         arena_grow(p->arena, p->compares, p->n, &p->compares_capacity, sizeof(*p->compares));
-    p->puts[p->n] = (struct storage_op){ .type = STORAGE_PUT,
-                                         .key = at,
-                                         .value = arena_bytes(p->arena, buffer_bytes(&text)) };
+    p->puts[p->n] = (struct storage_op){ .type = STORAGE_PUT, .key = at, .value = value };
     p->compares[p->n] = (struct storage_compare){ .key = at,
                                                   .target = STORAGE_COMPARE_MOD_REVISION,
                                                   .result = STORAGE_EQUAL,
@@ -100,8 +104,10 @@ static int write_policy(struct apiserver *a, struct error *err)
 {
     for (int i = 0; i < RECONCILE_TRIES; i++) {
         scoped(arena) struct arena *arena = arena_new();
-        struct plan p = { .server = a, .arena = arena };
+        struct plan p = { .server = a, .arena = arena, .err = err };
         policy_each(plan_object, &p);
+        if (p.is_failed)
+            return -1;
         if (!p.n)
             return 0;
         struct storage_txn txn = {

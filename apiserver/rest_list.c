@@ -282,8 +282,7 @@ static int list_from_store(struct request *r, struct list_plan *p, struct list_r
         rc = storage_range(r->server->storage, &range, arena, &page, err);
         more = rc == 0 && page.more && page.n > 0;
         for (size_t i = 0; rc == 0 && i < page.n && !is_full; i++) {
-            struct object *o =
-                object_parse(stored, page.kvs[i].value, page.kvs[i].mod_revision, err);
+            struct object *o = store_parse(r->server, stored, &page.kvs[i], err);
             if (!o) {
                 rc = -1;
                 break;

@@ -318,7 +318,7 @@ int rest_update_object(const struct update_call *c, const struct object *old,
 
     if (!c->options->is_dry_run && is_ready_to_go(old, new))
         return remove_finalized(&call, old, take_ptr(&new), out, err);
-    if (is_unchanged(old, new)) {
+    if (is_unchanged(old, new) && !store_is_stale(call.server, old)) {
         out->object = object_ref(old);
         return 0;
     }

@@ -12,6 +12,7 @@
 #include "base/worker_pool.h"
 
 struct pki;
+struct encryption;   /* encryption.c: keys of what is sealed in the store */
 struct policy;       /* authz_rbac.c: RBAC tables and the node graph */
 struct tokens;       /* authn_token.c: keys, verified tokens */
 struct documents;    /* discovery.c, openapi.c: what was made */
@@ -34,6 +35,7 @@ struct apiserver {
     const struct clock *clock;
     struct rng *rng;
     struct pki *pki;
+    struct encryption *encryption;
     struct policy *policy;
     struct tokens *tokens;
     struct documents *documents;

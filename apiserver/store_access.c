@@ -2,6 +2,7 @@
 /* store_access.c - keys of objects, and writes that are parsed and printed once. */
 #include "apiserver/store_access.h"
 
+#include "apiserver/encryption.h"
 #include "apiserver/server.h"
 #include "base/limits.h"
 
@@ -35,8 +36,10 @@ struct store_write {
     atomic_uint refs;
     struct draft *draft; /* until it is published */
     struct object *object;
-    struct buffer text; /* what is stored */
-    size_t splice_at;   /* where metadata's first member begins in it */
+    struct buffer text;   /* without its resourceVersion */
+    size_t splice_at;     /* where metadata's first member begins in it */
+    struct buffer sealed; /* what is stored instead of TEXT, unless it is empty */
+    uint64_t sealed_by;
 };
 
 static void write_unref(void *attachment)
@@ -47,6 +50,7 @@ static void write_unref(void *attachment)
     draft_free(w->draft);
     object_unref(w->object);
     buffer_free(&w->text);
+    buffer_free(&w->sealed);
     free(w);
 }
 
@@ -97,6 +101,7 @@ static void publish_write(struct store_write *w, int64_t revision)
     struct shared_bytes *text = text_at_revision(w, revision);
     w->object = draft_publish(w->draft, revision);
     w->draft = NULL;
+    w->object->sealed_by = w->sealed_by;
     atomic_store(&w->object->json, text); /* nobody else has the object yet */
 }
 
@@ -124,7 +129,11 @@ static enum store_result put(struct apiserver *a, const struct object_key *key,
                              struct error *err)
 {
     scoped(arena) struct arena *arena = arena_new();
-    struct bytes k = store_key(w->draft->resource, key, arena);
+    const struct resource *r = w->draft->resource;
+    struct bytes k = store_key(r, key, arena);
+    if (encryption_seal(a->encryption, r, k, buffer_bytes(&w->text), &w->sealed, &w->sealed_by,
+                        err) < 0)
+        return STORE_FAILED;
     struct storage_compare unchanged = { .key = k,
                                          .target = STORAGE_COMPARE_MOD_REVISION,
                                          .result = STORAGE_EQUAL,
@@ -132,7 +141,7 @@ static enum store_result put(struct apiserver *a, const struct object_key *key,
     atomic_fetch_add(&w->refs, 1); /* the store's, from submission on */
     struct storage_op op = { .type = STORAGE_PUT,
                              .key = k,
-                             .value = buffer_bytes(&w->text),
+                             .value = buffer_bytes(w->sealed_by ? &w->sealed : &w->text),
                              .lease = lease,
                              .attachment = w };
     struct storage_txn txn = { .compares = &unchanged,
@@ -188,6 +197,39 @@ enum store_result store_put(struct apiserver *a, const struct object_key *key,
         *out = object_ref(w->object);
     write_unref(w);
     return rc;
+}
+
+int store_seal(const struct apiserver *a, const struct resource *r, struct bytes key,
+               struct bytes text, struct arena *arena, struct bytes *out, struct error *err)
+{
+    scoped(buffer) struct buffer sealed = { 0 };
+    uint64_t sealed_by;
+    int rc = encryption_seal(a->encryption, r, key, text, &sealed, &sealed_by, err);
+    if (rc >= 0)
+        *out = arena_bytes(arena, rc ? buffer_bytes(&sealed) : text);
+    return rc < 0 ? -1 : 0;
+}
+
+/* ---- reads ---- */
+
+struct object *store_parse(const struct apiserver *a, const struct resource *r,
+                           const struct storage_kv *kv, struct error *err)
+{
+    struct buffer opened = { 0 };
+    uint64_t sealed_by;
+    struct object *o = NULL;
+    int rc = encryption_open(a->encryption, r, kv->key, kv->value, &opened, &sealed_by, err);
+    if (rc >= 0)
+        o = object_parse(r, rc ? buffer_bytes(&opened) : kv->value, kv->mod_revision, err);
+    buffer_free(&opened);
+    if (o)
+        o->sealed_by = sealed_by;
+    return o;
+}
+
+bool store_is_stale(const struct apiserver *a, const struct object *o)
+{
+    return encryption_is_stale(a->encryption, o->resource, o->sealed_by);
 }
 
 enum store_result store_delete(struct apiserver *a, const struct object *o, int64_t *revision,

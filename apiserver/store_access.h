@@ -4,7 +4,9 @@
  * cache.
  *
  *     /registry/<group, or core>/<plural>/<namespace>/<name>   ->   the object's JSON without its
- *                                                                    resourceVersion
+ *                                                                    resourceVersion, sealed for
+ *                                                                    resources that encryption.h
+ *                                                                    covers
  *
  * A write prints the draft once.  The store's publisher makes the draft an object at its revision
  * (store_write_object), puts the revision into the printed text, and the cache, the writer's answer
@@ -39,6 +41,17 @@ must_check enum store_result store_put(struct apiserver *a, const struct object_
 /* Removes O if it has not changed. */
 must_check enum store_result store_delete(struct apiserver *a, const struct object *o,
                                           int64_t *revision, struct error *err);
+
+/* What is stored for TEXT under KEY, in ARENA. */
+must_check int store_seal(const struct apiserver *a, const struct resource *r, struct bytes key,
+                          struct bytes text, struct arena *arena, struct bytes *out,
+                          struct error *err);
+/* The object that is stored as KV: opened if it is sealed, then parsed. */
+struct object *store_parse(const struct apiserver *a, const struct resource *r,
+                           const struct storage_kv *kv, struct error *err);
+/* O is stored under a key that is no longer the one to write with: a write of it as it is, is one.
+ */
+bool store_is_stale(const struct apiserver *a, const struct object *o);
 
 /* The object behind an attachment of a storage event at REVISION: a reference; NULL if ATTACHMENT
  * is. */

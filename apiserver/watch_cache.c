@@ -134,9 +134,9 @@ static struct cache_event *apply_put(struct watch_cache *c, const struct storage
     struct error err = { 0 };
     struct object *new = store_write_object(event->attachment, event->kv.mod_revision);
     if (!new)
-        new = object_parse(c->resource, event->kv.value, event->kv.mod_revision, &err);
+        new = store_parse(c->all->server, c->resource, &event->kv, &err);
     if (!new) {
-        log_error("apiserver", "%.*s: stored value does not parse: %s", (int)event->kv.key.len,
+        log_error("apiserver", "%.*s: stored value cannot be read: %s", (int)event->kv.key.len,
                   event->kv.key.data, err.message);
         return NULL;
     }
@@ -273,7 +273,7 @@ static int cache_load(struct watch_cache *c, int64_t revision, struct error *err
         more = rc == 0 && page.more && page.n > 0;
         for (size_t i = 0; rc == 0 && i < page.n; i++) {
             struct storage_kv *kv = &page.kvs[i];
-            struct object *o = object_parse(c->resource, kv->value, kv->mod_revision, err);
+            struct object *o = store_parse(c->all->server, c->resource, kv, err);
             if (!o)
                 rc = error_wrap(err, "load %.*s", (int)kv->key.len, kv->key.data);
             else

@@ -58,6 +58,24 @@ must_check int jwt_key_jwk(const struct jwt_key *k, struct arena *a, struct byte
                            struct error *err);
 DEFINE_SCOPED(jwt_key, struct jwt_key *, jwt_key_free)
 
+/* ---- AES (FIPS 197), keys of 16, 24 or 32 bytes; results are added to OUT ---- */
+
+#define AES_BLOCK_BYTES     16
+#define AES_GCM_NONCE_BYTES 12
+#define AES_GCM_TAG_BYTES   16
+/* CBC with PKCS #7 padding: hides, but does not notice what was changed. */
+must_check int crypto_aes_cbc_encrypt(struct bytes key, const uint8_t iv[AES_BLOCK_BYTES],
+                                      struct bytes plain, struct buffer *out, struct error *err);
+must_check int crypto_aes_cbc_decrypt(struct bytes key, const uint8_t iv[AES_BLOCK_BYTES],
+                                      struct bytes sealed, struct buffer *out, struct error *err);
+/* GCM, the tag behind the text; CONTEXT is authenticated with it. */
+must_check int crypto_aes_gcm_seal(struct bytes key, const uint8_t nonce[AES_GCM_NONCE_BYTES],
+                                   struct bytes context, struct bytes plain, struct buffer *out,
+                                   struct error *err);
+must_check int crypto_aes_gcm_open(struct bytes key, const uint8_t nonce[AES_GCM_NONCE_BYTES],
+                                   struct bytes context, struct bytes sealed, struct buffer *out,
+                                   struct error *err);
+
 /* ---- digests and encodings ---- */
 
 #define SHA256_BYTES 32

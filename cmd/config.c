@@ -57,6 +57,7 @@ static const struct option options[] = {
     { "tls-san", 0, OPTION_LIST, AT(tls_san), CONTROL_PLANE, NULL, "further names or addresses for the API's certificate" },
     { "etcd-listen", 0, OPTION_LISTEN, AT(etcd_listen), CONTROL_PLANE, NULL, "where to serve the store as etcd does: address:port with client certificates, or unix:/path" },
     { "cluster-cidr", 0, OPTION_CIDR, AT(cluster_cidr), ALL, "10.42.0.0/16", "addresses for pods" },
+    { "encryption-provider-config", 0, OPTION_TEXT, AT(encryption_provider_config), CONTROL_PLANE, NULL, "EncryptionConfiguration: what is sealed in the store, and with which keys (default: Secrets, with a key made at the first start)" },
     { "service-cidr", 0, OPTION_CIDR, AT(service_cidr), ALL, "10.43.0.0/16", "addresses for services" },
     { "service-node-port-range", 0, OPTION_PORT_RANGE, AT(service_node_port_range), CONTROL_PLANE, "30000-32767", "ports for NodePort services" },
     { "cluster-dns", 0, OPTION_IP, AT(cluster_dns), ALL, NULL, "address of the DNS service (default: the tenth of --service-cidr)" },

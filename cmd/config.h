@@ -31,6 +31,7 @@ struct config {
     const char *service_node_port_range;
     const char *cluster_dns; /* NULL: the tenth address of service_cidr */
     const char *cluster_domain;
+    const char *encryption_provider_config; /* NULL: the cluster's own */
     const char *
         write_kubeconfig; /* NULL: /etc/coracle/coracle.yaml, or in the data folder when not root */
     const char *write_kubeconfig_mode;

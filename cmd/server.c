@@ -79,6 +79,7 @@ static int start_api(struct server *s, struct error *err)
         .service_cidr = c->service_cidr,
         .node_port_range = c->service_node_port_range,
         .cluster_domain = c->cluster_domain,
+        .encryption_config = c->encryption_provider_config,
     };
     s->apiserver = apiserver_start(&api, err);
     if (!s->apiserver)

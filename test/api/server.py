@@ -112,6 +112,7 @@ class ApiTest(unittest.TestCase):
     """Every class gets a server of its own; every test a namespace of its own."""
 
     part = "apiserver"  # or "server": with the controllers
+    flags = []  # more of the server's
 
     @classmethod
     def setUpClass(cls):
@@ -127,7 +128,7 @@ class ApiTest(unittest.TestCase):
         program = os.environ.get("CORACLE", os.path.join(TOP, "build", "coracle"))
         command = [program, cls.part, "--data-dir", cls.dir, "--config", os.devnull,
                    "--bind-address", "127.0.0.1", "--https-listen-port", str(cls.port),
-                   "--write-kubeconfig", cls.kubeconfig]
+                   "--write-kubeconfig", cls.kubeconfig, *cls.flags]
         if cls.part == "server":
             command.append("--disable-agent")
         with open(os.path.join(cls.dir, "log"), "a") as log:
