@@ -20,7 +20,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
-#define LOG_FRAME_BYTES_MAX ((size_t)64 << 20)
+#define LOG_FRAME_BYTES_MAX ((size_t)1 << 30) /* a deletion of some million keys */
 
 struct commit_log;
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compactor.c - moves the frozen index into the database, and removes compacted history from it. */
+#include "base/crypto.h"
 #include "base/failpoint.h"
+#include "storage/latest.h"
 #include "storage/mvcc_internal.h"
 
 /* LMDB keeps the memory of the largest transaction there was, some 8 KB a key. */
@@ -53,26 +55,44 @@ static int set_latest(struct flush *f, const struct record *r, struct error *err
         if (put_history(f, &pointer, err) < 0)
             return -1;
     } else if (r->is_delete) {
-        return lmdb_delete(f->t, TABLE_LATEST, r->key, err);
+        return latest_delete(f->t, r->key, err);
     }
-    buffer_clear(&f->text);
-    record_encode(r, RECORD_BARE, &f->text);
-    return lmdb_put(f->t, TABLE_LATEST, r->key, buffer_bytes(&f->text), err);
+    return latest_put(f->t, r, err);
+}
+
+/* The row of a key that a lease has: the key follows the id; a long one is the value, and its hash
+ * follows the id. */
+struct lease_row {
+    char name[LMDB_KEY_BYTES_MAX];
+    size_t len;
+    struct bytes value;
+};
+
+static void name_lease_row(struct bytes key, struct lease_row *out)
+{
+    uint8_t hash[SHA256_BYTES];
+    bool is_whole = key.len <= KEY_IN_ROW_BYTES_MAX;
+    if (!is_whole)
+        crypto_sha256(key, hash);
+    struct bytes name = is_whole ? key : (struct bytes){ (char *)hash, sizeof(hash) };
+    memcpy(out->name + sizeof(int64_t), name.data, name.len);
+    out->len = sizeof(int64_t) + name.len;
+    out->value = is_whole ? (struct bytes){ "", 0 } : key;
 }
 
 static int move_lease(struct flush *f, struct bytes key, int64_t from, int64_t to,
                       struct error *err)
 {
-    char text[LMDB_KEY_BYTES_MAX];
-    struct bytes row = { text, sizeof(int64_t) + key.len };
     if (from == to)
         return 0;
-    memcpy(text + sizeof(int64_t), key.data, key.len);
-    memcpy(text, &from, sizeof(from));
-    if (from && lmdb_delete(f->t, TABLE_LEASE_KEYS, row, err) < 0)
+    struct lease_row row;
+    name_lease_row(key, &row);
+    struct bytes name = { row.name, row.len };
+    memcpy(row.name, &from, sizeof(from));
+    if (from && lmdb_delete(f->t, TABLE_LEASE_KEYS, name, err) < 0)
         return -1;
-    memcpy(text, &to, sizeof(to));
-    return to ? lmdb_put(f->t, TABLE_LEASE_KEYS, row, (struct bytes){ "", 0 }, err) : 0;
+    memcpy(row.name, &to, sizeof(to));
+    return to ? lmdb_put(f->t, TABLE_LEASE_KEYS, name, row.value, err) : 0;
 }
 
 static bool is_after(const struct record *a, const struct record *b)
@@ -85,15 +105,12 @@ static bool is_after(const struct record *a, const struct record *b)
 static int flush_key(struct flush *f, struct version *const *versions, size_t n, struct error *err)
 {
     const struct record *newest = &versions[0]->r;
-    struct bytes data;
+    struct record old;
     int64_t old_lease = 0;
-    int got = lmdb_get(f->t, TABLE_LATEST, newest->key, &data, err);
+    int got = latest_get(f->t, newest->key, &old, err);
     if (got < 0)
         return -1;
     if (got) {
-        struct record old;
-        if (record_decode(data, newest->key, RECORD_VERIFY, &old, err) < 0)
-            return -1;
         while (n && !is_after(&versions[n - 1]->r, &old))
             n--; /* a flush that was cut short has been here */
         if (!n)
@@ -258,16 +275,12 @@ static int prune_row(struct lmdb_txn *t, struct bytes key, struct bytes data, in
                      struct error *err)
 {
     struct record r;
-    struct bytes newest;
     if (record_decode(data, (struct bytes){ 0 }, RECORD_VERIFY, &r, err) < 0)
         return -1;
     if (!r.is_pointer && r.next_revision > compacted)
         return 0;
-    if (r.is_pointer && r.is_delete) {
-        int got = lmdb_get(t, TABLE_LATEST, r.key, &newest, err);
-        if (got < 0 || (got && lmdb_delete(t, TABLE_LATEST, r.key, err) < 0))
-            return -1;
-    }
+    if (r.is_pointer && r.is_delete && latest_delete(t, r.key, err) < 0)
+        return -1;
     return lmdb_delete(t, TABLE_HISTORY, key, err) < 0 ? -1 : 1;
 }
 

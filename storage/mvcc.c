@@ -257,12 +257,12 @@ static int load_table(struct lmdb_txn *t, enum lmdb_table table, const struct mv
     struct bytes key, value;
     int got = lmdb_cursor_seek(c, (struct bytes){ 0 }, &key, &value, err);
     for (; got == 1; got = lmdb_cursor_next(c, &key, &value, err)) {
-        if (table == TABLE_LEASES)
+        if (table == TABLE_LEASES) {
             loader->lease_granted(id_of(key), id_of(value), loader->arg);
-        else if (key.len > sizeof(int64_t))
-            loader->lease_attached(
-                id_of(key), (struct bytes){ key.data + sizeof(int64_t), key.len - sizeof(int64_t) },
-                loader->arg);
+        } else if (key.len > sizeof(int64_t)) {
+            struct bytes named = { key.data + sizeof(int64_t), key.len - sizeof(int64_t) };
+            loader->lease_attached(id_of(key), value.len ? value : named, loader->arg);
+        }
     }
     lmdb_cursor_close(c);
     return got;

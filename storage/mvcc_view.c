@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mvcc_view.c - reading: views, iteration over three sources, history. */
+#include "storage/latest.h"
 #include "storage/mvcc_internal.h"
 
 #include <endian.h>
@@ -146,12 +147,9 @@ int mvcc_view_find(struct mvcc_view *v, struct bytes key, int64_t revision, stru
     }
     if (key.len == 0)
         return 0; /* the database has no place for the empty key, and nothing may write it */
-    struct bytes data;
-    int got = lmdb_get(v->txn, TABLE_LATEST, key, &data, err);
+    int got = latest_get(v->txn, key, out, err);
     if (got <= 0)
         return got;
-    if (record_decode(data, key, RECORD_VERIFY, out, err) < 0)
-        return -1;
     return follow_chain(v, out, revision, err);
 }
 
@@ -200,8 +198,8 @@ struct mvcc_iter *mvcc_iter_open(struct mvcc_view *v, struct bytes key, struct b
         }
     }
     it->cursor = lmdb_cursor_open(v->txn, TABLE_LATEST, err);
-    if (!it->cursor || settle_cursor(it, lmdb_cursor_seek(it->cursor, key, &it->disk_key,
-                                                          &it->disk_value, err)) < 0) {
+    if (!it->cursor ||
+        settle_cursor(it, latest_seek(it->cursor, key, &it->disk_key, &it->disk_value, err)) < 0) {
         mvcc_iter_close(it);
         return NULL;
     }
@@ -258,7 +256,7 @@ static int take_key(struct mvcc_iter *it, struct bytes key, enum mvcc_iter_mode 
         if (found < 0)
             return -1;
     }
-    int got = lmdb_cursor_next(it->cursor, &it->disk_key, &it->disk_value, err);
+    int got = latest_next(it->cursor, &it->disk_key, &it->disk_value, err);
     return settle_cursor(it, got) < 0 ? -1 : found;
 }
 
@@ -418,13 +416,11 @@ static int whole_record(struct lmdb_txn *t, struct bytes data, struct record *ou
         return -1;
     if (!out->is_pointer)
         return 0;
-    struct bytes newest, key = out->key;
-    int got = lmdb_get(t, TABLE_LATEST, key, &newest, err);
+    int64_t revision = out->mod_revision;
+    int got = latest_get(t, out->key, out, err);
     if (got < 0)
         return -1;
-    int64_t revision = out->mod_revision;
-    if (got == 0 || record_decode(newest, key, RECORD_VERIFY, out, err) < 0 ||
-        out->mod_revision != revision)
+    if (got == 0 || out->mod_revision != revision)
         return error_set(err, ERR_IO, "corrupt history: revision %lld has lost its value",
                          (long long)revision);
     return 0;

@@ -8,6 +8,7 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "storage/commit_log.h"
 
 enum request_type { REQUEST_TXN, REQUEST_GRANT, REQUEST_REVOKE, REQUEST_COMPACT, REQUEST_FREEZE };
 
@@ -26,6 +27,7 @@ struct request {
     struct version **versions; /* in the group's scratch arena */
     void **attachments;
     size_t n, capacity;
+    size_t bytes; /* they take in the frame, about */
     struct error err;
 };
 
@@ -88,7 +90,7 @@ static int check_ops(const struct storage_op *ops, size_t n, int depth, size_t *
         if (key.len == 0)
             return error_set(err, ERR_BAD_REQUEST, "key is not provided");
         if (op->type == STORAGE_PUT && key.len > STORAGE_KEY_BYTES_MAX)
-            return error_set(err, ERR_TOO_LARGE, "a key of %zu bytes is longer than %d", key.len,
+            return error_set(err, ERR_TOO_LARGE, "a key of %zu bytes is longer than %zu", key.len,
                              STORAGE_KEY_BYTES_MAX);
         if (op->type == STORAGE_PUT && op->value.len > STORAGE_VALUE_BYTES_MAX)
             return error_set(err, ERR_TOO_LARGE, "a value of %zu bytes is larger than %zu",
@@ -114,8 +116,13 @@ static void release_attachments(const struct storage_txn *txn, void (*unref)(voi
 
 /* ---- applying: everything here sees what the group has staged so far ---- */
 
-static void stage(struct writer *w, struct request *rq, const struct record *r, void *attachment)
+static int stage(struct writer *w, struct request *rq, const struct record *r, void *attachment,
+                 struct error *err)
 {
+    rq->bytes += 2 * RECORD_HEADER_BYTES + r->key.len + r->value.len;
+    if (mvcc_group_size_bytes(w->config.mvcc) + rq->bytes > LOG_FRAME_BYTES_MAX)
+        return error_set(err, ERR_TOO_LARGE, "the transaction writes more than %zu bytes",
+                         LOG_FRAME_BYTES_MAX - GROUP_BYTES_MAX);
     if (rq->n == rq->capacity) {
         size_t capacity = rq->capacity;
         rq->versions =
@@ -127,6 +134,7 @@ static void stage(struct writer *w, struct request *rq, const struct record *r, 
     mvcc_stage(w->config.mvcc, v);
     rq->versions[rq->n] = v;
     rq->attachments[rq->n++] = attachment;
+    return 0;
 }
 
 static void unstage(struct writer *w, struct request *rq)
@@ -175,8 +183,7 @@ static int apply_put(struct writer *w, struct request *rq, const struct storage_
         out->prev_kvs = arena_alloc(rq->arena, sizeof(out->prev_kvs[0]));
         answer_prev(&old, rq->arena, out);
     }
-    stage(w, rq, &r, op->attachment);
-    return 0;
+    return stage(w, rq, &r, op->attachment, err);
 }
 
 /* The range is read as a whole first: the walk must not meet the deletions it makes. */
@@ -221,7 +228,8 @@ static int apply_delete(struct writer *w, struct request *rq, const struct stora
             .prev_revision = old[i].mod_revision,
             .prev_sub = old[i].sub,
         };
-        stage(w, rq, &r, op->attachment);
+        if (stage(w, rq, &r, op->attachment, err) < 0)
+            return -1;
     }
     return 0;
 }

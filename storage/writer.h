@@ -11,15 +11,16 @@
  */
 #pragma once
 
+#include "base/limits.h"
 #include "storage/lease.h"
 #include "storage/mvcc.h"
 #include "storage/watch_hub.h"
 
 #define WRITES_QUEUED_MAX       65536
 #define GROUP_BYTES_MAX         ((size_t)4 << 20) /* of log frame; one transaction more may be on top */
-#define STORAGE_KEY_BYTES_MAX   500               /* the database's limit, less a lease's id */
-#define STORAGE_VALUE_BYTES_MAX ((size_t)2 << 20) /* an object and its encryption */
-#define TXN_OPS_MAX             4096              /* nested ones included */
+#define STORAGE_KEY_BYTES_MAX   ((size_t)OBJECT_BYTES_MAX) /* etcd's: what a request may hold */
+#define STORAGE_VALUE_BYTES_MAX ((size_t)2 << 20)          /* an object and its encryption */
+#define TXN_OPS_MAX             4096                       /* nested ones included */
 #define TXN_DEPTH_MAX           8
 
 struct writer;

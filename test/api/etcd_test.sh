@@ -108,6 +108,17 @@ values_of_any_bytes() {
     ctl put empty ""; ctl get empty -w json
     head -c 500000 /dev/zero | tr '\0' v | ctl put large; ctl get large | md5sum
 }
+keys_of_any_length() {
+    local begin n
+    for n in 490 499 500 502 503 504 511 512 600 100000; do
+        begin=$(head -c "$n" /dev/zero | tr '\0' k)
+        ctl put "$begin" 1; ctl put "${begin}z" 2; ctl put "${begin}a" 3; ctl put "${begin}a" 4
+        ctl get "${begin}a" -w json | normalize | md5sum; ctl get "$begin" --prefix | md5sum
+    done
+    ctl get kkk --prefix --keys-only | md5sum; ctl get "$begin" --from-key --limit 2 | md5sum
+    ctl del "$begin" --prefix; ctl get kkk --prefix --count-only -w json
+    ctl defrag >/dev/null; ctl get kkk --prefix | md5sum; ctl del kkk --prefix
+}
 ranges() {
     for key in k1 k2 k3 k3x k4 m1; do ctl put "$key" "v-$key"; done
     ctl put k2 again
@@ -324,13 +335,17 @@ etcdctl_reaches_a_unix_socket() {
     [ "$(stat -c %a "$work/unix/socket")" = 600 ] || return 1
     [ "$(timeout 10 etcdctl --endpoints "unix://$work/unix/socket" put a b)" = OK ]
 }
+it_passes_check_datascale() {
+    timeout 100 etcdctl --endpoints "${endpoint[ours]}" check datascale --load s 2>&1 | tee "$work/scale"
+    grep -q ^PASS "$work/scale"
+}
 it_is_fast_enough_for_check_perf() {
     timeout 100 etcdctl --endpoints "${endpoint[ours]}" check perf --load s 2>&1 | tail -n 4 | tee "$work/perf"
     ! grep -q FAIL "$work/perf"
 }
 
 same an_empty_store_has_revision_1
-for name in puts_and_gets values_of_any_bytes ranges sorted_ranges serializable_ranges deletions \
+for name in puts_and_gets values_of_any_bytes keys_of_any_length ranges sorted_ranges serializable_ranges deletions \
     old_revisions put_errors ignored_values_and_leases transactions transaction_errors \
     a_watch_sees_what_comes a_watch_with_previous_values a_watch_from_the_past \
     a_transaction_is_one_message interactive_watches the_same_history_has_the_same_hash \
@@ -341,6 +356,7 @@ done
 holds snapshots_are_what_etcdctl_reads
 holds etcd_restores_our_snapshot
 holds etcdctl_reaches_a_unix_socket
+holds it_passes_check_datascale
 [ -z "${CHECK_PERF:-}" ] || holds it_is_fast_enough_for_check_perf
 echo "1..$tests"
 [ "$failures" = 0 ]

@@ -5,21 +5,29 @@
 #include "base/clock.h"
 
 #define KEYS      12
+#define KEY_BYTES 2048
 #define STEPS     3000
 #define REVISIONS (STEPS + 2)
+
+static char long_text[1000];
 
 /* model[r][k]: the value of key k as of revision r, 0: none. */
 static int model[REVISIONS][KEYS];
 
-static const char *key_name(size_t k, char buf[16])
+/* How many bytes all keys begin with: more than fit in a row's name, or a few. */
+static int shared_bytes;
+
+/* Of many lengths, around where keys stop to fit in a row's name. */
+static const char *key_name(size_t k, char buf[KEY_BYTES])
 {
-    snprintf(buf, 16, "key-%02zu", k);
+    static const int tail[KEYS] = { 0, 494, 495, 496, 497, 498, 505, 506, 900, 0, 10, 3 };
+    snprintf(buf, KEY_BYTES, "key-%0*d%02zu%.*s", shared_bytes, 0, k, tail[k % KEYS], long_text);
     return buf;
 }
 
 static void step(struct fixture *f, struct rng *rng, int value)
 {
-    char name[16], end[16];
+    char name[KEY_BYTES], end[KEY_BYTES];
     size_t k = rng_below(rng, KEYS);
     int64_t before = storage_revision(f->s);
     int next[KEYS];
@@ -46,7 +54,7 @@ static void step(struct fixture *f, struct rng *rng, int value)
 
 static void check(struct fixture *f, int64_t revision)
 {
-    char from[16];
+    char from[KEY_BYTES];
     struct storage_range_result out = range(f, key_name(0, from), "l", revision);
     size_t i = 0;
     for (size_t k = 0; k < KEYS; k++) {
@@ -69,6 +77,7 @@ static void random_history(struct fixture *f, uint64_t seed)
     struct rng rng;
     struct error err = { 0 };
     seeded_rng_init(&rng, seed);
+    memset(long_text, 't', sizeof(long_text) - 1);
     memset(model, 0, sizeof(model));
     for (int i = 1; i <= STEPS; i++) {
         step(f, &rng, i);
@@ -92,11 +101,42 @@ static void random_history(struct fixture *f, uint64_t seed)
 
 static void random_histories_read_as_the_model_says(void **state)
 {
+    shared_bytes = 1;
     random_history(*state, 1);
+}
+
+static void long_keys_with_one_beginning_read_as_the_model_says(void **state)
+{
+    shared_bytes = 700;
+    random_history(*state, 7);
+}
+
+static void long_keys_find_a_place_in_any_order(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 400 };
+    struct error err = { 0 };
+    char key[KEY_BYTES];
+    failpoints_set("storage.index.freeze=error"); /* each goes to the database by itself */
+    for (int i = 0; i < N; i++) {
+        /* Always between the first and its neighbour, so that there is no room for labels soon. */
+        int number = i ? N - i : 0;
+        snprintf(key, sizeof(key), "key-%0900d%04d", 0, number);
+        put(f, key, "x");
+    }
+    failpoints_set(NULL);
+    assert_int_equal(storage_defragment(f->s, &err), 0);
+    struct storage_range_result out = range(f, "key", "l", 0);
+    assert_int_equal(out.n, N);
+    for (size_t i = 1; i < out.n; i++)
+        assert_true(bytes_compare(out.kvs[i - 1].key, out.kvs[i].key) < 0);
+    for (size_t i = 0; i < out.n; i++)
+        assert_int_equal(range(f, out.kvs[i].key.data, NULL, 0).n, 1);
 }
 
 static void another_random_history_reads_as_the_model_says(void **state)
 {
+    shared_bytes = 1;
     random_history(*state, 20261120);
 }
 
@@ -179,6 +219,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(random_histories_read_as_the_model_says),
         T(another_random_history_reads_as_the_model_says),
+        T(long_keys_with_one_beginning_read_as_the_model_says),
+        T(long_keys_find_a_place_in_any_order),
         T(a_torn_end_of_the_log_is_forgotten),
         T(damage_in_the_middle_of_the_log_is_reported),
         T(damage_in_the_database_is_reported_by_the_read),

@@ -273,9 +273,8 @@ static void put_may_keep_the_value_or_ask_for_it(void **state)
 static void what_is_too_large_is_refused(void **state)
 {
     struct fixture *f = *state;
-    char key[600];
-    memset(key, 'k', sizeof(key));
-    struct storage_op op = { .type = STORAGE_PUT, .key = { key, sizeof(key) } };
+    scoped(mem) void *key = xcalloc(1, (size_t)2 << 20);
+    struct storage_op op = { .type = STORAGE_PUT, .key = { key, (size_t)2 << 20 } };
     assert_int_equal(apply_fails(f, &op), ERR_TOO_LARGE);
     op.key = (struct bytes){ 0 };
     assert_int_equal(apply_fails(f, &op), ERR_BAD_REQUEST);
@@ -306,6 +305,25 @@ static void everything_is_there_after_a_restart(void **state)
     struct error err = { 0 };
     assert_int_equal(storage_status(f->s, &status, &err), 0);
     assert_int_equal(status.keys, 2);
+}
+
+static void a_long_key_goes_with_its_lease_after_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    int64_t id;
+    char key[3000];
+    memset(key, 'k', sizeof(key));
+    assert_int_equal(storage_lease_grant(f->s, 0, 1000, &id, &err), 0);
+    struct storage_op op = {
+        .type = STORAGE_PUT, .key = { key, sizeof(key) }, .value = BYTES("x"), .lease = id
+    };
+    apply_op(f, &op, NULL);
+    assert_int_equal(storage_defragment(f->s, &err), 0);
+    reopen(f);
+    assert_int_equal(range(f, "k", "l", 0).n, 1);
+    assert_int_equal(storage_lease_revoke(f->s, id, &err), 0);
+    assert_int_equal(range(f, "k", "l", 0).n, 0);
 }
 
 static void the_second_process_is_told(void **state)
@@ -466,6 +484,7 @@ int main(void)
         T(put_may_keep_the_value_or_ask_for_it),
         T(what_is_too_large_is_refused),
         T(everything_is_there_after_a_restart),
+        T(a_long_key_goes_with_its_lease_after_a_restart),
         T(the_second_process_is_told),
         T(compaction_keeps_the_newest_version_it_may_not_forget),
         T(compaction_needs_a_revision_between_the_last_and_now),
