@@ -11,7 +11,9 @@
 
 /* Read transactions open at once: worker threads, and watches that catch up. */
 #define READERS_MAX     2048
-#define DISK_FULL_BYTES (1 << 20)
+/* The commit log asks for 4 MiB at a time; a file system may take them, and give them back when they
+ * are not enough, while the database is being written. */
+#define DISK_FULL_BYTES (8 << 20)
 
 static const char *const table_names[TABLES] = {
     [TABLE_META] = "meta",     [TABLE_LATEST] = "latest",         [TABLE_HISTORY] = "history",
