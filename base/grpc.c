@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/due_heap.h"
 #include "base/grpc_wire.h"
 #include "base/socket.h"
 
@@ -29,8 +30,11 @@
 struct grpc_channel {
     char *target, *host;
     struct tls *tls;
-    int wake_fd; /* something is dirty */
-    int stop_fd; /* ends a dial that hangs */
+    int connect_timeout_ms;
+    size_t message_bytes_max;
+    int64_t ping_after_ns, ping_timeout_ns; /* 0: never */
+    int wake_fd;                            /* something is dirty */
+    int stop_fd;                            /* ends a dial that hangs */
     pthread_t thread;
 
     pthread_mutex_t lock; /* guards what follows and the upper half of each stream */
@@ -41,6 +45,9 @@ struct grpc_channel {
     struct grpc_link link; /* session NULL: not connected */
     bool draining;         /* the peer takes no new calls on this connection */
     struct grpc_stream *live;
+    struct due_heap deadlines; /* of calls for which nobody waits */
+    int64_t heard_ns;          /* when the peer last sent anything; monotonic */
+    bool is_pinged;            /* and has not answered yet */
 };
 
 struct received {
@@ -55,7 +62,8 @@ struct grpc_stream {
     const char *method, *timeout;
     struct grpc_metadata metadata[METADATA_MAX];
     size_t metadata_n;
-    int64_t deadline_ns; /* 0: none; monotonic */
+    int64_t deadline_ns;       /* 0: none; monotonic */
+    struct grpc_events events; /* end NULL: a caller waits */
 
     /* guarded by channel->lock */
     int refs; /* the caller's, the I/O thread's until the call is over, the dirty list's */
@@ -80,6 +88,8 @@ struct grpc_stream {
     enum grpc_status peer_status;
     char *peer_message;
     struct grpc_stream *prev, *next; /* channel->live */
+    struct due_node deadline;        /* channel->deadlines */
+    bool was_submitted, was_refused;
 };
 
 static enum error_code error_code_of(enum grpc_status status)
@@ -163,6 +173,14 @@ static void stream_unref(struct grpc_stream *s)
 
 /* ---- the I/O thread ---- */
 
+static void tell_end(struct grpc_stream *s)
+{
+    struct error err = { 0 };
+    if (s->status != GRPC_OK)
+        error_set(&err, error_code_of(s->status), "%s", s->message);
+    s->events.end(s->status, !s->was_submitted || s->was_refused, &err, s->events.arg);
+}
+
 /* The call is over: tells the caller and lets go. */
 static void stream_finish(struct grpc_stream *s, enum grpc_status status, const char *message)
 {
@@ -177,12 +195,15 @@ static void stream_finish(struct grpc_stream *s, enum grpc_status status, const 
         if (s->next)
             s->next->prev = s->prev;
     }
+    due_heap_remove(&c->deadlines, &s->deadline);
     pthread_mutex_lock(&c->lock);
     s->done = true;
     s->status = s->expired ? GRPC_DEADLINE_EXCEEDED : status;
     s->message = xstrdup(message);
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&c->lock);
+    if (s->events.end)
+        tell_end(s);
     stream_unref(s);
 }
 
@@ -197,6 +218,10 @@ static void link_close(struct grpc_channel *c, const char *why)
 static void on_message(struct bytes message, void *arg)
 {
     struct grpc_stream *s = arg;
+    if (s->events.end) {
+        s->events.message(message, s->events.arg);
+        return;
+    }
     struct received *r = xmalloc(sizeof(*r) + message.len);
     *r = (struct received){ .len = message.len };
     if (message.len > 0)
@@ -297,6 +322,7 @@ static void finish_by_peer(struct grpc_stream *s, uint32_t http2_error)
     if (s->has_status) {
         stream_finish(s, s->peer_status, s->peer_message ? s->peer_message : "");
     } else if (http2_error == NGHTTP2_REFUSED_STREAM) {
+        s->was_refused = true;
         stream_finish(s, GRPC_UNAVAILABLE, "the peer refused the call");
     } else if (http2_error != NGHTTP2_NO_ERROR) {
         stream_finish(s, http2_error == NGHTTP2_CANCEL ? GRPC_CANCELLED : GRPC_INTERNAL,
@@ -386,13 +412,15 @@ static int link_open(struct grpc_channel *c, struct error *err)
         link_close(c, "the peer is going away");
     if (c->link.session)
         return 0;
-    int fd = socket_dial(c->target, CONNECT_TIMEOUT_MS, c->stop_fd, err);
+    int fd = socket_dial(c->target, c->connect_timeout_ms, c->stop_fd, err);
     if (fd < 0)
         return -1;
     c->link.transport = transport_client_take(fd, c->tls, c->host, TRANSPORT_H2, err);
     if (!c->link.transport)
         return -1;
     c->link.session = session_new(c);
+    c->heard_ns = clock_monotonic_ns(&system_clock);
+    c->is_pinged = false;
     return 0;
 }
 
@@ -425,6 +453,7 @@ static void submit(struct grpc_stream *s)
         stream_finish(s, GRPC_UNAVAILABLE, nghttp2_strerror(id));
         return;
     }
+    s->was_submitted = true;
     s->id = id;
     s->next = c->live;
     if (c->live)
@@ -450,6 +479,8 @@ static void attend(struct grpc_stream *s)
         return;
     }
     if (s->id == 0) {
+        if (s->events.end && s->deadline_ns)
+            due_heap_add(&c->deadlines, &s->deadline, s->deadline_ns);
         submit(s);
         return;
     }
@@ -478,9 +509,60 @@ static bool attend_all(struct grpc_channel *c)
     }
 }
 
+/* Drops the calls whose time is up and for which nobody waits. */
+static void expire_due(struct grpc_channel *c, int64_t now_ns)
+{
+    struct due_node *first;
+    while ((first = due_heap_first(&c->deadlines)) && first->due_ns <= now_ns) {
+        struct grpc_stream *s =
+            (struct grpc_stream *)((char *)first - offsetof(struct grpc_stream, deadline));
+        if (s->id > 0)
+            nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
+        stream_finish(s, GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
+    }
+}
+
+/* A peer that is stopped or cut off keeps its connections: only a question tells. */
+static void check_peer(struct grpc_channel *c, int64_t now_ns)
+{
+    if (!c->link.session || !c->live || c->ping_after_ns == 0)
+        return;
+    if (c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns + c->ping_timeout_ns) {
+        link_close(c, "the peer does not answer");
+    } else if (!c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns) {
+        /* Silence counts from here on: the last call may have ended long before this one began. */
+        c->heard_ns = now_ns - c->ping_after_ns;
+        c->is_pinged = true;
+        nghttp2_submit_ping(c->link.session, NGHTTP2_FLAG_NONE, NULL);
+    }
+}
+
+/* For poll(): until the first thing that is due. */
+static int wait_ms(const struct grpc_channel *c)
+{
+    const struct due_node *first = due_heap_first(&c->deadlines);
+    int64_t due_ns = first ? first->due_ns : INT64_MAX;
+    if (c->link.session && c->live && c->ping_after_ns > 0) {
+        int64_t ping_ns = c->heard_ns + c->ping_after_ns + (c->is_pinged ? c->ping_timeout_ns : 0);
+        due_ns = ping_ns < due_ns ? ping_ns : due_ns;
+    }
+    if (due_ns == INT64_MAX)
+        return -1;
+    int64_t ms = (due_ns - clock_monotonic_ns(&system_clock)) / NS_PER_MS + 1;
+    return ms < 0 ? 0 : ms > INT32_MAX ? INT32_MAX : (int)ms;
+}
+
+static void heard(struct grpc_channel *c)
+{
+    c->heard_ns = clock_monotonic_ns(&system_clock);
+    c->is_pinged = false;
+}
+
 static void link_exchange(struct grpc_channel *c, bool readable)
 {
     struct error err = { 0 };
+    if (readable)
+        heard(c);
     if ((readable && grpc_link_read(&c->link, &err) < 0) || grpc_link_write(&c->link, &err) < 0)
         link_close(c, err.message);
 }
@@ -490,6 +572,10 @@ static void *io_thread(void *arg)
     struct grpc_channel *c = arg;
     bool readable = false;
     while (attend_all(c)) {
+        int64_t now_ns = clock_monotonic_ns(&system_clock);
+        expire_due(c, now_ns);
+        if (!readable)
+            check_peer(c, now_ns);
         if (c->link.session)
             link_exchange(c, readable);
         struct pollfd fds[] = { { .fd = c->wake_fd, .events = POLLIN }, { .fd = -1 } };
@@ -497,13 +583,15 @@ static void *io_thread(void *arg)
             fds[1].fd = transport_fd(c->link.transport);
             fds[1].events = transport_events(c->link.transport, grpc_link_wants_write(&c->link));
         }
-        if (poll(fds, 2, -1) < 0)
-            ensure(errno == EINTR);
+        int ready = poll(fds, 2, wait_ms(c));
+        ensure(ready >= 0 || errno == EINTR);
         eventfd_t ignored;
-        if (fds[0].revents)
+        if (ready > 0 && fds[0].revents)
             eventfd_read(c->wake_fd, &ignored);
-        readable = fds[1].revents & (POLLIN | POLLHUP | POLLERR);
+        readable = ready > 0 && fds[1].revents & (POLLIN | POLLHUP | POLLERR);
     }
+    link_close(c, "the channel was closed");
+    attend_all(c); /* what was begun in the meantime ends too: nothing can be dialled any more */
     link_close(c, "the channel was closed");
     return NULL;
 }
@@ -512,6 +600,12 @@ static void *io_thread(void *arg)
 
 struct grpc_channel *grpc_channel_new(const char *target, struct tls *tls, struct error *err)
 {
+    return grpc_channel_open(&(struct grpc_channel_config){ .target = target, .tls = tls }, err);
+}
+
+struct grpc_channel *grpc_channel_open(const struct grpc_channel_config *config, struct error *err)
+{
+    const char *target = config->target;
     if (!str_has_prefix(target, "unix:") && !strrchr(target, ':')) {
         error_set(err, ERR_BAD_REQUEST, "grpc target %s is neither unix:/path nor host:port",
                   target);
@@ -520,7 +614,13 @@ struct grpc_channel *grpc_channel_new(const char *target, struct tls *tls, struc
     struct grpc_channel *c = xcalloc(1, sizeof(*c));
     c->target = xstrdup(target);
     c->host = socket_address_host(target);
-    c->tls = tls_ref(tls);
+    c->tls = tls_ref(config->tls);
+    c->connect_timeout_ms =
+        config->connect_timeout_ms ? config->connect_timeout_ms : CONNECT_TIMEOUT_MS;
+    c->message_bytes_max =
+        config->message_bytes_max ? config->message_bytes_max : GRPC_MESSAGE_BYTES_MAX;
+    c->ping_after_ns = config->ping_after_ms * NS_PER_MS;
+    c->ping_timeout_ns = config->ping_timeout_ms * NS_PER_MS;
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&c->lock, NULL);
@@ -539,6 +639,7 @@ void grpc_channel_free(struct grpc_channel *c)
     eventfd_write(c->stop_fd, 1);
     eventfd_write(c->wake_fd, 1);
     pthread_join(c->thread, NULL);
+    due_heap_deinit(&c->deadlines);
     close(c->wake_fd);
     close(c->stop_fd);
     pthread_mutex_destroy(&c->lock);
@@ -555,17 +656,14 @@ static const char *timeout_text(struct arena *a, int timeout_ms)
                                   : arena_printf(a, "%dS", timeout_ms / 1000);
 }
 
-struct grpc_stream *grpc_stream_open(struct grpc_channel *c, const char *method,
-                                     const struct grpc_call_options *options, struct error *err)
+static struct grpc_stream *stream_new(struct grpc_channel *c, const char *method,
+                                      const struct grpc_call_options *options)
 {
-    if (options && options->metadata_n > METADATA_MAX) {
-        error_set(err, ERR_BAD_REQUEST, "%s: more than %d metadata", method, METADATA_MAX);
-        return NULL;
-    }
     struct grpc_stream *s = xcalloc(1, sizeof(*s));
     s->channel = c;
     s->arena = arena_new();
     s->method = arena_strdup(s->arena, method);
+    s->deframer.message_bytes_max = c->message_bytes_max;
     s->refs = 2;
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -580,10 +678,49 @@ struct grpc_stream *grpc_stream_open(struct grpc_channel *c, const char *method,
         s->metadata[s->metadata_n++] =
             (struct grpc_metadata){ arena_strdup(s->arena, options->metadata[i].name),
                                     arena_strdup(s->arena, options->metadata[i].value) };
-    pthread_mutex_lock(&c->lock);
-    mark_dirty(s);
-    pthread_mutex_unlock(&c->lock);
     return s;
+}
+
+static void stream_begin(struct grpc_stream *s)
+{
+    pthread_mutex_lock(&s->channel->lock);
+    mark_dirty(s);
+    pthread_mutex_unlock(&s->channel->lock);
+}
+
+struct grpc_stream *grpc_stream_open(struct grpc_channel *c, const char *method,
+                                     const struct grpc_call_options *options, struct error *err)
+{
+    if (options && options->metadata_n > METADATA_MAX) {
+        error_set(err, ERR_BAD_REQUEST, "%s: more than %d metadata", method, METADATA_MAX);
+        return NULL;
+    }
+    struct grpc_stream *s = stream_new(c, method, options);
+    stream_begin(s);
+    return s;
+}
+
+struct grpc_stream *grpc_stream_start(struct grpc_channel *c, const char *method,
+                                      const struct grpc_call_options *options,
+                                      const struct grpc_events *events)
+{
+    ensure(!options || options->metadata_n <= METADATA_MAX);
+    struct grpc_stream *s = stream_new(c, method, options);
+    s->events = *events;
+    stream_begin(s);
+    return s;
+}
+
+void grpc_unary_start(struct grpc_channel *c, const char *method, struct bytes request,
+                      const struct grpc_call_options *options, const struct grpc_events *events)
+{
+    struct grpc_stream *s = stream_new(c, method, options);
+    s->events = *events;
+    grpc_outbox_add(&s->pending, request);
+    s->unsent_bytes = request.len + GRPC_FRAME_HEADER_BYTES;
+    s->end_of_send = true;
+    stream_begin(s);
+    stream_unref(s);
 }
 
 /* Under the lock: sleeps until something changes.  False once the deadline has passed. */
@@ -627,7 +764,9 @@ int grpc_stream_send(struct grpc_stream *s, struct bytes message, struct error *
     int rc = 0;
     pthread_mutex_lock(&s->channel->lock);
     while (rc == 0 && !s->done && !s->canceled && s->unsent_bytes + framed > UNSENT_BYTES_MAX) {
-        if (!wait_for_change(s))
+        if (s->events.end)
+            rc = error_set(err, ERR_TOO_MANY_REQUESTS, "%s: the peer takes nothing", s->method);
+        else if (!wait_for_change(s))
             rc = expire(s, err);
     }
     if (rc == 0 && (s->done || s->canceled)) {

@@ -31,12 +31,21 @@ enum grpc_status { /* the numbers of the protocol */
                    GRPC_UNAUTHENTICATED = 16,
 };
 
-/* ---- client.  Threads: any; calls block and share one connection, which is made anew when lost
- * ---- */
+/* ---- client.  Threads: any; calls share one connection, which is made anew when lost ---- */
 
 struct grpc_channel;
 
-/* TARGET: "unix:/run/containerd/containerd.sock" or "host:port". */
+struct grpc_channel_config {
+    const char *target; /* "unix:/run/containerd/containerd.sock" or "host:port" */
+    struct tls *tls;
+    int connect_timeout_ms;   /* 0: 10 seconds */
+    size_t message_bytes_max; /* of what the peer may send; 0: GRPC_MESSAGE_BYTES_MAX */
+    /* A peer with calls open that is silent for PING_AFTER_MS is asked whether it is there; if it
+     * stays silent for PING_TIMEOUT_MS more, the connection is given up.  0: never. */
+    int ping_after_ms, ping_timeout_ms;
+};
+struct grpc_channel *grpc_channel_open(const struct grpc_channel_config *config, struct error *err);
+/* With the defaults. */
 struct grpc_channel *grpc_channel_new(const char *target, struct tls *tls, struct error *err);
 void grpc_channel_free(struct grpc_channel *c);
 
@@ -71,6 +80,22 @@ enum grpc_status
 grpc_stream_status(struct grpc_stream *s);      /* the peer's, after a receive that gave 0 or -1 */
 void grpc_stream_cancel(struct grpc_stream *s); /* wakes the receiver; Threads: any */
 void grpc_stream_close(struct grpc_stream *s);
+
+/* The same without waiting: what happens is told on the channel's thread, which must not block. */
+struct grpc_events {
+    void (*message)(struct bytes message, void *arg); /* the bytes live for the call */
+    /* Once, and the last; ERR's code is ERR_NONE when the peer ended with OK.  NOT_SENT: the peer
+     * has certainly not acted on the call.  The channel is still there. */
+    void (*end)(enum grpc_status status, bool not_sent, const struct error *err, void *arg);
+    void *arg;
+};
+/* END comes in every case, also when it is closed or the channel is freed before. */
+struct grpc_stream *grpc_stream_start(struct grpc_channel *c, const char *method,
+                                      const struct grpc_call_options *options,
+                                      const struct grpc_events *events);
+/* One request, and MESSAGE at most once before END. */
+void grpc_unary_start(struct grpc_channel *c, const char *method, struct bytes request,
+                      const struct grpc_call_options *options, const struct grpc_events *events);
 
 /* ---- server: handlers run on the server's loop thread and must not block; answers from any thread
  * ---- */

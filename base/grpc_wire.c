@@ -25,9 +25,10 @@ static int take_header(struct grpc_deframer *d, struct bytes *data, struct error
         return 0;
     if (d->header[0] != 0)
         return error_set(err, ERR_BAD_REQUEST, "grpc: compressed message was not negotiated");
-    if (message_length(d->header) > GRPC_MESSAGE_BYTES_MAX)
-        return error_set(err, ERR_TOO_LARGE, "grpc: received message larger than max (%zu vs. %d)",
-                         message_length(d->header), GRPC_MESSAGE_BYTES_MAX);
+    size_t max = d->message_bytes_max ? d->message_bytes_max : GRPC_MESSAGE_BYTES_MAX;
+    if (message_length(d->header) > max)
+        return error_set(err, ERR_TOO_LARGE, "grpc: received message larger than max (%zu vs. %zu)",
+                         message_length(d->header), max);
     return 1;
 }
 

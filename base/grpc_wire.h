@@ -19,6 +19,7 @@
 struct grpc_deframer { /* zero-initialised is ready */
     uint8_t header[GRPC_FRAME_HEADER_BYTES];
     size_t header_n;
+    size_t message_bytes_max; /* 0: GRPC_MESSAGE_BYTES_MAX */
     struct buffer partial;
 };
 /* Calls ON_MESSAGE for each message that DATA completes; its bytes live for the call.

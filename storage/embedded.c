@@ -63,6 +63,13 @@ static int64_t op_compacted_revision(struct storage *s)
     return mvcc_compacted_revision(embedded(s)->mvcc);
 }
 
+static int op_read_revision(struct storage *s, int64_t *revision, struct error *err)
+{
+    (void)err;
+    *revision = op_revision(s);
+    return 0;
+}
+
 static int op_status(struct storage *s, struct storage_status *out, struct error *err)
 {
     return mvcc_status(embedded(s)->mvcc, out, err);
@@ -146,6 +153,14 @@ static void op_watch_close(struct storage *s, struct storage_watch *w)
 static int64_t op_watch_revision(struct storage *s, struct storage_watch *w)
 {
     return watch_hub_revision(embedded(s)->hub, w);
+}
+
+/* A write is delivered before it is acknowledged. */
+static int op_watch_sync(struct storage *s, struct storage_watch *w, int64_t revision,
+                         struct error *err)
+{
+    (void)s, (void)w, (void)revision, (void)err;
+    return 0;
 }
 
 static int source_history(int64_t from, size_t limit, struct arena *arena, struct record **out,
@@ -238,11 +253,13 @@ static const struct storage_ops embedded_ops = {
     .hold_release = op_hold_release,
     .revision = op_revision,
     .compacted_revision = op_compacted_revision,
+    .read_revision = op_read_revision,
     .txn = op_txn,
     .txn_submit = op_txn_submit,
     .watch = op_watch,
     .watch_close = op_watch_close,
     .watch_revision = op_watch_revision,
+    .watch_sync = op_watch_sync,
     .lease_grant = op_lease_grant,
     .lease_revoke = op_lease_revoke,
     .lease_keep_alive = op_lease_keep_alive,

@@ -40,6 +40,16 @@ int64_t storage_compacted_revision(struct storage *s)
     return s->ops->compacted_revision(s);
 }
 
+int storage_read_revision(struct storage *s, int64_t *revision, struct error *err)
+{
+    return s->ops->read_revision(s, revision, err);
+}
+
+bool storage_is_shared(const struct storage *s)
+{
+    return s->ops->is_shared;
+}
+
 int storage_txn(struct storage *s, const struct storage_txn *txn, struct arena *arena,
                 struct storage_txn_result *out, struct error *err)
 {
@@ -69,6 +79,11 @@ void storage_watch_close(struct storage_watch *w)
 int64_t storage_watch_revision(struct storage_watch *w)
 {
     return w->storage->ops->watch_revision(w->storage, w);
+}
+
+int storage_watch_sync(struct storage_watch *w, int64_t revision, struct error *err)
+{
+    return w->storage->ops->watch_sync(w->storage, w, revision, err);
 }
 
 int storage_lease_grant(struct storage *s, int64_t id, int64_t ttl_s, int64_t *granted_id,

@@ -28,6 +28,21 @@ struct storage_embedded_config {
 };
 struct storage *storage_open_embedded(const struct storage_embedded_config *config,
                                       struct error *err);
+
+/* An etcd cluster.  Opens also while no member answers: calls then fail until one does. */
+struct storage_remote_config {
+    const char *endpoints; /* "https://a:2379,https://b:2379"; also http:// and unix:/path */
+    const char *ca_file;   /* PEM; NULL: the system's authorities */
+    const char *cert_file, *key_file;
+    /* A key in the range that is watched, which may be written so that its event says how far a
+     * watch is: etcd before 3.4.25 and 3.5.8 cannot be asked.  NULL: such servers are not helped
+     * that way, and what waits for them waits for the next event. */
+    const char *marker_key;
+    int64_t compact_interval_ms; /* as for the embedded store; of all servers one compacts */
+};
+/* ERR_BAD_REQUEST: an endpoint or a file is not what it should be. */
+struct storage *storage_open_remote(const struct storage_remote_config *config, struct error *err);
+
 void storage_close(struct storage *s); /* after every watch is closed and every txn answered */
 
 struct storage_kv {
@@ -79,8 +94,14 @@ must_check int storage_range_hold(struct storage *s, const struct storage_range 
                                   struct arena *arena, struct storage_range_result *out,
                                   struct storage_hold **hold, struct error *err);
 void storage_hold_release(struct storage *s, struct storage_hold *hold); /* NULL is fine */
-int64_t storage_revision(struct storage *s);           /* of the last durable transaction */
-int64_t storage_compacted_revision(struct storage *s); /* 0: never */
+/* Of the last durable transaction; of a remote store, that this process knows of, -1 while no
+ * member answers. */
+int64_t storage_revision(struct storage *s);
+int64_t storage_compacted_revision(struct storage *s); /* 0: never, or not known */
+/* At least that of every transaction which anybody has had acknowledged before the call. */
+must_check int storage_read_revision(struct storage *s, int64_t *revision, struct error *err);
+/* Whether other processes write here too: then a watch may be behind what is acknowledged. */
+bool storage_is_shared(const struct storage *s);
 
 /* ---- writing ---- */
 
@@ -144,7 +165,8 @@ struct storage_txn_result {
 };
 
 /* Waits until the transaction is durable.  ERR_NO_SPACE, ERR_IO, ERR_TOO_LARGE, ERR_UNAVAILABLE
- * (shutting down, queue full); nothing was written then. */
+ * (shutting down, queue full); nothing was written then.  ERR_TIMEOUT, of a remote store: nobody
+ * knows whether it was. */
 must_check int storage_txn(struct storage *s, const struct storage_txn *txn, struct arena *arena,
                            struct storage_txn_result *out, struct error *err);
 /* The same without waiting: TXN, ARENA and what they point at stay valid until DONE runs, once, on
@@ -175,6 +197,8 @@ struct storage_watch_config {
     /* The watch ended by itself: ERR_COMPACTED (start is too old; COMPACTED_REVISION tells),
      * ERR_IO. */
     void (*failed)(const struct error *err, int64_t compacted_revision, void *arg);
+    /* There was nothing more up to REVISION.  Of a shared store only; NULL: not of interest. */
+    void (*progress)(int64_t revision, void *arg);
     void *arg;
 };
 struct storage_watch;
@@ -184,6 +208,9 @@ void storage_watch_close(
     struct storage_watch *w); /* when it returns, no callback runs or will run */
 /* Every event up to and including the revision it returns has been delivered to W. */
 int64_t storage_watch_revision(struct storage_watch *w);
+/* Waits until every event up to and including REVISION (0: storage_read_revision's) has been
+ * delivered to W.  ERR_TIMEOUT after a few seconds; ERR_UNAVAILABLE. */
+must_check int storage_watch_sync(struct storage_watch *w, int64_t revision, struct error *err);
 
 /* ---- leases ---- */
 

@@ -5,6 +5,7 @@
 #include "storage/storage.h"
 
 struct storage_ops {
+    bool is_shared;
     void (*close)(struct storage *s);
     int (*range)(struct storage *s, const struct storage_range *range, struct arena *arena,
                  struct storage_range_result *out, struct error *err);
@@ -14,6 +15,7 @@ struct storage_ops {
     void (*hold_release)(struct storage *s, struct storage_hold *hold);
     int64_t (*revision)(struct storage *s);
     int64_t (*compacted_revision)(struct storage *s);
+    int (*read_revision)(struct storage *s, int64_t *revision, struct error *err);
     int (*txn)(struct storage *s, const struct storage_txn *txn, struct arena *arena,
                struct storage_txn_result *out, struct error *err);
     void (*txn_submit)(struct storage *s, const struct storage_txn *txn, struct arena *arena,
@@ -24,6 +26,8 @@ struct storage_ops {
                                    struct error *err);
     void (*watch_close)(struct storage *s, struct storage_watch *w);
     int64_t (*watch_revision)(struct storage *s, struct storage_watch *w);
+    int (*watch_sync)(struct storage *s, struct storage_watch *w, int64_t revision,
+                      struct error *err);
     int (*lease_grant)(struct storage *s, int64_t id, int64_t ttl_s, int64_t *granted_id,
                        struct error *err);
     int (*lease_revoke)(struct storage *s, int64_t id, struct error *err);

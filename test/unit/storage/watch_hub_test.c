@@ -152,6 +152,7 @@ static void a_watch_of_the_future_skips_what_is_before(void **state)
     put(f, "a", "2");
     put(f, "a", "3");
     put(f, "a", "4");
+    wait_for_revision(&w, 4);
     assert_string_equal(w.text.data, "4:a=4");
     watch_close(&w);
 }
@@ -266,15 +267,17 @@ static void late_watches_miss_nothing_while_writers_go_on(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define BOTH(name)                                                                                 \
+    T(name), cmocka_unit_test_setup_teardown(name, setup_remote, teardown)
     const struct CMUnitTest tests[] = {
         T(a_write_is_seen_before_it_is_acknowledged),
         T(all_events_of_a_transaction_come_in_one_call),
-        T(a_watch_may_start_in_the_past),
-        T(a_watch_of_the_future_skips_what_is_before),
-        T(previous_values_come_if_asked_for),
-        T(a_watch_from_a_compacted_revision_fails),
+        BOTH(a_watch_may_start_in_the_past),
+        BOTH(a_watch_of_the_future_skips_what_is_before),
+        BOTH(previous_values_come_if_asked_for),
+        BOTH(a_watch_from_a_compacted_revision_fails),
         T(attachments_reach_watchers_and_are_released),
-        T(late_watches_miss_nothing_while_writers_go_on),
+        BOTH(late_watches_miss_nothing_while_writers_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
