@@ -105,7 +105,8 @@ void http_stream_abort(struct http_stream *s);     /* resets the connection; fre
 
 /* HTTP/1.1 Upgrade: answers 101 with HEAD's headers and turns the connection into a duplex byte
  * stream, which ON_SOCKET gets on a worker thread of the server made for it; the function may block
- * and closes the socket by returning. */
+ * and closes the socket by returning.  If the client has left, or there are too many sockets, it
+ * gets NULL instead, to release ARG, and must not block. */
 void http_upgrade(struct http_request *req, const struct http_response *head,
                   void (*on_socket)(struct http_socket *s, void *arg), void *arg);
 ssize_t http_socket_read(struct http_socket *s, void *buf, size_t n,

@@ -152,12 +152,18 @@ static void *socket_thread(void *arg)
     return NULL;
 }
 
+static void socket_abandon(struct http_socket *s)
+{
+    atomic_fetch_sub(&s->request->loop->server->upgraded, 1);
+    s->on_socket(NULL, s->arg);
+    socket_free(s);
+}
+
 static void on_upgraded(void *data, h2o_socket_t *sock, size_t request_bytes)
 {
     struct http_socket *s = data;
     if (!sock) { /* the client left before the 101 was written */
-        atomic_fetch_sub(&s->request->loop->server->upgraded, 1);
-        socket_free(s);
+        socket_abandon(s);
         return;
     }
     s->sock = sock;
@@ -175,8 +181,7 @@ static void upgrade_on_loop(struct http_socket *s, const struct http_response *h
     struct http_request *r = s->request;
     r->state = REQUEST_UPGRADED;
     if (!r->h2o) {
-        atomic_fetch_sub(&r->loop->server->upgraded, 1);
-        socket_free(s);
+        socket_abandon(s);
         return;
     }
     http_server_set_head(r->h2o, head);
@@ -199,6 +204,7 @@ void http_upgrade(struct http_request *req, const struct http_response *head,
     if (atomic_fetch_add(&server->upgraded, 1) >= UPGRADED_SOCKETS_MAX) {
         atomic_fetch_sub(&server->upgraded, 1);
         http_server_respond_text(req, 503, "text/plain", "too many upgraded connections\n");
+        on_socket(NULL, arg);
         return;
     }
     struct http_socket *s = xcalloc(1, sizeof(*s));

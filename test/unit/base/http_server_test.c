@@ -94,7 +94,7 @@ static void echo(struct http_socket *socket, void *arg)
     char buf[10000];
     struct error err = { 0 };
     ssize_t n;
-    while ((n = http_socket_read(socket, buf, sizeof(buf), &err)) > 0) {
+    while (socket && (n = http_socket_read(socket, buf, sizeof(buf), &err)) > 0) {
         if (http_socket_write(socket, buf, (size_t)n, &err) < 0)
             break;
     }
