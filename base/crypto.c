@@ -325,6 +325,24 @@ void crypto_sha256(struct bytes data, uint8_t out[SHA256_BYTES])
     ensure(EVP_Digest(data.data ? data.data : "", data.len, out, NULL, EVP_sha256(), NULL));
 }
 
+struct sha256 *sha256_new(void)
+{
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    ensure(c && EVP_DigestInit_ex(c, EVP_sha256(), NULL));
+    return (struct sha256 *)c;
+}
+
+void sha256_add(struct sha256 *s, struct bytes data)
+{
+    ensure(EVP_DigestUpdate((EVP_MD_CTX *)s, data.data, data.len));
+}
+
+void sha256_end(struct sha256 *s, uint8_t out[SHA256_BYTES])
+{
+    ensure(!out || EVP_DigestFinal_ex((EVP_MD_CTX *)s, out, NULL));
+    EVP_MD_CTX_free((EVP_MD_CTX *)s);
+}
+
 void crypto_sha1(struct bytes data, uint8_t out[20])
 {
     ensure(EVP_Digest(data.data ? data.data : "", data.len, out, NULL, EVP_sha1(), NULL));

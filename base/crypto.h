@@ -80,7 +80,11 @@ must_check int crypto_aes_gcm_open(struct bytes key, const uint8_t nonce[AES_GCM
 
 #define SHA256_BYTES 32
 void crypto_sha256(struct bytes data, uint8_t out[SHA256_BYTES]);
-void crypto_sha1(struct bytes data, uint8_t out[20]); /* WebSocket handshakes only */
+struct sha256; /* of bytes that come in parts */
+struct sha256 *sha256_new(void);
+void sha256_add(struct sha256 *s, struct bytes data);
+void sha256_end(struct sha256 *s, uint8_t out[SHA256_BYTES]); /* frees S; OUT may be NULL */
+void crypto_sha1(struct bytes data, uint8_t out[20]);         /* WebSocket handshakes only */
 char *base64_encode(struct bytes data, struct arena *a);
 char *base64url_encode(struct bytes data, struct arena *a); /* without padding */
 must_check int base64_decode(struct bytes text, struct arena *a,

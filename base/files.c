@@ -47,6 +47,17 @@ static int write_all(int fd, struct bytes text)
     return 0;
 }
 
+int files_write_all(int fd, struct bytes text, struct error *err)
+{
+    return write_all(fd, text) < 0 ? error_errno(err, "write") : 0;
+}
+
+int files_sync_dir(const char *dir, struct error *err)
+{
+    scoped(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fsync(fd) < 0 ? error_errno(err, "sync the folder %s", dir) : 0;
+}
+
 static int write_beside(const char *path, struct bytes text, mode_t mode, bool is_durable,
                         struct error *err)
 {
@@ -73,10 +84,7 @@ int files_write_durably(const char *path, struct bytes text, mode_t mode, struct
     if (write_beside(path, text, mode, true, err) < 0)
         return -1;
     scoped(str) char *copy = xstrdup(path);
-    scoped(fd) int dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0 || fsync(dir) < 0)
-        return error_errno(err, "sync the folder of %s", path);
-    return 0;
+    return files_sync_dir(dirname(copy), err);
 }
 
 int files_read(const char *path, size_t limit, struct arena *a, struct bytes *out,

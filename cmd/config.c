@@ -7,11 +7,14 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "base/cron_schedule.h"
 #include "base/files.h"
 #include "base/yaml.h"
 
 #define CONFIG_FILE_BYTES_MAX (1 << 20)
 #define CONFIG_FILE_DEFAULT   "/etc/coracle/config.yaml"
+#define BUMP_REVISION_DEFAULT                                                                      \
+    "1000000000" /* far more than a cluster writes between two snapshots */
 
 enum option_type {
     OPTION_TEXT,
@@ -26,12 +29,23 @@ enum option_type {
     OPTION_LABELS,
     OPTION_TAINTS,
     OPTION_LISTEN, /* address:port or unix:/path */
+    OPTION_NUMBER,
+    OPTION_CRON,
+    OPTION_BASE_NAME, /* of a file: no folder in it */
 };
 
 #define CONTROL_PLANE (COMMAND_SERVER | COMMAND_APISERVER)
 #define NODE          (COMMAND_SERVER | COMMAND_KUBELET)
 #define PART_ALONE    (COMMAND_SCHEDULER | COMMAND_CONTROLLERS | COMMAND_KUBELET | COMMAND_PROXY)
 #define ALL           (CONTROL_PLANE | PART_ALONE)
+#define SNAPSHOT_FILE (COMMAND_SNAPSHOT_DELETE | COMMAND_SNAPSHOT_STATUS | COMMAND_SNAPSHOT_RESTORE)
+#define SNAPSHOTS                                                                                  \
+    (SNAPSHOT_FILE | COMMAND_SNAPSHOT_SAVE | COMMAND_SNAPSHOT_LIST | COMMAND_SNAPSHOT_PRUNE)
+#define SERIES      (COMMAND_SNAPSHOT_SAVE | COMMAND_SNAPSHOT_PRUNE)
+#define TOOLS       (SNAPSHOTS | COMMAND_DATASTORE_MIGRATE)
+#define FLAG_ONLY   (1u << 31) /* said each time: neither in the environment nor in the file */
+#define TAKES_WORDS SNAPSHOT_FILE
+#define NUMBER_MAX  (INT64_C(1) << 60)
 
 struct option {
     const char *name;
@@ -47,10 +61,10 @@ struct option {
 
 /* clang-format off */
 static const struct option options[] = {
-    { "config", 'c', OPTION_TEXT, AT(config_file), ALL, CONFIG_FILE_DEFAULT, "configuration file (YAML, keys are flag names)" },
-    { "debug", 0, OPTION_BOOL, AT(debug), ALL, NULL, "log more" },
-    { "help", 'h', OPTION_BOOL, AT(help), ALL, NULL, "this text" },
-    { "data-dir", 'd', OPTION_TEXT, AT(data_dir), ALL, "/var/lib/coracle", "folder that holds the state" },
+    { "config", 'c', OPTION_TEXT, AT(config_file), ALL | TOOLS, CONFIG_FILE_DEFAULT, "configuration file (YAML, keys are flag names)" },
+    { "debug", 0, OPTION_BOOL, AT(debug), ALL | TOOLS, NULL, "log more" },
+    { "help", 'h', OPTION_BOOL, AT(help), ALL | TOOLS, NULL, "this text" },
+    { "data-dir", 'd', OPTION_TEXT, AT(data_dir), ALL | TOOLS, "/var/lib/coracle", "folder that holds the state" },
     { "bind-address", 0, OPTION_IP, AT(bind_address), CONTROL_PLANE, "0.0.0.0", "address the API listens on" },
     { "https-listen-port", 0, OPTION_PORT, AT(https_listen_port), CONTROL_PLANE, "6443", "port the API listens on" },
     { "advertise-address", 0, OPTION_IP, AT(advertise_address), CONTROL_PLANE, NULL, "address the API is announced under (default: the node's)" },
@@ -64,7 +78,7 @@ static const struct option options[] = {
     { "cluster-domain", 0, OPTION_TEXT, AT(cluster_domain), ALL, "cluster.local", "domain of the cluster" },
     { "write-kubeconfig", 'o', OPTION_TEXT, AT(write_kubeconfig), CONTROL_PLANE, NULL, "where to write the administrator's kubeconfig (default: /etc/coracle/coracle.yaml)" },
     { "write-kubeconfig-mode", 0, OPTION_MODE, AT(write_kubeconfig_mode), CONTROL_PLANE, "0600", "its file mode" },
-    { "node-name", 0, OPTION_NAME, AT(node_name), ALL, NULL, "name of this node (default: the host's)" },
+    { "node-name", 0, OPTION_NAME, AT(node_name), ALL | SERIES, NULL, "name of this node (default: the host's)" },
     { "node-ip", 'i', OPTION_IP, AT(node_ip), ALL, NULL, "address of this node (default: of the default route)" },
     { "node-label", 0, OPTION_LABELS, AT(node_label), NODE, NULL, "label for the node, key=value" },
     { "node-taint", 0, OPTION_TAINTS, AT(node_taint), NODE, NULL, "taint for the node, key=value:Effect" },
@@ -81,6 +95,30 @@ static const struct option options[] = {
     { "tls-private-key-file", 0, OPTION_TEXT, AT(tls_private_key_file), COMMAND_KUBELET, NULL, "its key" },
     { "kubeconfig", 0, OPTION_TEXT, AT(kubeconfig), PART_ALONE, NULL, "kubeconfig of the API server to work with" },
     { "cleanup", 0, OPTION_BOOL, AT(cleanup), COMMAND_PROXY, NULL, "remove every iptables rule of ours and exit" },
+    { "etcd-disable-snapshots", 0, OPTION_BOOL, AT(etcd_disable_snapshots), CONTROL_PLANE, NULL, "no scheduled snapshots of the store" },
+    { "etcd-snapshot-schedule-cron", 0, OPTION_CRON, AT(etcd_snapshot_schedule_cron), CONTROL_PLANE, "0 */12 * * *", "when to save one" },
+    { "etcd-snapshot-retention", 0, OPTION_NUMBER, AT(etcd_snapshot_retention), CONTROL_PLANE | COMMAND_SNAPSHOT_PRUNE, "5", "how many to keep; 0 keeps all" },
+    { "snapshot-retention", 0, OPTION_NUMBER, AT(etcd_snapshot_retention), COMMAND_SNAPSHOT_PRUNE | FLAG_ONLY, NULL, "the same" },
+    { "etcd-snapshot-dir", 0, OPTION_TEXT, AT(etcd_snapshot_dir), CONTROL_PLANE | SNAPSHOTS, NULL, "folder of the snapshots (default: server/snapshots in --data-dir)" },
+    { "snapshot-dir", 0, OPTION_TEXT, AT(etcd_snapshot_dir), SNAPSHOTS | FLAG_ONLY, NULL, "the same" },
+    { "dir", 0, OPTION_TEXT, AT(etcd_snapshot_dir), SNAPSHOTS | FLAG_ONLY, NULL, "the same" },
+    { "etcd-snapshot-name", 0, OPTION_BASE_NAME, AT(etcd_snapshot_name), CONTROL_PLANE, "etcd-snapshot", "first part of their names; the node's and the time follow" },
+    { "name", 0, OPTION_BASE_NAME, AT(name), SERIES | FLAG_ONLY, NULL, "first part of the names (default: on-demand; prune: etcd-snapshot)" },
+    { "etcd-snapshot-compress", 0, OPTION_BOOL, AT(etcd_snapshot_compress), CONTROL_PLANE | COMMAND_SNAPSHOT_SAVE, NULL, "put them into .zip archives" },
+    { "snapshot-compress", 0, OPTION_BOOL, AT(etcd_snapshot_compress), COMMAND_SNAPSHOT_SAVE | FLAG_ONLY, NULL, "the same" },
+    { "cluster-reset", 0, OPTION_BOOL, AT(cluster_reset), COMMAND_SERVER | FLAG_ONLY, NULL, "make the store anew from a snapshot, and exit" },
+    { "cluster-reset-restore-path", 0, OPTION_TEXT, AT(cluster_reset_restore_path), COMMAND_SERVER | FLAG_ONLY, NULL, "that snapshot: a file, or a name in --etcd-snapshot-dir" },
+    { "output", 'o', OPTION_TEXT, AT(output), COMMAND_SNAPSHOT_LIST | COMMAND_SNAPSHOT_STATUS | FLAG_ONLY, NULL, "table, json or simple" },
+    { "write-out", 'w', OPTION_TEXT, AT(output), COMMAND_SNAPSHOT_STATUS | FLAG_ONLY, NULL, "the same, as etcdctl calls it" },
+    { "skip-hash-check", 0, OPTION_BOOL, AT(skip_hash_check), COMMAND_SNAPSHOT_STATUS | COMMAND_SNAPSHOT_RESTORE | FLAG_ONLY, NULL, "take a file without a sum: the database that an etcd left in member/snap/db" },
+    { "force", 0, OPTION_BOOL, AT(force), COMMAND_SNAPSHOT_RESTORE | FLAG_ONLY, NULL, "replace the store that is there; it is kept as server/db-old-TIME" },
+    { "bump-revision", 0, OPTION_NUMBER, AT(bump_revision), COMMAND_SNAPSHOT_RESTORE | COMMAND_SERVER | FLAG_ONLY, BUMP_REVISION_DEFAULT, "added to the snapshot's revision, so that no client sees revisions go back" },
+    { "from", 0, OPTION_TEXT, AT(from), COMMAND_DATASTORE_MIGRATE | FLAG_ONLY, NULL, "a --data-dir, or https:// or http:// endpoints of etcd with commas between, or unix:/path" },
+    { "to", 0, OPTION_TEXT, AT(to), COMMAND_DATASTORE_MIGRATE | FLAG_ONLY, NULL, "the same" },
+    { "overwrite", 0, OPTION_BOOL, AT(overwrite), COMMAND_DATASTORE_MIGRATE | FLAG_ONLY, NULL, "replace what the target holds; a data folder's store is kept as server/db-old-TIME" },
+    { "datastore-cafile", 0, OPTION_TEXT, AT(datastore_cafile), COMMAND_DATASTORE_MIGRATE, NULL, "authority of the endpoints' certificates" },
+    { "datastore-certfile", 0, OPTION_TEXT, AT(datastore_certfile), COMMAND_DATASTORE_MIGRATE, NULL, "certificate to show them" },
+    { "datastore-keyfile", 0, OPTION_TEXT, AT(datastore_keyfile), COMMAND_DATASTORE_MIGRATE, NULL, "its key" },
 };
 /* clang-format on */
 
@@ -290,6 +328,19 @@ static int option_set(struct config *config, const struct option *o, const char 
             return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a range like 30000-32767",
                              place, value);
         break;
+    case OPTION_NUMBER:
+        if (!parse_number(value, NUMBER_MAX, field))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a number", place, value);
+        return 0;
+    case OPTION_CRON:
+        if (!cron_schedule_parse(value, NULL, arena, err))
+            return error_wrap(err, "%s", place);
+        break;
+    case OPTION_BASE_NAME:
+        if (!*value || *value == '.' || strchr(value, '/'))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not the name of a file", place,
+                             value);
+        break;
     case OPTION_LISTEN:
         if (!is_listen_address(value))
             return error_set(err, ERR_BAD_REQUEST,
@@ -311,6 +362,10 @@ static int load_flags(struct config *config, unsigned command, int n, char **arg
     for (int i = 0; i < n; i++) {
         const char *word = args[i];
         size_t dashes = strspn(word, "-");
+        if (dashes == 0 && (command & TAKES_WORDS) && config->words.n < CONFIG_LIST_MAX) {
+            config->words.items[config->words.n++] = word;
+            continue;
+        }
         if (dashes == 0 || dashes > 2 || !word[dashes])
             return error_set(err, ERR_BAD_REQUEST, "unexpected argument \"%s\"", word);
         const char *name = word + dashes;
@@ -344,7 +399,8 @@ static int load_environment(struct config *config, unsigned command, bool *seen,
         size_t at = strlen(name);
         for (const char *c = o->name; *c; c++)
             name[at++] = *c == '-' ? '_' : (char)(*c - 'a' + 'A');
-        const char *value = (o->commands & command) ? getenv(name) : NULL;
+        bool is_taken = (o->commands & command) && !(o->commands & FLAG_ONLY);
+        const char *value = is_taken ? getenv(name) : NULL;
         if (!value || (seen[i] && !is_list(o)))
             continue;
         if (option_set(config, o, value, name, arena, err) < 0)
@@ -396,8 +452,8 @@ static int load_file(struct config *config, unsigned command, bool *seen, struct
         return error_set(err, ERR_BAD_REQUEST, "%s: not a list of settings", config->config_file);
     json_each_member (doc, m) {
         /* The file is shared by all commands, so a key of another command is no mistake. */
-        const struct option *o = find_option(m->name, strlen(m->name), ALL);
-        if (!o || strlen(m->name) == 1)
+        const struct option *o = find_option(m->name, strlen(m->name), ALL | TOOLS);
+        if (!o || (o->commands & FLAG_ONLY) || strlen(m->name) == 1)
             return error_set(err, ERR_BAD_REQUEST, "%s: unknown key \"%s\"", config->config_file,
                              m->name);
         if (!(o->commands & command) || (seen[o - options] && !is_list(o)))

@@ -54,6 +54,26 @@ struct config {
     bool cleanup;           /* proxy: remove the rules and exit */
     bool debug;
     bool help;
+
+    bool etcd_disable_snapshots;
+    const char *etcd_snapshot_schedule_cron;
+    int64_t etcd_snapshot_retention;
+    const char *etcd_snapshot_dir; /* NULL: server/snapshots in data_dir */
+    const char *etcd_snapshot_name;
+    bool etcd_snapshot_compress;
+    bool cluster_reset;
+    const char *cluster_reset_restore_path;
+
+    /* Of the tools, see tool.h. */
+    struct config_list words; /* what is no flag */
+    const char *name;
+    const char *output;
+    bool skip_hash_check;
+    bool force;
+    int64_t bump_revision;
+    const char *from, *to;
+    const char *datastore_cafile, *datastore_certfile, *datastore_keyfile;
+    bool overwrite;
 };
 
 /* A command that takes flags; the bits say which flags. */
@@ -64,6 +84,13 @@ enum config_command {
     COMMAND_CONTROLLERS = 1 << 3,
     COMMAND_KUBELET = 1 << 4,
     COMMAND_PROXY = 1 << 5,
+    COMMAND_SNAPSHOT_SAVE = 1 << 6,
+    COMMAND_SNAPSHOT_LIST = 1 << 7,
+    COMMAND_SNAPSHOT_DELETE = 1 << 8,
+    COMMAND_SNAPSHOT_PRUNE = 1 << 9,
+    COMMAND_SNAPSHOT_STATUS = 1 << 10,
+    COMMAND_SNAPSHOT_RESTORE = 1 << 11,
+    COMMAND_DATASTORE_MIGRATE = 1 << 12,
 };
 
 /* Fills CONFIG (defaults first); strings live in ARENA.  ARGS are the words after the command.

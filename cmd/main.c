@@ -12,9 +12,8 @@
 #include "cmd/config.h"
 #include "cmd/host.h"
 #include "cmd/server.h"
+#include "cmd/tool.h"
 #include "proxy/proxy.h"
-
-#define EXIT_USAGE 2
 
 static const struct command {
     const char *name;
@@ -29,12 +28,23 @@ static const struct command {
     { "proxy", COMMAND_PROXY, "the service proxy, against any API server" },
 };
 
+static const struct {
+    const char *name, *alias; /* as k3s calls it; NULL: none */
+    const char *help;
+    int (*main)(int args_n, char **args);
+} groups[] = {
+    { "snapshot", "etcd-snapshot", "save, list, check and restore snapshots of the store",
+      snapshot_main },
+};
+
 static void print_help(FILE *out)
 {
     fprintf(out,
             "Coracle is Kubernetes in one small program.\n\nUsage: coracle COMMAND [flags]\n\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++)
+        fprintf(out, "  %-12s %s\n", groups[i].name, groups[i].help);
     fprintf(out, "  %-12s %s\n\n`coracle COMMAND --help` lists its flags.\n", "version",
             "the version of this program");
 }
@@ -99,6 +109,13 @@ static int run(const struct command *command, const struct config *config)
         log_error("main", "%s", err.message);
         return EXIT_FAILURE;
     }
+    if (config->cluster_reset && !config->cluster_reset_restore_path)
+        return usage_error("--cluster-reset: a store of one member has nothing to reset but its "
+                           "contents; --cluster-reset-restore-path says to what");
+    if (config->cluster_reset)
+        return snapshot_cluster_reset(config);
+    if (config->cluster_reset_restore_path)
+        return usage_error("--cluster-reset-restore-path: needs --cluster-reset");
     if (command->command == COMMAND_SERVER && !config->disable_agent && geteuid() != 0)
         return usage_error("a node needs root; --disable-agent runs the control plane without it");
     raise_descriptor_limit();
@@ -137,6 +154,10 @@ int main(int argc, char **argv)
         printf("coracle version %s (Kubernetes v%s)\n", CORACLE_VERSION, KUBERNETES_VERSION);
         return EXIT_SUCCESS;
     }
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++)
+        if (str_equal(argv[1], groups[i].name) ||
+            (groups[i].alias && str_equal(argv[1], groups[i].alias)))
+            return groups[i].main(argc - 2, argv + 2);
     const struct command *command = NULL;
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (str_equal(argv[1], commands[i].name))

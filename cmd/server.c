@@ -12,13 +12,15 @@
 #include "base/tls.h"
 #include "cmd/host.h"
 #include "cmd/parts.h"
+#include "cmd/tool.h"
 #include "storage/storage.h"
 
 struct server {
     const struct config *config;
     struct arena *arena;
     struct storage *storage;
-    struct storage_etcd_server *etcd;
+    struct storage_etcd_server *etcd, *etcd_socket;
+    struct storage_schedule *snapshots;
     struct apiserver *apiserver;
     struct parts *parts;
 };
@@ -100,11 +102,9 @@ static struct tls *etcd_tls(struct server *s, const char *address, struct error 
     return tls_server_new(&tls, err);
 }
 
-static int start_etcd(struct server *s, struct error *err)
+static struct storage_etcd_server *serve_store(struct server *s, const char *listen,
+                                               struct error *err)
 {
-    const char *listen = s->config->etcd_listen;
-    if (!listen)
-        return 0;
     struct storage_etcd_config etcd = {
         .storage = s->storage,
         .bind_address = listen,
@@ -120,14 +120,55 @@ static int start_etcd(struct server *s, struct error *err)
                                           (size_t)(colon - listen) - 2 * has_brackets);
         etcd.port = atoi(colon + 1);
         etcd.tls = tls = etcd_tls(s, etcd.bind_address, err);
-        if (!tls)
-            return error_wrap(err, "certificate for --etcd-listen");
+        if (!tls) {
+            error_wrap(err, "certificate for --etcd-listen");
+            return NULL;
+        }
     }
-    s->etcd = storage_etcd_start(&etcd, err);
+    return storage_etcd_start(&etcd, err);
+}
+
+/* Where `coracle snapshot save` finds the store.  A cluster can do without. */
+static void start_etcd_socket(struct server *s)
+{
+    struct error err = { 0 };
+    const char *listen = arena_printf(s->arena, "unix:%s/server/etcd.sock", s->config->data_dir);
+    s->etcd_socket = serve_store(s, listen, &err);
+    if (!s->etcd_socket)
+        log_warn("server", "snapshots cannot be saved on demand: %s", err.message);
+}
+
+static int start_etcd(struct server *s, struct error *err)
+{
+    const char *listen = s->config->etcd_listen;
+    start_etcd_socket(s);
+    if (!listen)
+        return 0;
+    s->etcd = serve_store(s, listen, err);
     if (!s->etcd)
         return -1;
     log_info("server", "etcd API on %s", listen);
     return 0;
+}
+
+static int start_snapshots(struct server *s, struct error *err)
+{
+    const struct config *c = s->config;
+    if (c->etcd_disable_snapshots)
+        return 0;
+    struct storage_schedule_config schedule = {
+        .storage = s->storage,
+        .series = {
+            .dir = snapshot_dir(c, s->arena),
+            .base = c->etcd_snapshot_name,
+            .node = c->node_name,
+            .form = c->etcd_snapshot_compress ? STORAGE_SNAPSHOT_ZIP : STORAGE_SNAPSHOT_PLAIN,
+            .retention = c->etcd_snapshot_retention,
+        },
+        .cron = c->etcd_snapshot_schedule_cron,
+    };
+    s->snapshots = storage_schedule_start(&schedule, err);
+    return s->snapshots ? 0 : error_wrap(err, "schedule snapshots");
 }
 
 static int start_control_loops(struct server *s, struct error *err)
@@ -175,7 +216,8 @@ struct server *server_start(const struct config *config, bool with_parts, struct
     struct server *s = xcalloc(1, sizeof(*s));
     s->config = config;
     s->arena = arena_new();
-    if (start_api(s, err) < 0 || start_etcd(s, err) < 0)
+    snapshot_forget_reset(config);
+    if (start_api(s, err) < 0 || start_etcd(s, err) < 0 || start_snapshots(s, err) < 0)
         goto fail;
     if (with_parts) {
         s->parts = parts_new(config);
@@ -193,7 +235,9 @@ fail:
 
 void server_stop(struct server *s)
 {
+    storage_schedule_stop(s->snapshots);
     storage_etcd_stop(s->etcd);
+    storage_etcd_stop(s->etcd_socket);
     if (s->parts)
         parts_stop(s->parts);
     if (s->apiserver)

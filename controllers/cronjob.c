@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cronjob - makes a Job whenever a CronJob's schedule says so. */
-#include "controllers/cron_schedule.h"
+#include "base/cron_schedule.h"
 #include "controllers/pod_control.h"
 
 #define ANNOTATION_TIME "batch.kubernetes.io/cronjob-scheduled-timestamp"

@@ -88,6 +88,12 @@ void mvcc_stage(struct mvcc *m, struct version *v)
     count_key(m, &v->r, 1);
 }
 
+void mvcc_stage_import(struct mvcc *m, struct version *v)
+{
+    key_index_insert(m->active, v);
+    atomic_fetch_add_explicit(&m->live_keys, 1, memory_order_relaxed);
+}
+
 void mvcc_unstage(struct mvcc *m, struct version *v)
 {
     atomic_store_explicit(&v->is_dead, true, memory_order_release);
@@ -202,10 +208,15 @@ int read_state(struct lmdb_txn *t, struct database_state *out, struct error *err
     return 1;
 }
 
-static int create_state(struct mvcc *m, struct error *err)
+static int create_state(struct mvcc *m, int64_t revision, struct error *err)
 {
     /* etcd's first revision is 1: the empty store's. */
-    m->disk_state = (struct database_state){ .format = FORMAT, .revision = 1 };
+    m->disk_state = (struct database_state){
+        .format = FORMAT,
+        .revision = revision ? revision : 1,
+        .compacted = revision,
+        .pruned = revision,
+    };
     if (getrandom(&m->disk_state.salt, sizeof(m->disk_state.salt), 0) < 0)
         return error_errno(err, "getrandom");
     struct lmdb_txn *t = lmdb_write_begin(m->env, err);
@@ -219,14 +230,14 @@ static int create_state(struct mvcc *m, struct error *err)
     return lmdb_write_commit(t, err);
 }
 
-static int load_state(struct mvcc *m, struct error *err)
+static int load_state(struct mvcc *m, int64_t first_revision, struct error *err)
 {
     struct lmdb_txn *t = lmdb_read_begin(m->env, err);
     if (!t)
         return -1;
     int got = read_state(t, &m->disk_state, err);
     lmdb_read_end(t);
-    if (got < 0 || (got == 0 && create_state(m, err) < 0))
+    if (got < 0 || (got == 0 && create_state(m, first_revision, err) < 0))
         return -1;
     atomic_init(&m->revision, m->disk_state.revision);
     atomic_init(&m->compacted, m->disk_state.compacted);
@@ -383,7 +394,7 @@ static int lock_dir(struct mvcc *m, const char *dir, struct error *err)
 static int recover(struct mvcc *m, const struct mvcc_config *config, struct error *err)
 {
     const struct mvcc_loader *loader = &config->loader;
-    if (load_state(m, err) < 0 || load_leases(m, loader, err) < 0)
+    if (load_state(m, config->first_revision, err) < 0 || load_leases(m, loader, err) < 0)
         return -1;
     loader->flushed(m->disk_state.revision, loader->arg);
     (void)failpoint("storage.recover.before_log");

@@ -33,6 +33,7 @@ struct mvcc_loader {
 struct mvcc_config {
     const char *dir;
     size_t quota_bytes;
+    int64_t first_revision; /* of a new store: all before it counts as compacted; 0: an empty one */
     struct mvcc_loader loader;
 };
 struct mvcc *mvcc_open(const struct mvcc_config *config, struct error *err);
@@ -96,6 +97,8 @@ bool mvcc_has_space(struct mvcc *m, size_t more);
  * own. */
 void mvcc_stage(struct mvcc *m, struct version *v);
 void mvcc_unstage(struct mvcc *m, struct version *v);
+/* The same for a key that is not there yet, whatever writes it has behind it elsewhere. */
+void mvcc_stage_import(struct mvcc *m, struct version *v);
 
 /* A group: entries are added to it, then made durable with one sync.  After a failure nothing is.
  */

@@ -4,52 +4,20 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/crypto.h"
 #include "base/failpoint.h"
+#include "base/files.h"
+#include "storage/bolt.h"
 #include "storage/etcd.pb-c.h"
 
-/* bbolt's format: little-endian, as the machines are that we run on. */
-#define PAGE_BYTES      4096
-#define MAGIC           0xED0CDAEDu
-#define FORMAT          2u
-#define PAGE_BRANCH     0x01
-#define PAGE_LEAF       0x02
-#define PAGE_META       0x04
-#define PAGE_FREELIST   0x10
-#define ITEM_IS_BUCKET  1u
-#define FREELIST_PAGE   2
-#define FIRST_DATA_PAGE 3
-#define LEVELS_MAX      16 /* far more pages than 2^64 bytes have */
-#define WRITE_BYTES     ((size_t)1 << 20)
-
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is little-endian");
-
-struct page_head {
-    uint64_t id;
-    uint16_t flags, count;
-    uint32_t overflow;
-};
-struct leaf_item {
-    uint32_t flags, pos, key_len, value_len;
-};
-struct branch_item {
-    uint32_t pos, key_len;
-    uint64_t page;
-};
-struct bucket_head {
-    uint64_t root, sequence;
-};
-struct meta {
-    uint32_t magic, version, page_bytes, flags;
-    struct bucket_head root;
-    uint64_t freelist, pages, txid, checksum;
-};
-_Static_assert(sizeof(struct page_head) == 16 && sizeof(struct leaf_item) == 16 &&
-                   sizeof(struct branch_item) == 16 && sizeof(struct meta) == 64,
-               "no padding");
+#define FIRST_DATA_PAGE   3
+#define LEVELS_MAX        16 /* far more pages than 2^64 bytes have */
+#define WRITE_BYTES       ((size_t)1 << 20)
+#define DIGEST_PART_BYTES ((size_t)256 << 10)
+#define FREELIST_PAGE     2
+#define PAGE_BYTES        4096
 
 struct bolt_file {
     int fd;
@@ -57,25 +25,11 @@ struct bolt_file {
     struct buffer pending;
 };
 
-static int write_all(int fd, const char *data, size_t len, struct error *err)
-{
-    if (failpoint("storage.snapshot.write"))
-        return error_errno(err, "write the snapshot");
-    while (len) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_errno(err, "write the snapshot");
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static int flush_pending(struct bolt_file *f, struct error *err)
 {
-    int rc = write_all(f->fd, f->pending.data, f->pending.len, err);
+    int rc = failpoint("storage.snapshot.write")
+                 ? error_errno(err, "write")
+                 : files_write_all(f->fd, buffer_bytes(&f->pending), err);
     buffer_clear(&f->pending);
     return rc;
 }
@@ -115,21 +69,21 @@ static void page_add(struct page *p, struct bytes key, struct bytes value, uint6
 
 static size_t page_size(const struct page *p)
 {
-    return sizeof(struct page_head) + p->n * sizeof(struct leaf_item) + p->data.len;
+    return sizeof(struct bolt_page) + p->n * sizeof(struct bolt_leaf) + p->data.len;
 }
 
 /* Positions count from the item that holds them. */
 static void page_encode(const struct page *p, uint64_t id, uint16_t flags, struct buffer *out)
 {
     size_t pages = (page_size(p) + PAGE_BYTES - 1) / PAGE_BYTES;
-    struct page_head head = { id, flags, (uint16_t)p->n, (uint32_t)(pages - 1) };
+    struct bolt_page head = { id, flags, (uint16_t)p->n, (uint32_t)(pages - 1) };
     buffer_add(out, &head, sizeof(head));
     for (size_t i = 0; i < p->n; i++) {
         const struct item *it = &p->items[i];
-        uint32_t pos = (uint32_t)((p->n - i) * sizeof(struct leaf_item) + it->key_at);
-        struct leaf_item leaf = { it->flags, pos, (uint32_t)it->key_len, (uint32_t)it->value_len };
-        struct branch_item branch = { pos, (uint32_t)it->key_len, it->page };
-        buffer_add(out, flags == PAGE_LEAF ? (void *)&leaf : (void *)&branch, sizeof(leaf));
+        uint32_t pos = (uint32_t)((p->n - i) * sizeof(struct bolt_leaf) + it->key_at);
+        struct bolt_leaf leaf = { it->flags, pos, (uint32_t)it->key_len, (uint32_t)it->value_len };
+        struct bolt_branch branch = { pos, (uint32_t)it->key_len, it->page };
+        buffer_add(out, flags == BOLT_LEAF ? (void *)&leaf : (void *)&branch, sizeof(leaf));
     }
     buffer_add_bytes(out, buffer_bytes(&p->data));
 }
@@ -160,7 +114,7 @@ static int write_page(struct tree *t, size_t level, uint64_t *id, struct error *
     struct page *p = &t->levels[level];
     size_t start = f->pending.len;
     *id = f->pages;
-    page_encode(p, *id, level ? PAGE_BRANCH : PAGE_LEAF, &f->pending);
+    page_encode(p, *id, level ? BOLT_BRANCH : BOLT_LEAF, &f->pending);
     pad_page(&f->pending, start);
     f->pages += (f->pending.len - start) / PAGE_BYTES;
     p->n = 0;
@@ -188,7 +142,7 @@ static int tree_add(struct tree *t, size_t level, struct bytes key, struct bytes
     struct page *p = &t->levels[level];
     if (level >= t->levels_n)
         t->levels_n = level + 1;
-    size_t more = sizeof(struct leaf_item) + key.len + value.len;
+    size_t more = sizeof(struct bolt_leaf) + key.len + value.len;
     if (p->n && page_size(p) + more > PAGE_BYTES && push_up(t, level, err) < 0)
         return -1;
     page_add(p, key, value, child, 0);
@@ -281,22 +235,42 @@ static int compare_ids(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static int write_leases(struct storage *s, struct bolt_file *f, uint64_t *root, struct error *err)
+/* Leases come and go while the versions are written: those from before and those from after are
+ * all there are keys for. */
+struct leases {
+    struct arena *arena;
+    struct storage_lease *before, *all;
+    size_t before_n, n;
+};
+
+static int list_leases(struct storage *s, struct leases *l, struct error *err)
 {
-    scoped(arena) struct arena *arena = arena_new();
-    struct storage_lease *leases;
-    size_t n;
-    if (storage_lease_list(s, arena, &leases, &n, err) < 0)
+    struct storage_lease *after;
+    size_t after_n;
+    if (storage_lease_list(s, l->arena, &after, &after_n, err) < 0)
         return -1;
-    qsort(leases, n, sizeof(leases[0]), compare_ids);
+    l->all = arena_alloc(l->arena, (l->before_n + after_n + 1) * sizeof(l->all[0]));
+    for (size_t i = 0; i < l->before_n; i++)
+        l->all[l->n++] = l->before[i];
+    for (size_t i = 0; i < after_n; i++)
+        l->all[l->n++] = after[i];
+    qsort(l->all, l->n, sizeof(l->all[0]), compare_ids);
+    return 0;
+}
+
+static int write_leases(const struct leases *l, struct bolt_file *f, uint64_t *root,
+                        struct error *err)
+{
     struct tree tree = { .file = f };
     int rc = 0;
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        uint64_t id = htobe64((uint64_t)leases[i].id);
+    for (size_t i = 0; i < l->n && rc == 0; i++) {
+        uint64_t id = htobe64((uint64_t)l->all[i].id);
         Etcd__Lease lease = ETCD__LEASE__INIT;
         uint8_t value[64];
-        lease.id = leases[i].id;
-        lease.ttl = leases[i].granted_s;
+        if (i && l->all[i].id == l->all[i - 1].id)
+            continue;
+        lease.id = l->all[i].id;
+        lease.ttl = l->all[i].granted_s;
         size_t len = etcd__lease__pack(&lease, value);
         rc = tree_add(&tree, 0, (struct bytes){ (char *)&id, sizeof(id) },
                       (struct bytes){ (char *)value, len }, 0, err);
@@ -311,19 +285,19 @@ static int write_leases(struct storage *s, struct bolt_file *f, uint64_t *root, 
 
 static void add_bucket(struct page *root, const char *name, uint64_t tree)
 {
-    struct bucket_head head = { .root = tree };
+    struct bolt_bucket head = { .root = tree };
     page_add(root, bytes_of(name), (struct bytes){ (char *)&head, sizeof(head) }, 0,
-             ITEM_IS_BUCKET);
+             BOLT_IS_BUCKET);
 }
 
 /* A bucket that lies inside the root bucket. */
 static void add_small_bucket(struct page *root, const char *name, const struct page *rows)
 {
     struct buffer value = { 0 };
-    struct bucket_head head = { 0 };
+    struct bolt_bucket head = { 0 };
     buffer_add(&value, &head, sizeof(head));
-    page_encode(rows, 0, PAGE_LEAF, &value);
-    page_add(root, bytes_of(name), buffer_bytes(&value), 0, ITEM_IS_BUCKET);
+    page_encode(rows, 0, BOLT_LEAF, &value);
+    page_add(root, bytes_of(name), buffer_bytes(&value), 0, BOLT_IS_BUCKET);
     buffer_free(&value);
 }
 
@@ -366,34 +340,26 @@ static int write_root(struct bolt_file *f, uint64_t keys, uint64_t leases,
     return rc;
 }
 
-static uint64_t fnv1a(const void *data, size_t len)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ ((const uint8_t *)data)[i]) * UINT64_C(1099511628211);
-    return hash;
-}
-
 /* The first three pages, now that it is known where the rest is. */
 static int write_front(struct bolt_file *f, uint64_t root, struct error *err)
 {
     char front[FIRST_DATA_PAGE * PAGE_BYTES] = { 0 };
     for (uint64_t i = 0; i < 2; i++) {
-        struct page_head head = { .id = i, .flags = PAGE_META };
-        struct meta meta = {
-            .magic = MAGIC,
-            .version = FORMAT,
+        struct bolt_page head = { .id = i, .flags = BOLT_META };
+        struct bolt_meta meta = {
+            .magic = BOLT_MAGIC,
+            .version = BOLT_FORMAT,
             .page_bytes = PAGE_BYTES,
             .root = { .root = root },
             .freelist = FREELIST_PAGE,
             .pages = f->pages,
             .txid = i,
         };
-        meta.checksum = fnv1a(&meta, offsetof(struct meta, checksum));
+        meta.checksum = bolt_meta_checksum(&meta);
         memcpy(front + i * PAGE_BYTES, &head, sizeof(head));
         memcpy(front + i * PAGE_BYTES + sizeof(head), &meta, sizeof(meta));
     }
-    struct page_head freelist = { .id = FREELIST_PAGE, .flags = PAGE_FREELIST };
+    struct bolt_page freelist = { .id = FREELIST_PAGE, .flags = BOLT_FREELIST };
     memcpy(front + FREELIST_PAGE * PAGE_BYTES, &freelist, sizeof(freelist));
     (void)failpoint("storage.snapshot.front");
     ssize_t n = pwrite(f->fd, front, sizeof(front), 0);
@@ -402,31 +368,57 @@ static int write_front(struct bolt_file *f, uint64_t root, struct error *err)
     return n == sizeof(front) ? 0 : error_set(err, ERR_IO, "write the snapshot: cut short");
 }
 
+/* In parts, not through a map: a snapshot in the making must not count as the program's memory. */
+int snapshot_file_digest(int fd, uint64_t bytes, uint8_t out[SHA256_BYTES], struct error *err)
+{
+    scoped(mem) void *part = xmalloc(DIGEST_PART_BYTES);
+    struct sha256 *sum = sha256_new();
+    for (uint64_t at = 0; at < bytes;) {
+        size_t want = bytes - at < DIGEST_PART_BYTES ? bytes - at : DIGEST_PART_BYTES;
+        ssize_t n = pread(fd, part, want, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            sha256_end(sum, NULL);
+            return n < 0 ? error_errno(err, "read the snapshot")
+                         : error_set(err, ERR_IO, "the snapshot is cut short");
+        }
+        sha256_add(sum, (struct bytes){ part, (size_t)n });
+        at += (size_t)n;
+    }
+    sha256_end(sum, out);
+    return 0;
+}
+
 static int append_digest(struct bolt_file *f, struct error *err)
 {
     (void)failpoint("storage.snapshot.digest");
-    size_t len = f->pages * PAGE_BYTES;
-    void *data = mmap(NULL, len, PROT_READ, MAP_SHARED, f->fd, 0);
-    if (data == MAP_FAILED)
-        return error_errno(err, "read the snapshot");
     uint8_t digest[SHA256_BYTES];
-    crypto_sha256((struct bytes){ data, len }, digest);
-    munmap(data, len);
-    return write_all(f->fd, (char *)digest, sizeof(digest), err);
+    if (snapshot_file_digest(f->fd, f->pages * PAGE_BYTES, digest, err) < 0)
+        return -1;
+    return files_write_all(f->fd, (struct bytes){ (char *)digest, sizeof(digest) }, err);
+}
+
+static int write_trees(struct storage *s, struct bolt_file *f, uint64_t *root, struct error *err)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    struct leases leases = { .arena = arena };
+    struct storage_history history;
+    uint64_t key_root, lease_root;
+    if (storage_lease_list(s, arena, &leases.before, &leases.before_n, err) < 0 ||
+        write_versions(s, f, &key_root, &history, err) < 0 || list_leases(s, &leases, err) < 0 ||
+        write_leases(&leases, f, &lease_root, err) < 0)
+        return -1;
+    return write_root(f, key_root, lease_root, &history, root, err);
 }
 
 int snapshot_file_write(struct storage *s, int fd, struct error *err)
 {
     struct bolt_file f = { .fd = fd, .pages = FIRST_DATA_PAGE };
-    struct storage_history history;
-    uint64_t keys, leases, root;
+    uint64_t root;
     if (lseek(fd, FIRST_DATA_PAGE * PAGE_BYTES, SEEK_SET) < 0)
         return error_errno(err, "write the snapshot");
-    int rc = write_versions(s, &f, &keys, &history, err);
-    if (rc == 0)
-        rc = write_leases(s, &f, &leases, err);
-    if (rc == 0)
-        rc = write_root(&f, keys, leases, &history, &root, err);
+    int rc = write_trees(s, &f, &root, err);
     if (rc == 0)
         rc = flush_pending(&f, err);
     if (rc == 0)

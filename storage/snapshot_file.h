@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "base/crypto.h"
 #include "storage/storage.h"
 
 #define SNAPSHOT_VERSION_KEY_BYTES 18
@@ -24,3 +25,7 @@ void snapshot_version_value(const struct storage_version *v, struct buffer *out)
 
 /* Writes S as it is now to FD, an empty file open for reading and writing. */
 must_check int snapshot_file_write(struct storage *s, int fd, struct error *err);
+
+/* SHA-256 of the first BYTES of FD. */
+must_check int snapshot_file_digest(int fd, uint64_t bytes, uint8_t out[SHA256_BYTES],
+                                    struct error *err);

@@ -266,6 +266,90 @@ storage_each_version(struct storage *s, int64_t revision, struct storage_history
                      int (*fn)(const struct storage_version *v, void *arg, struct error *err),
                      void *arg, struct error *err);
 
+/* ---- a store made from what another one held (import.c) ---- */
+
+enum storage_import_mode { STORAGE_IMPORT_NEW, STORAGE_IMPORT_REPLACE };
+struct storage_import;
+/* A new embedded store with an identity of its own, which stands at REVISION and counts as
+ * compacted there.  It gets its place and name, DIR, when it is finished: there is all of it or
+ * none.  What lies there already is ERR_ALREADY_EXISTS, or replaced and kept as DIR-old-<time>.
+ * Threads: one.
+ */
+struct storage_import *storage_import_open(const char *dir, enum storage_import_mode mode,
+                                           int64_t revision, struct error *err);
+void storage_import_lease(struct storage_import *im, int64_t id, int64_t ttl_s); /* before keys */
+/* Each key once, in any order; SUB sets apart those of one revision. */
+must_check int storage_import_put(struct storage_import *im, const struct storage_kv *kv,
+                                  uint32_t sub, struct error *err);
+must_check int storage_import_finish(struct storage_import *im, struct error *err);
+void storage_import_close(struct storage_import *im); /* unfinished: leaves nothing */
+
+/* ---- snapshots: the store in one file, as etcdctl saves it and etcd restores it ---- */
+
+enum storage_snapshot_form { STORAGE_SNAPSHOT_PLAIN, STORAGE_SNAPSHOT_ZIP };
+/* The store as it is now to PATH, mode 0600: complete, on disk and read back, or not at all.
+ * ERR_ALREADY_EXISTS, ERR_NO_SPACE, ERR_IO. */
+must_check int storage_snapshot_save(struct storage *s, const char *path,
+                                     enum storage_snapshot_form form, struct error *err);
+/* The same from a server of etcd's API: "unix:/path". ERR_UNAVAILABLE: nobody answers there. */
+must_check int storage_snapshot_fetch(const char *target, const char *path,
+                                      enum storage_snapshot_form form, struct error *err);
+
+enum storage_snapshot_check { STORAGE_SNAPSHOT_CHECK_SUM, STORAGE_SNAPSHOT_SKIP_SUM };
+struct storage_snapshot_status { /* as etcdctl counts */
+    uint32_t hash;
+    int64_t revision, keys;
+    uint64_t size_bytes;
+};
+/* Reads all of it.  ERR_IO: cut short or corrupt. */
+must_check int storage_snapshot_status(const char *path, enum storage_snapshot_check check,
+                                       struct storage_snapshot_status *out, struct error *err);
+
+struct storage_restore {
+    const char *path;
+    enum storage_snapshot_check check;
+    const char *dir;
+    enum storage_import_mode mode;
+    int64_t bump_revision; /* added to the snapshot's, so that no client sees revisions go back */
+};
+/* The keys and leases of a snapshot become a store, see storage_import_open(). */
+must_check int storage_snapshot_restore(const struct storage_restore *restore, int64_t *revision,
+                                        int64_t *keys, struct error *err);
+
+/* Snapshots in a folder are named BASE-NODE-<unix time>, with .zip if they are archives. */
+struct storage_snapshot {
+    const char *name, *path;
+    uint64_t size_bytes;
+    int64_t created_s;
+};
+/* All files of the folder, the oldest first.  No folder: none. */
+must_check int storage_snapshot_list(const char *dir, struct arena *arena,
+                                     struct storage_snapshot **out, size_t *n, struct error *err);
+/* ERR_NOT_FOUND, ERR_BAD_REQUEST: NAME is none of a file there. */
+must_check int storage_snapshot_delete(const char *dir, const char *name, struct error *err);
+struct storage_snapshot_series {
+    const char *dir, *base, *node;
+    enum storage_snapshot_form form;
+    int64_t retention; /* 0: all are kept */
+};
+const char *storage_snapshot_path(const struct storage_snapshot_series *series, int64_t now_s,
+                                  struct arena *arena);
+/* Deletes the oldest of the series, so that RETENTION are left.  OUT: those. */
+must_check int storage_snapshot_prune(const struct storage_snapshot_series *series,
+                                      struct arena *arena, struct storage_snapshot **out, size_t *n,
+                                      struct error *err);
+
+/* Saves when a schedule (base/cron_schedule.h) says so, and prunes after each. */
+struct storage_schedule_config {
+    struct storage *storage;
+    struct storage_snapshot_series series; /* borrowed until the end */
+    const char *cron;
+};
+struct storage_schedule;
+struct storage_schedule *storage_schedule_start(const struct storage_schedule_config *config,
+                                                struct error *err); /* ERR_BAD_REQUEST: cron */
+void storage_schedule_stop(struct storage_schedule *s); /* NULL is fine; before the store closes */
+
 /* ---- etcd's v3 gRPC API ---- */
 
 struct tls;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* time_zone - offsets from UTC, read from the system's zone files (RFC 8536). */
-#include "controllers/time_zone.h"
+#include "base/time_zone.h"
 
 #include "base/files.h"
 

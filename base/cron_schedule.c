@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cron_schedule - when a CronJob is due. */
-#include "controllers/cron_schedule.h"
+/* cron_schedule - when something is due. */
+#include "base/cron_schedule.h"
 
 #include <ctype.h>
 #include <strings.h>
 
 #include "base/clock.h"
-#include "controllers/time_zone.h"
+#include "base/time_zone.h"
 
 #define DAYS_MAX  (5 * 366) /* a time that has not come by then never comes */
 #define DAY_S     86400

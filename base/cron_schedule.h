@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cron_schedule.h - when a CronJob is due: "minute hour day-of-month month day-of-week", or @daily
+ * cron_schedule.h - when something is due: "minute hour day-of-month month day-of-week", or @daily
  * and its like, or "@every 90s"; in a time zone.
  *
  * A wall clock time that a change to summer time leaves out is no time; one that happens twice is
