@@ -25,6 +25,12 @@ struct apiserver_config {
     int loops; /* loop threads; 0: one per core, at most 4 */
 };
 
+/* For servers that share a store: makes the certificate authorities and keys of CONFIG's data folder
+ * those of all, kept in the store and sealed with TOKEN.  Before apiserver_start().
+ * ERR_CONFLICT: the cluster has another token, or this folder holds other keys. */
+must_check int apiserver_share_keys(const struct apiserver_config *config, struct bytes token,
+                                    struct error *err);
+
 /* Serves as soon as it returns.  Makes the CA, certificates and keys that are missing, and the
  * objects that a cluster starts with (namespaces, RBAC bootstrap policy, priority classes, the
  * kubernetes Service and its endpoints). */

@@ -65,6 +65,25 @@ static void answer_write(struct request *r, const struct answer_type *type)
         respond_outcome(r, type, &out);
 }
 
+static void answer_get(struct request *r, const struct answer_type *type)
+{
+    struct error err = { 0 };
+    scoped(outcome) struct outcome out = { 0 };
+    if (subresource_get(r, &out, &err) < 0)
+        respond_error(r, &err, &out);
+    else
+        respond_outcome(r, type, &out);
+}
+
+static void answer_newest(struct request *r, const struct answer_type *type)
+{
+    struct error err = { 0 };
+    if (watch_caches_catch_up(r->server->caches, 0, &err) < 0)
+        respond_error(r, &err, NULL);
+    else
+        answer_get(r, type);
+}
+
 static void run_on_worker(void *arg)
 {
     struct request *r = arg;
@@ -72,6 +91,8 @@ static void run_on_worker(void *arg)
     struct answer_type type;
     if (negotiate(http_request_header(r->http, "accept"), false, &type, &err) < 0)
         respond_error(r, &err, NULL);
+    else if (r->info.verb == REQUEST_GET)
+        answer_newest(r, &type);
     else if (r->info.verb == REQUEST_LIST)
         answer_list(r, &type);
     else if (r->info.verb == REQUEST_DELETECOLLECTION)
@@ -92,14 +113,11 @@ static void hand_to_worker(struct request *r, void (*fn)(void *arg))
 
 /* ---- reads, on the loop thread ---- */
 
-static void serve_get(struct request *r, const struct answer_type *type)
+/* Without a revision a client asks for the newest, which the cache may have to wait for. */
+static bool asks_for_newest(struct request *r)
 {
-    struct error err = { 0 };
-    scoped(outcome) struct outcome out = { 0 };
-    if (subresource_get(r, &out, &err) < 0)
-        respond_error(r, &err, &out);
-    else
-        respond_outcome(r, type, &out);
+    return storage_is_shared(r->server->storage) &&
+           str_empty(query_get(r->query, "resourceVersion", 0, r->arena));
 }
 
 static void serve_list(struct request *r, const struct answer_type *type)
@@ -133,10 +151,12 @@ static void serve_read(struct request *r)
     struct answer_type type;
     if (negotiate(http_request_header(r->http, "accept"), false, &type, &err) < 0)
         respond_error(r, &err, NULL);
-    else if (r->info.verb == REQUEST_GET)
-        serve_get(r, &type);
-    else
+    else if (r->info.verb != REQUEST_GET)
         serve_list(r, &type);
+    else if (asks_for_newest(r))
+        hand_to_worker(r, run_on_worker);
+    else
+        answer_get(r, &type);
 }
 
 /* ---- resources ---- */

@@ -60,7 +60,8 @@ static int loopback_get(struct client *client, const struct resource *r,
                         const struct object_key *key, struct object **out, struct error *err)
 {
     scoped(call) struct call c = { 0 };
-    if (call_begin(&c, client, REQUEST_GET, r, key, NULL, err) < 0)
+    if (call_begin(&c, client, REQUEST_GET, r, key, NULL, err) < 0 ||
+        watch_caches_catch_up(c.request.server->caches, 0, err) < 0)
         return -1;
     return rest_get(&c.request, out, err);
 }
@@ -76,6 +77,7 @@ static int loopback_list(struct client *client, const struct resource *r,
     if (o) {
         options.label_selector = o->label_selector;
         options.field_selector = o->field_selector;
+        options.resource_version = o->from_cache ? "0" : NULL;
     }
     if (call_begin(&c, client, REQUEST_LIST, r, &key, NULL, err) < 0 ||
         rest_list(&c.request, &options, true, &list, &c.outcome, err) == LIST_FAILED)

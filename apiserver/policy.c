@@ -13,6 +13,7 @@
 
 /* Another server of the same store may write the policy at the same time. */
 #define RECONCILE_TRIES 5
+#define WRITES_MAX      100
 
 /* One transaction for all that is missing. */
 struct plan {
@@ -100,6 +101,27 @@ static void plan_object(const struct resource *r, const struct object_key *key, 
     plan_put(p, r, key, doc, 0);
 }
 
+/* etcd takes so many operations in a transaction unless told otherwise.  1: written; 0: something
+ * changed since it was read. */
+static int write_plan(const struct plan *p, struct error *err)
+{
+    struct apiserver *a = p->server;
+    for (size_t from = 0; from < p->n; from += WRITES_MAX) {
+        size_t n = p->n - from < WRITES_MAX ? p->n - from : WRITES_MAX;
+        struct storage_txn txn = { .compares = p->compares + from,
+                                   .compares_n = n,
+                                   .success = p->puts + from,
+                                   .success_n = n };
+        struct storage_txn_result result;
+        if (storage_txn(a->storage, &txn, p->arena, &result, err) < 0 ||
+            watch_caches_catch_up(a->caches, result.revision, err) < 0)
+            return error_wrap(err, "write the bootstrap policy");
+        if (!result.succeeded)
+            return 0;
+    }
+    return 1;
+}
+
 static int write_policy(struct apiserver *a, struct error *err)
 {
     for (int i = 0; i < RECONCILE_TRIES; i++) {
@@ -110,13 +132,10 @@ static int write_policy(struct apiserver *a, struct error *err)
             return -1;
         if (!p.n)
             return 0;
-        struct storage_txn txn = {
-            .compares = p.compares, .compares_n = p.n, .success = p.puts, .success_n = p.n
-        };
-        struct storage_txn_result result;
-        if (storage_txn(a->storage, &txn, arena, &result, err) < 0)
-            return error_wrap(err, "write the bootstrap policy");
-        if (result.succeeded) {
+        int rc = write_plan(&p, err);
+        if (rc < 0)
+            return -1;
+        if (rc > 0) {
             log_info("apiserver", "bootstrap policy: %zu roles and bindings written", p.n);
             return 0;
         }

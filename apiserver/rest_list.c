@@ -45,6 +45,7 @@ struct list_plan {
     int64_t exact;    /* 0: the newest */
     int64_t at_least; /* 0: whatever there is */
     bool is_continued;
+    bool is_consistent; /* must show all that was acknowledged before */
     struct bytes start; /* "ns/name" to begin at; empty: the beginning */
 };
 
@@ -135,6 +136,7 @@ static int plan_revision(const struct list_options *o, struct list_plan *p, stru
                 err, "resourceVersionMatch",
                 "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
     }
+    p->is_consistent = !has_revision;
     if (!has_revision)
         return 0;
     char *end;
@@ -334,6 +336,12 @@ enum list_outcome rest_list(struct request *r, const struct list_options *o, boo
     if (!r->info.resource->is_stored) { /* component statuses: none report to us */
         out->remaining = -1;
         return LIST_DONE;
+    }
+    if (plan.is_consistent && !plan.is_continued && storage_is_shared(r->server->storage)) {
+        if (!may_block)
+            return LIST_WOULD_BLOCK;
+        if (watch_caches_catch_up(r->server->caches, 0, err) < 0)
+            return LIST_FAILED;
     }
     if (plan.at_least > watch_caches_revision(r->server->caches)) {
         if (!may_block)

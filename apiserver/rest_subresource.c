@@ -152,7 +152,9 @@ static int dispatch_write(struct request *r, const struct body *body, struct out
 
 int rest_write(struct request *r, const struct body *body, struct outcome *out, struct error *err)
 {
-    if (dispatch_write(r, body, out, err) < 0)
+    /* What it is decided by may have been written elsewhere a moment ago. */
+    if (watch_caches_catch_up(r->server->caches, 0, err) < 0 ||
+        dispatch_write(r, body, out, err) < 0)
         return -1;
     /* Answered in the version that was asked for, whatever the stored one. */
     if (out->object && out->object->resource == r->info.resource->storage) {

@@ -5,6 +5,7 @@
 #include "apiserver/encryption.h"
 #include "apiserver/server.h"
 #include "base/limits.h"
+#include "base/log.h"
 
 #define LEASE_SHARED_S 60
 
@@ -124,6 +125,15 @@ static int check_size(const struct store_write *w, struct error *err)
     return error_set(err, ERR_TOO_LARGE, "etcdserver: request is too large");
 }
 
+/* A write is in the cache before it is acknowledged; after a conflict the next attempt begins with
+ * what is there.  A cache that cannot follow now does not undo the write. */
+static void follow(struct apiserver *a, const struct storage_txn_result *result)
+{
+    struct error late = { 0 };
+    if (watch_caches_catch_up(a->caches, result->revision, &late) < 0)
+        log_warn("apiserver", "after a write: %s", late.message);
+}
+
 static enum store_result put(struct apiserver *a, const struct object_key *key,
                              struct store_write *w, int64_t expected_revision, int64_t lease,
                              struct error *err)
@@ -152,6 +162,7 @@ static enum store_result put(struct apiserver *a, const struct object_key *key,
     struct storage_txn_result result;
     if (storage_txn(a->storage, &txn, arena, &result, err) < 0)
         return STORE_FAILED;
+    follow(a, &result);
     if (!result.succeeded)
         return STORE_CONFLICT;
     if (!w->object)
@@ -248,6 +259,7 @@ enum store_result store_delete(struct apiserver *a, const struct object *o, int6
     struct storage_txn_result result;
     if (storage_txn(a->storage, &txn, arena, &result, err) < 0)
         return STORE_FAILED;
+    follow(a, &result);
     *revision = result.revision;
     return result.succeeded ? STORE_DONE : STORE_CONFLICT;
 }

@@ -80,7 +80,7 @@ static struct cache_event *ring_add(struct watch_cache *c, struct cache_event *e
 
 /* ---- changes, on the store's publishing thread ---- */
 
-static struct bytes key_text(const struct watch_cache *c, struct bytes storage_key)
+struct bytes watch_cache_key_text(const struct watch_cache *c, struct bytes storage_key)
 {
     return (struct bytes){ storage_key.data + c->prefix.len, storage_key.len - c->prefix.len };
 }
@@ -140,7 +140,7 @@ static struct cache_event *apply_put(struct watch_cache *c, const struct storage
                   event->kv.key.data, err.message);
         return NULL;
     }
-    struct bytes key = key_text(c, event->kv.key);
+    struct bytes key = watch_cache_key_text(c, event->kv.key);
 
     pthread_rwlock_wrlock(&c->lock);
     struct object *old = insert_object_take(c, key, new);
@@ -154,7 +154,7 @@ static struct cache_event *apply_put(struct watch_cache *c, const struct storage
 
 static struct cache_event *apply_delete(struct watch_cache *c, const struct storage_event *event)
 {
-    struct bytes key = key_text(c, event->kv.key);
+    struct bytes key = watch_cache_key_text(c, event->kv.key);
     struct cache_entry *entry = hashmap_get(&c->by_key, key); /* only this thread ever changes it */
     if (!entry)
         return NULL;
@@ -182,7 +182,7 @@ static struct watch_cache *cache_for_key(struct watch_caches *all, struct bytes 
     return NULL;
 }
 
-static void caches_moved(struct watch_caches *all, int64_t revision)
+void watch_caches_moved(struct watch_caches *all, int64_t revision)
 {
     atomic_store(&all->revision, revision);
     if (atomic_load(&all->waiters) > 0) {
@@ -206,15 +206,50 @@ static void on_events(const struct storage_event *events, size_t n, int64_t revi
         observe(c, e->previous, e->type == WATCH_DELETED ? NULL : e->object);
         watch_delivery_push_take(all->delivery, e);
     }
-    caches_moved(all, revision);
+    watch_caches_moved(all, revision);
+    watch_delivery_advance(all->delivery, revision);
+}
+
+static void on_progress(int64_t revision, void *arg)
+{
+    struct watch_caches *all = arg;
+    watch_caches_moved(all, revision);
     watch_delivery_advance(all->delivery, revision);
 }
 
 static void on_watch_failed(const struct error *err, int64_t compacted_revision, void *arg)
 {
-    (void)arg;
-    log_error("apiserver", "watch of the store ended (compacted at %lld): %s",
-              (long long)compacted_revision, err->message);
+    struct watch_caches *all = arg;
+    log_warn("apiserver", "watch of the store ended (compacted at %lld): %s",
+             (long long)compacted_revision, err->message);
+    watch_reloader_wake(all->reloader);
+}
+
+/* A gap: what lies before it cannot be resumed from. */
+void watch_cache_correct(struct watch_cache *c, const struct storage_event *event)
+{
+    struct cache_event *e = event->is_delete ? apply_delete(c, event) : apply_put(c, event);
+    if (e)
+        observe(c, e->previous, e->type == WATCH_DELETED ? NULL : e->object);
+    cache_event_unref(e);
+}
+
+int watch_caches_follow(struct watch_caches *all, int64_t revision, struct error *err)
+{
+    struct storage_watch_config config = {
+        .key = BYTES(STORE_ROOT),
+        .end = store_prefix_end(BYTES(STORE_ROOT), all->arena),
+        .start_revision = revision + 1,
+        .events = on_events,
+        .failed = on_watch_failed,
+        .progress = on_progress,
+        .arg = all,
+    };
+    struct storage_watch *watch = storage_watch(all->server->storage, &config, err);
+    pthread_rwlock_wrlock(&all->watch_lock);
+    all->watch = watch;
+    pthread_rwlock_unlock(&all->watch_lock);
+    return watch ? 0 : -1;
 }
 
 /* ---- start and stop ---- */
@@ -277,7 +312,7 @@ static int cache_load(struct watch_cache *c, int64_t revision, struct error *err
             if (!o)
                 rc = error_wrap(err, "load %.*s", (int)kv->key.len, kv->key.data);
             else
-                object_unref(insert_object_take(c, key_text(c, kv->key), o));
+                object_unref(insert_object_take(c, watch_cache_key_text(c, kv->key), o));
         }
         if (more) {
             buffer_clear(&next);
@@ -300,7 +335,10 @@ struct watch_caches *watch_caches_start(struct apiserver *a, struct error *err)
     pthread_cond_init(&all->moved, NULL);
     a->caches = all;
 
-    int64_t revision = storage_revision(a->storage);
+    pthread_rwlock_init(&all->watch_lock, NULL);
+    int64_t revision;
+    if (storage_read_revision(a->storage, &revision, err) < 0)
+        goto failed;
     atomic_store(&all->revision, revision);
     for (int id = 0; id < RESOURCES; id++) {
         const struct resource *r = &resources[id];
@@ -312,16 +350,8 @@ struct watch_caches *watch_caches_start(struct apiserver *a, struct error *err)
     all->delivery = watch_delivery_start(a, revision, err);
     if (!all->delivery)
         goto failed;
-    struct storage_watch_config config = {
-        .key = BYTES(STORE_ROOT),
-        .end = store_prefix_end(BYTES(STORE_ROOT), all->arena),
-        .start_revision = revision + 1,
-        .events = on_events,
-        .failed = on_watch_failed,
-        .arg = all,
-    };
-    all->watch = storage_watch(a->storage, &config, err);
-    if (all->watch)
+    all->reloader = watch_reloader_new(all);
+    if (watch_caches_follow(all, revision, err) == 0)
         return all;
 failed:
     watch_caches_stop(all);
@@ -332,14 +362,15 @@ void watch_caches_stop(struct watch_caches *all)
 {
     if (!all)
         return;
-    if (all->watch)
-        storage_watch_close(all->watch);
+    watch_reloader_free(all->reloader);
+    storage_watch_close(all->watch);
     if (all->delivery)
         watch_delivery_stop(all->delivery);
     for (int id = 0; id < RESOURCES; id++)
         if (all->by_id[id])
             cache_free(all->by_id[id]);
     hashmap_deinit(&all->by_prefix);
+    pthread_rwlock_destroy(&all->watch_lock);
     pthread_cond_destroy(&all->moved);
     pthread_mutex_destroy(&all->wait_lock);
     all->server->caches = NULL;

@@ -62,6 +62,10 @@ void watch_caches_stop(struct watch_caches *c);
 int64_t watch_caches_revision(struct watch_caches *c); /* every change up to it is in the caches */
 /* Waits (worker threads only); false after TIMEOUT_MS. */
 bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout_ms);
+/* Waits (worker threads only) until what anybody had acknowledged before this call, REVISION (0:
+ * all) of it, is in the caches.  Costs nothing while no other process writes to the store.
+ * ERR_UNAVAILABLE, ERR_TIMEOUT. */
+must_check int watch_caches_catch_up(struct watch_caches *c, int64_t revision, struct error *err);
 struct watch_delivery *watch_caches_delivery(struct watch_caches *c);
 const struct resource *watch_cache_resource(const struct watch_cache *c);
 

@@ -44,7 +44,9 @@ struct watch_caches {
     struct watch_cache *by_id[RESOURCES];
     struct hashmap by_prefix;
     struct arena *arena;
-    struct storage_watch *watch;
+    pthread_rwlock_t watch_lock; /* guards the next: its users read, who replaces it writes */
+    struct storage_watch *watch; /* NULL: being replaced */
+    struct watch_reloader *reloader;
     struct watch_delivery *delivery;
     _Atomic int64_t revision;
     pthread_mutex_t wait_lock; /* guards nothing but the sleep on MOVED */
@@ -57,3 +59,19 @@ static inline struct cache_event *ring_at(const struct watch_cache *c, size_t i)
 {
     return c->ring[(c->ring_first + i) % c->ring_capacity];
 }
+
+/* ---- watch_cache.c, for the reloader ---- */
+
+must_check int watch_caches_follow(struct watch_caches *all, int64_t revision, struct error *err);
+/* A change that nobody was told of at the time: objects and observers follow, watchers do not. */
+void watch_cache_correct(struct watch_cache *c, const struct storage_event *event);
+void watch_caches_moved(struct watch_caches *all, int64_t revision);
+struct bytes watch_cache_key_text(const struct watch_cache *c, struct bytes storage_key);
+
+/* ---- watch_cache_reload.c ---- */
+
+/* Fills the caches anew when the store's history has a gap for us: etcd was out of reach for longer
+ * than it keeps history. */
+struct watch_reloader *watch_reloader_new(struct watch_caches *all);
+void watch_reloader_wake(struct watch_reloader *r); /* Threads: any */
+void watch_reloader_free(struct watch_reloader *r);

@@ -32,6 +32,17 @@ bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout
     return atomic_load(&c->revision) >= revision;
 }
 
+int watch_caches_catch_up(struct watch_caches *c, int64_t revision, struct error *err)
+{
+    if (!storage_is_shared(c->server->storage))
+        return 0;
+    pthread_rwlock_rdlock(&c->watch_lock);
+    int rc = c->watch ? storage_watch_sync(c->watch, revision, err)
+                      : error_set(err, ERR_UNAVAILABLE, "the watch caches are being filled anew");
+    pthread_rwlock_unlock(&c->watch_lock);
+    return rc;
+}
+
 struct watch_delivery *watch_caches_delivery(struct watch_caches *c)
 {
     return c->delivery;

@@ -21,7 +21,7 @@ struct watch_bucket {
     char text[];
 };
 
-enum command_type { COMMAND_ADD, COMMAND_REMOVE, COMMAND_END_ALL };
+enum command_type { COMMAND_ADD, COMMAND_REMOVE, COMMAND_END_ALL, COMMAND_EXPIRE_ALL };
 struct command {
     enum command_type type;
     struct watcher *watcher;
@@ -365,18 +365,25 @@ static void run_due(struct watch_delivery *d)
     }
 }
 
-/* Over sockets all watchers have a timeout; those of loopback clients are closed by their owners.
- */
-static void end_sockets(struct watch_delivery *d)
+/* Over sockets all watchers have a timeout; those of loopback clients are closed by their owners,
+ * unless ERR says why they have to end. */
+static void end_all(struct watch_delivery *d, const struct error *err)
 {
     size_t n = d->heap_n;
     struct watcher **those = xmalloc((n + 1) * sizeof(struct watcher *));
     for (size_t i = 0; i < n; i++)
         those[i] = d->heap[i]; /* a copy: ending one reorders the heap */
     for (size_t i = 0; i < n; i++)
-        if (those[i]->timeout_ns)
-            end_watcher(d, those[i], NULL);
+        if (those[i]->timeout_ns || err)
+            end_watcher(d, those[i], err);
     free(those);
+}
+
+static void expire_all(struct watch_delivery *d)
+{
+    struct error err = { 0 };
+    error_set(&err, ERR_COMPACTED, "too old resource version: the store's history has a gap");
+    end_all(d, &err);
 }
 
 static void run_command(struct watch_delivery *d, const struct command *c)
@@ -389,7 +396,10 @@ static void run_command(struct watch_delivery *d, const struct command *c)
         remove_watcher(d, c->watcher);
         break;
     case COMMAND_END_ALL:
-        end_sockets(d);
+        end_all(d, NULL);
+        break;
+    case COMMAND_EXPIRE_ALL:
+        expire_all(d);
         break;
     }
     if (c->done) {
@@ -561,4 +571,9 @@ void watch_delivery_remove_wait(struct watch_delivery *d, struct watcher *w)
 void watch_delivery_end_all(struct watch_delivery *d)
 {
     command_add(d, (struct command){ COMMAND_END_ALL, NULL, NULL });
+}
+
+void watch_delivery_expire_all(struct watch_delivery *d)
+{
+    command_add(d, (struct command){ COMMAND_EXPIRE_ALL, NULL, NULL });
 }

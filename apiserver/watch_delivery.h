@@ -82,3 +82,5 @@ void watch_delivery_remove(struct watch_delivery *d, struct watcher *w);
 void watch_delivery_remove_wait(struct watch_delivery *d, struct watcher *w);
 /* Ends every watcher that is over a socket (that has a timeout): the server is stopping. */
 void watch_delivery_end_all(struct watch_delivery *d);
+/* Ends every watcher with ERR_COMPACTED: there are changes that none was told of. */
+void watch_delivery_expire_all(struct watch_delivery *d);

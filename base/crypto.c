@@ -343,6 +343,12 @@ void sha256_end(struct sha256 *s, uint8_t out[SHA256_BYTES])
     EVP_MD_CTX_free((EVP_MD_CTX *)s);
 }
 
+void crypto_stretch(struct bytes secret, struct bytes salt, int rounds, uint8_t out[SHA256_BYTES])
+{
+    ensure(PKCS5_PBKDF2_HMAC(secret.data, (int)secret.len, (const unsigned char *)salt.data,
+                             (int)salt.len, rounds, EVP_sha256(), SHA256_BYTES, out) == 1);
+}
+
 void crypto_sha1(struct bytes data, uint8_t out[20])
 {
     ensure(EVP_Digest(data.data ? data.data : "", data.len, out, NULL, EVP_sha1(), NULL));

@@ -84,7 +84,9 @@ struct sha256; /* of bytes that come in parts */
 struct sha256 *sha256_new(void);
 void sha256_add(struct sha256 *s, struct bytes data);
 void sha256_end(struct sha256 *s, uint8_t out[SHA256_BYTES]); /* frees S; OUT may be NULL */
-void crypto_sha1(struct bytes data, uint8_t out[20]);         /* WebSocket handshakes only */
+/* PBKDF2 with HMAC-SHA-256 (RFC 8018): a key from what people choose and type. */
+void crypto_stretch(struct bytes secret, struct bytes salt, int rounds, uint8_t out[SHA256_BYTES]);
+void crypto_sha1(struct bytes data, uint8_t out[20]); /* WebSocket handshakes only */
 char *base64_encode(struct bytes data, struct arena *a);
 char *base64url_encode(struct bytes data, struct arena *a); /* without padding */
 must_check int base64_decode(struct bytes text, struct arena *a,

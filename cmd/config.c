@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "base/clock.h"
 #include "base/cron_schedule.h"
 #include "base/files.h"
 #include "base/yaml.h"
+#include "storage/storage.h"
 
 #define CONFIG_FILE_BYTES_MAX (1 << 20)
 #define CONFIG_FILE_DEFAULT   "/etc/coracle/config.yaml"
@@ -32,11 +34,14 @@ enum option_type {
     OPTION_NUMBER,
     OPTION_CRON,
     OPTION_BASE_NAME, /* of a file: no folder in it */
+    OPTION_ENDPOINTS,
+    OPTION_DURATION,
 };
 
 #define CONTROL_PLANE (COMMAND_SERVER | COMMAND_APISERVER)
 #define NODE          (COMMAND_SERVER | COMMAND_KUBELET)
 #define PART_ALONE    (COMMAND_SCHEDULER | COMMAND_CONTROLLERS | COMMAND_KUBELET | COMMAND_PROXY)
+#define ELECTED       (COMMAND_SCHEDULER | COMMAND_CONTROLLERS)
 #define ALL           (CONTROL_PLANE | PART_ALONE)
 #define SNAPSHOT_FILE (COMMAND_SNAPSHOT_DELETE | COMMAND_SNAPSHOT_STATUS | COMMAND_SNAPSHOT_RESTORE)
 #define SNAPSHOTS                                                                                  \
@@ -69,6 +74,16 @@ static const struct option options[] = {
     { "https-listen-port", 0, OPTION_PORT, AT(https_listen_port), CONTROL_PLANE, "6443", "port the API listens on" },
     { "advertise-address", 0, OPTION_IP, AT(advertise_address), CONTROL_PLANE, NULL, "address the API is announced under (default: the node's)" },
     { "tls-san", 0, OPTION_LIST, AT(tls_san), CONTROL_PLANE, NULL, "further names or addresses for the API's certificate" },
+    { "datastore-endpoint", 0, OPTION_ENDPOINTS, AT(datastore_endpoint), CONTROL_PLANE, NULL, "etcd cluster to keep everything in, https://a:2379,https://b:2379 (default: a store of our own)" },
+    { "datastore-cafile", 0, OPTION_TEXT, AT(datastore_cafile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE, NULL, "authority of the etcd cluster's certificates" },
+    { "datastore-certfile", 0, OPTION_TEXT, AT(datastore_certfile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE, NULL, "certificate to show to the etcd cluster" },
+    { "datastore-keyfile", 0, OPTION_TEXT, AT(datastore_keyfile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE, NULL, "its key" },
+    { "token", 't', OPTION_TEXT, AT(token), CONTROL_PLANE, NULL, "secret that all servers of a cluster share" },
+    { "token-file", 0, OPTION_TEXT, AT(token_file), CONTROL_PLANE, NULL, "file that holds it" },
+    { "leader-elect", 0, OPTION_BOOL, AT(leader_elect), ELECTED, NULL, "work only while this process is the elected leader" },
+    { "leader-elect-lease-duration", 0, OPTION_DURATION, AT(leader_elect_lease_duration_ns), COMMAND_SERVER | ELECTED, "15s", "how long others wait for a leader that is silent" },
+    { "leader-elect-renew-deadline", 0, OPTION_DURATION, AT(leader_elect_renew_deadline_ns), COMMAND_SERVER | ELECTED, "10s", "how long a leader tries to stay it" },
+    { "leader-elect-retry-period", 0, OPTION_DURATION, AT(leader_elect_retry_period_ns), COMMAND_SERVER | ELECTED, "2s", "time between two attempts" },
     { "etcd-listen", 0, OPTION_LISTEN, AT(etcd_listen), CONTROL_PLANE, NULL, "where to serve the store as etcd does: address:port with client certificates, or unix:/path" },
     { "cluster-cidr", 0, OPTION_CIDR, AT(cluster_cidr), ALL, "10.42.0.0/16", "addresses for pods" },
     { "encryption-provider-config", 0, OPTION_TEXT, AT(encryption_provider_config), CONTROL_PLANE, NULL, "EncryptionConfiguration: what is sealed in the store, and with which keys (default: Secrets, with a key made at the first start)" },
@@ -116,9 +131,6 @@ static const struct option options[] = {
     { "from", 0, OPTION_TEXT, AT(from), COMMAND_DATASTORE_MIGRATE | FLAG_ONLY, NULL, "a --data-dir, or https:// or http:// endpoints of etcd with commas between, or unix:/path" },
     { "to", 0, OPTION_TEXT, AT(to), COMMAND_DATASTORE_MIGRATE | FLAG_ONLY, NULL, "the same" },
     { "overwrite", 0, OPTION_BOOL, AT(overwrite), COMMAND_DATASTORE_MIGRATE | FLAG_ONLY, NULL, "replace what the target holds; a data folder's store is kept as server/db-old-TIME" },
-    { "datastore-cafile", 0, OPTION_TEXT, AT(datastore_cafile), COMMAND_DATASTORE_MIGRATE, NULL, "authority of the endpoints' certificates" },
-    { "datastore-certfile", 0, OPTION_TEXT, AT(datastore_certfile), COMMAND_DATASTORE_MIGRATE, NULL, "certificate to show them" },
-    { "datastore-keyfile", 0, OPTION_TEXT, AT(datastore_keyfile), COMMAND_DATASTORE_MIGRATE, NULL, "its key" },
 };
 /* clang-format on */
 
@@ -347,6 +359,15 @@ static int option_set(struct config *config, const struct option *o, const char 
                              "%s: \"%s\" is neither like 127.0.0.1:2379 nor like unix:/path", place,
                              value);
         break;
+    case OPTION_ENDPOINTS:
+        if (storage_check_endpoints(value, err) < 0)
+            return error_wrap(err, "%s", place);
+        break;
+    case OPTION_DURATION:
+        if (duration_parse(value, field) < 0 || *(int64_t *)field <= 0)
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a time like 15s", place,
+                             value);
+        return 0;
     case OPTION_TEXT:
         if (!*value)
             return error_set(err, ERR_BAD_REQUEST, "%s: needs a value", place);
@@ -465,6 +486,26 @@ static int load_file(struct config *config, unsigned command, bool *seen, struct
     return 0;
 }
 
+/* What is wrong with flags only beside one another. */
+static int check_together(const struct config *c, struct error *err)
+{
+    if (c->datastore_endpoint && c->etcd_listen)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "--etcd-listen serves a store of our own: not with --datastore-endpoint");
+    if (!c->datastore_certfile != !c->datastore_keyfile)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "--datastore-certfile and --datastore-keyfile go together");
+    if (c->token && c->token_file)
+        return error_set(err, ERR_BAD_REQUEST, "--token or --token-file, not both");
+    if (c->leader_elect_lease_duration_ns < c->leader_elect_renew_deadline_ns ||
+        c->leader_elect_renew_deadline_ns < c->leader_elect_retry_period_ns)
+        return error_set(
+            err, ERR_BAD_REQUEST,
+            "--leader-elect-lease-duration must be longer than "
+            "--leader-elect-renew-deadline, and that than --leader-elect-retry-period");
+    return 0;
+}
+
 int config_load(struct config *config, enum config_command command, int args_n, char **args,
                 struct arena *arena, struct error *err)
 {
@@ -481,7 +522,7 @@ int config_load(struct config *config, enum config_command command, int args_n, 
         return 0;
     if (load_environment(config, command, seen, arena, err) < 0)
         return -1;
-    return load_file(config, command, seen, arena, err);
+    return load_file(config, command, seen, arena, err) < 0 ? -1 : check_together(config, err);
 }
 
 void config_print_help(enum config_command command, const char *name)

@@ -25,6 +25,14 @@ struct config {
     const char *advertise_address; /* NULL: the node's address */
     int64_t https_listen_port;
     struct config_list tls_san;
+    const char *datastore_endpoint; /* NULL: a store of our own */
+    const char *datastore_cafile, *datastore_certfile, *datastore_keyfile;
+    const char *token; /* NULL: in TOKEN_FILE, or made at the first start */
+    const char *token_file;
+    bool leader_elect;
+    int64_t leader_elect_lease_duration_ns;
+    int64_t leader_elect_renew_deadline_ns;
+    int64_t leader_elect_retry_period_ns;
     const char *etcd_listen; /* NULL: the store is not served */
     const char *cluster_cidr;
     const char *service_cidr;
@@ -72,7 +80,6 @@ struct config {
     bool force;
     int64_t bump_revision;
     const char *from, *to;
-    const char *datastore_cafile, *datastore_certfile, *datastore_keyfile;
     bool overwrite;
 };
 

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "apiserver/apiserver.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/tls.h"
+#include "cmd/datastore.h"
 #include "cmd/host.h"
 #include "cmd/parts.h"
 #include "cmd/tool.h"
@@ -61,16 +61,26 @@ static int write_kubeconfig(struct server *s, struct error *err)
     return 0;
 }
 
+/* Servers on one store have one token, and with it one set of keys. */
+static int share_keys(struct server *s, const struct apiserver_config *api, struct error *err)
+{
+    struct bytes token;
+    bool is_new;
+    if (datastore_token(s->config, s->arena, &token, &is_new, err) < 0 ||
+        apiserver_share_keys(api, token, err) < 0)
+        return -1;
+    if (is_new)
+        log_info("server", "the token for further servers is in %s/server/token",
+                 s->config->data_dir);
+    return datastore_keep_token(s->config, token, err);
+}
+
 static int start_api(struct server *s, struct error *err)
 {
     const struct config *c = s->config;
-    const char *db = arena_printf(s->arena, "%s/server/db", c->data_dir);
-    if (files_make_dirs(db, 0700, err) < 0)
-        return -1;
-    struct storage_embedded_config storage = { .dir = db };
-    s->storage = storage_open_embedded(&storage, err);
+    s->storage = datastore_open(c, s->arena, err);
     if (!s->storage)
-        return error_wrap(err, "open the store in %s", db);
+        return -1;
     struct apiserver_config api = {
         .storage = s->storage,
         .data_dir = c->data_dir,
@@ -83,6 +93,8 @@ static int start_api(struct server *s, struct error *err)
         .cluster_domain = c->cluster_domain,
         .encryption_config = c->encryption_provider_config,
     };
+    if (c->datastore_endpoint && share_keys(s, &api, err) < 0)
+        return error_wrap(err, "join the cluster in the datastore");
     s->apiserver = apiserver_start(&api, err);
     if (!s->apiserver)
         return error_wrap(err, "start the API server");
@@ -141,6 +153,8 @@ static void start_etcd_socket(struct server *s)
 static int start_etcd(struct server *s, struct error *err)
 {
     const char *listen = s->config->etcd_listen;
+    if (s->config->datastore_endpoint) /* it is served, and saved, where it is */
+        return 0;
     start_etcd_socket(s);
     if (!listen)
         return 0;
@@ -154,7 +168,7 @@ static int start_etcd(struct server *s, struct error *err)
 static int start_snapshots(struct server *s, struct error *err)
 {
     const struct config *c = s->config;
-    if (c->etcd_disable_snapshots)
+    if (c->etcd_disable_snapshots || c->datastore_endpoint)
         return 0;
     struct storage_schedule_config schedule = {
         .storage = s->storage,

@@ -508,11 +508,10 @@ static int read_pem(const char *path, struct arena *a, struct bytes *out, struct
     return -1;
 }
 
-static struct tls *open_tls(const struct storage_remote_config *config, const char *host,
-                            struct error *err)
+static struct tls *open_tls(const struct storage_remote_config *config, struct error *err)
 {
     scoped(arena) struct arena *a = arena_new();
-    struct tls_client_config tls = { .server_name = host };
+    struct tls_client_config tls = { 0 };
     if (!config->cert_file != !config->key_file) {
         error_set(err, ERR_BAD_REQUEST,
                   "datastore: a certificate and its key are given both or neither");
@@ -562,12 +561,15 @@ static char *target_of(const char *url, bool *is_tls, struct error *err)
     return xasprintf("%.*s:%lu", host_len, authority, number);
 }
 
-static int add_endpoint(struct remote *r, const struct storage_remote_config *config,
-                        const char *url, struct error *err)
+struct opening {
+    struct remote *remote;
+    const struct storage_remote_config *config;
+};
+
+static int add_endpoint(const char *url, void *arg, struct error *err)
 {
-    if (r->endpoints_n == REMOTE_ENDPOINTS_MAX)
-        return error_set(err, ERR_BAD_REQUEST, "more than %d datastore endpoints",
-                         REMOTE_ENDPOINTS_MAX);
+    const struct opening *o = arg;
+    struct remote *r = o->remote;
     bool is_tls;
     scoped(str) char *target = target_of(url, &is_tls, err);
     if (!target)
@@ -575,7 +577,7 @@ static int add_endpoint(struct remote *r, const struct storage_remote_config *co
     struct remote_endpoint *e = &r->endpoints[r->endpoints_n++];
     e->url = xstrdup(url);
     if (is_tls) {
-        e->tls = open_tls(config, NULL, err);
+        e->tls = open_tls(o->config, err);
         if (!e->tls)
             return -1;
     }
@@ -589,15 +591,33 @@ static int add_endpoint(struct remote *r, const struct storage_remote_config *co
     return e->channel ? 0 : -1;
 }
 
-static int add_endpoints(struct remote *r, const struct storage_remote_config *config,
-                         struct error *err)
+static int each_url(const char *endpoints, int (*fn)(const char *url, void *arg, struct error *err),
+                    void *arg, struct error *err)
 {
-    scoped(str) char *list = xstrdup(config->endpoints);
+    scoped(str) char *list = xstrdup(endpoints);
     char *state;
-    for (char *url = strtok_r(list, ", ", &state); url; url = strtok_r(NULL, ", ", &state))
-        if (add_endpoint(r, config, url, err) < 0)
+    size_t n = 0;
+    for (char *url = strtok_r(list, ", ", &state); url; url = strtok_r(NULL, ", ", &state), n++) {
+        if (n == REMOTE_ENDPOINTS_MAX)
+            return error_set(err, ERR_BAD_REQUEST, "more than %d datastore endpoints",
+                             REMOTE_ENDPOINTS_MAX);
+        if (fn(url, arg, err) < 0)
             return -1;
-    return r->endpoints_n > 0 ? 0 : error_set(err, ERR_BAD_REQUEST, "no datastore endpoint");
+    }
+    return n > 0 ? 0 : error_set(err, ERR_BAD_REQUEST, "no datastore endpoint");
+}
+
+static int check_url(const char *url, void *arg, struct error *err)
+{
+    bool is_tls;
+    (void)arg;
+    scoped(str) char *target = target_of(url, &is_tls, err);
+    return target ? 0 : -1;
+}
+
+int storage_check_endpoints(const char *endpoints, struct error *err)
+{
+    return each_url(endpoints, check_url, NULL, err);
 }
 
 static void init_monotonic(pthread_cond_t *cond)
@@ -618,7 +638,8 @@ struct storage *storage_open_remote(const struct storage_remote_config *config, 
     pthread_mutex_init(&r->read_lock, NULL);
     pthread_cond_init(&r->read_changed, NULL);
     init_monotonic(&r->timer_changed);
-    if (add_endpoints(r, config, err) < 0) {
+    struct opening opening = { r, config };
+    if (each_url(config->endpoints, add_endpoint, &opening, err) < 0) {
         op_close(&r->storage);
         return NULL;
     }

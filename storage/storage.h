@@ -40,6 +40,8 @@ struct storage_remote_config {
     const char *marker_key;
     int64_t compact_interval_ms; /* as for the embedded store; of all servers one compacts */
 };
+/* ERR_BAD_REQUEST: what is wrong with such a list of endpoints. */
+must_check int storage_check_endpoints(const char *endpoints, struct error *err);
 /* ERR_BAD_REQUEST: an endpoint or a file is not what it should be. */
 struct storage *storage_open_remote(const struct storage_remote_config *config, struct error *err);
 
