@@ -38,6 +38,7 @@ struct commit_log {
     uint64_t generation; /* being written; its file is generation % FILES */
     uint64_t seq;        /* of the last durable frame */
     off_t offset;        /* where the next frame goes */
+    bool is_replayed;
     struct buffer frame;
 };
 
@@ -64,6 +65,17 @@ static int open_file(struct commit_log *l, const char *dir, int i, struct error 
         return error_errno(err, "stat %s", path);
     l->files[i].allocated = st.st_size;
     return 0;
+}
+
+bool commit_log_exists(const char *dir)
+{
+    bool exists = false;
+    for (int i = 0; i < FILES; i++) {
+        scoped(str) char *path = xasprintf("%s/log.%d", dir, i);
+        struct stat st;
+        exists |= stat(path, &st) == 0 && st.st_size > 0;
+    }
+    return exists;
 }
 
 static int sync_dir(const char *dir, struct error *err)
@@ -95,10 +107,24 @@ struct commit_log *commit_log_open(const struct commit_log_config *config, struc
     return l;
 }
 
+/* An empty frame, so that the last one with something in it has a follower: the next start can tell
+ * damage to it from a torn end.  Nothing depends on its getting to disk. */
+static void mark_end(struct commit_log *l)
+{
+    struct log_file *file = &l->files[l->generation % FILES];
+    struct frame f = {
+        .magic = FRAME_MAGIC, .generation = l->generation, .seq = l->seq + 1, .salt = l->salt
+    };
+    f.crc = frame_crc(&f, "");
+    if (l->is_replayed && l->offset && frame_end(l->offset, &f) <= file->allocated)
+        (void)!pwrite(file->fd, &f, sizeof(f), l->offset);
+}
+
 void commit_log_close(struct commit_log *l)
 {
     if (!l)
         return;
+    mark_end(l);
     for (int i = 0; i < FILES; i++)
         if (l->files[i].fd >= 0)
             close(l->files[i].fd);
@@ -218,6 +244,29 @@ static int replay_generation(struct commit_log *l, uint64_t generation, commit_l
     return 0;
 }
 
+/* A database from before its last flushes would miss what is written over in the log. */
+static int check_not_younger(struct commit_log *l, struct error *err)
+{
+    struct buffer payload __attribute__((cleanup(buffer_scoped))) = { 0 };
+    for (int i = 0; i < FILES; i++) {
+        struct frame f;
+        int got = l->files[i].allocated ? read_at(l->files[i].fd, &f, sizeof(f), 0, err) : 0;
+        if (got == 1 && f.magic == FRAME_MAGIC && f.generation > l->generation &&
+            f.generation % FILES == (uint64_t)i)
+            got = read_frame(l, f.generation, 0, &f, &payload, err);
+        else if (got == 1)
+            got = 0;
+        if (got < 0)
+            return -1;
+        if (got)
+            return error_set(err, ERR_IO,
+                             "the database is corrupt: the commit log is at generation %llu, and "
+                             "it is older than generation %llu",
+                             (unsigned long long)f.generation, (unsigned long long)l->generation);
+    }
+    return 0;
+}
+
 int commit_log_replay(struct commit_log *l, commit_log_fn *fn, void *arg, struct error *err)
 {
     uint64_t first = l->generation;
@@ -231,6 +280,9 @@ int commit_log_replay(struct commit_log *l, commit_log_fn *fn, void *arg, struct
         l->generation = first + 1;
     else
         l->offset = first_end;
+    if (check_not_younger(l, err) < 0)
+        return -1;
+    l->is_replayed = true;
     return 0;
 }
 

@@ -30,12 +30,14 @@ struct commit_log_config {
     uint64_t generation; /* the last one that is in the database as a whole */
     uint64_t seq;        /* its last frame */
 };
+bool commit_log_exists(const char *dir); /* with anything in it */
 struct commit_log *commit_log_open(const struct commit_log_config *config, struct error *err);
 void commit_log_close(struct commit_log *l);
 
 /* Calls FN for each frame that is not in the database yet, oldest first, and leaves the log ready
  * to append.  FN's failure ends it.  While FN has the first frame of the second generation, the log
- * still tells the generation and the last frame of the first.  ERR_IO: corrupt. */
+ * still tells the generation and the last frame of the first.  ERR_IO: corrupt, or younger than the
+ * database that it is to continue. */
 typedef int commit_log_fn(struct bytes payload, uint64_t generation, void *arg, struct error *err);
 must_check int commit_log_replay(struct commit_log *l, commit_log_fn *fn, void *arg,
                                  struct error *err);

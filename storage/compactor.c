@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compactor.c - moves the frozen index into the database, and removes compacted history from it. */
+/* compactor.c - moves the frozen index into the database, and what is not needed out of it. */
 #include "base/crypto.h"
 #include "base/failpoint.h"
 #include "storage/latest.h"
@@ -350,4 +350,23 @@ int mvcc_prune(struct mvcc *m, struct error *err)
         note_size(m);
     }
     return is_last ? 0 : 1;
+}
+
+/* ---- the file ---- */
+
+int mvcc_defragment(struct mvcc *m, struct error *err)
+{
+    struct lmdb_env *env = lmdb_env_compact(m->env, err);
+    if (!env)
+        return error_wrap(err, "defragment the database");
+    pthread_mutex_lock(&m->lock);
+    struct lmdb_env *old = m->env;
+    m->env = env;
+    while (m->pool_n) /* they rest, so ending them is quick */
+        lmdb_read_end(m->pool[--m->pool_n]);
+    pthread_mutex_unlock(&m->lock);
+    lmdb_env_unref(old);
+    note_size(m);
+    (void)failpoint("storage.defragment.end");
+    return 0;
 }

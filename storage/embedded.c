@@ -121,7 +121,7 @@ static int op_lease_list(struct storage *s, struct arena *arena, struct storage_
 
 static int op_defragment(struct storage *s, struct error *err)
 {
-    return upkeep_run(embedded(s)->upkeep, err);
+    return upkeep_defragment(embedded(s)->upkeep, err);
 }
 
 static int op_each_version(struct storage *s, int64_t revision, struct storage_history *out,

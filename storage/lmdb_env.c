@@ -3,31 +3,47 @@
 #include "storage/lmdb_env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
-#include <sys/stat.h>
+#include <stdatomic.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/failpoint.h"
+#include "storage/lmdb_check.h"
 
 /* Read transactions open at once: worker threads, and watches that catch up. */
-#define READERS_MAX     2048
-/* The commit log asks for 4 MiB at a time; a file system may take them, and give them back when they
- * are not enough, while the database is being written. */
+#define READERS_MAX 2048
+/* The commit log asks for 4 MiB at a time; a file system may take them, and give them back when
+ * they are not enough, while the database is being written. */
 #define DISK_FULL_BYTES (8 << 20)
 
+#define COPY_SPARE_BYTES ((size_t)64 << 20) /* for the log, while a copy is made */
+
+#define FILE_NAME     "data.mdb"
+#define LOCK_NAME     "lock.mdb"
+#define NEW_FILE_NAME "data.new"
+#define NEW_LOCK_NAME NEW_FILE_NAME "-lock"
+
 static const char *const table_names[TABLES] = {
-    [TABLE_META] = "meta",     [TABLE_LATEST] = "latest",         [TABLE_HISTORY] = "history",
-    [TABLE_LEASES] = "leases", [TABLE_LEASE_KEYS] = "lease_keys",
+    [TABLE_META] = LMDB_SUM_TABLE, [TABLE_LATEST] = "latest",         [TABLE_HISTORY] = "history",
+    [TABLE_LEASES] = "leases",     [TABLE_LEASE_KEYS] = "lease_keys",
 };
 
 struct lmdb_env {
+    atomic_uint refs;
+    char *dir;
+    size_t map_bytes;
     MDB_env *env;
     MDB_dbi dbi[TABLES];
+    bool is_folder_unsynced; /* writing transactions': the file's name may not be on disk yet */
 };
 
 struct lmdb_txn {
-    struct lmdb_env *env;
+    struct lmdb_env *env; /* counted */
     MDB_txn *txn;
+    bool has_changed;
+    uint64_t sum; /* over all rows, of a writing transaction */
 };
 
 struct lmdb_cursor {
@@ -71,56 +87,154 @@ static int open_tables(struct lmdb_env *e, struct error *err)
     return rc ? fail(err, rc, "commit") : 0;
 }
 
-/* Reading a page that a truncated file no longer has would be a SIGBUS. */
-static int check_length(MDB_env *env, struct error *err)
+/* The first sum of a file that has none yet. */
+static int adopt_sum(struct lmdb_env *e, const struct lmdb_check *check, struct error *err)
 {
-    MDB_envinfo info;
-    MDB_stat stat;
-    mdb_filehandle_t fd;
-    struct stat st;
-    mdb_env_info(env, &info);
-    mdb_env_stat(env, &stat);
-    mdb_env_get_fd(env, &fd);
-    if (fstat(fd, &st) < 0)
-        return error_errno(err, "stat the database");
-    if ((size_t)st.st_size < (info.me_last_pgno + 1) * stat.ms_psize)
-        return error_set(err, ERR_IO, "the database is corrupt: it ends before its last page");
-    return 0;
+    if (check->has_sum)
+        return 0;
+    struct lmdb_txn *t = lmdb_write_begin(e, err);
+    if (!t)
+        return -1;
+    t->sum = check->sum;
+    t->has_changed = true;
+    return lmdb_write_commit(t, err);
 }
 
-struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *err)
+/* The file is PATH; LOCK is where LMDB keeps its readers.  What a lock file holds from before is of
+ * no use: nobody else has the folder. */
+static struct lmdb_env *open_file(const struct lmdb_env *like, const char *path, const char *lock,
+                                  unsigned flags, struct error *err)
 {
+    struct lmdb_check check;
+    scoped(str) char *file =
+        flags & MDB_NOSUBDIR ? xstrdup(path) : xasprintf("%s/" FILE_NAME, path);
+    if (lmdb_check_file(file, &check, err) < 0)
+        return NULL;
+    unlink(lock);
     struct lmdb_env *e = xcalloc(1, sizeof(*e));
+    atomic_init(&e->refs, 1);
+    e->dir = xstrdup(like->dir);
+    e->map_bytes = like->map_bytes;
     int rc = mdb_env_create(&e->env);
     if (rc == 0)
-        rc = mdb_env_set_mapsize(e->env, map_bytes);
+        rc = mdb_env_set_mapsize(e->env, e->map_bytes);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(e->env, TABLES);
     if (rc == 0)
         rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
-        rc = mdb_env_open(e->env, dir, MDB_NOTLS, 0600);
-    if (rc) {
-        fail(err, rc, "open the database");
-        lmdb_env_close(e);
-        return NULL;
-    }
-    int dead = 0;
-    mdb_reader_check(e->env, &dead); /* slots of a process that was killed */
-    if (check_length(e->env, err) < 0 || open_tables(e, err) < 0) {
-        lmdb_env_close(e);
+        rc = mdb_env_open(e->env, path, MDB_NOTLS | flags, 0600);
+    if (rc == 0 ? open_tables(e, err) < 0 || adopt_sum(e, &check, err) < 0
+                : fail(err, rc, "open the database")) {
+        lmdb_env_unref(e);
         return NULL;
     }
     return e;
 }
 
-void lmdb_env_close(struct lmdb_env *e)
+struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *err)
 {
-    if (!e)
+    struct lmdb_env like = { .dir = (char *)(uintptr_t)dir, .map_bytes = map_bytes };
+    scoped(str) char *lock = xasprintf("%s/" LOCK_NAME, dir);
+    scoped(str) char *left_over = xasprintf("%s/" NEW_FILE_NAME, dir);
+    unlink(left_over);
+    return open_file(&like, dir, lock, 0, err);
+}
+
+struct lmdb_env *lmdb_env_ref(struct lmdb_env *e)
+{
+    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    return e;
+}
+
+void lmdb_env_unref(struct lmdb_env *e)
+{
+    if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
         return;
     if (e->env)
         mdb_env_close(e->env);
+    free(e->dir);
     free(e);
+}
+
+/* ---- a smaller file ---- */
+
+static int sync_folder(struct lmdb_env *e, struct error *err)
+{
+    scoped(fd) int fd = open(e->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (failpoint("storage.defragment.sync_folder") || fd < 0 || fsync(fd) < 0)
+        return error_errno(err, "sync %s", e->dir);
+    e->is_folder_unsynced = false;
+    return 0;
+}
+
+/* A copy that fills the disk would make writes fail for its sake. */
+static int check_room(struct lmdb_env *e, struct error *err)
+{
+    struct statvfs fs;
+    size_t size, in_use;
+    if (lmdb_env_size(e, &size, &in_use, err) < 0)
+        return -1;
+    if (statvfs(e->dir, &fs) < 0)
+        return error_errno(err, "ask for the free space of %s", e->dir);
+    size_t free_bytes = (size_t)fs.f_bavail * fs.f_frsize;
+    if (free_bytes < in_use + COPY_SPARE_BYTES)
+        return error_set(err, ERR_NO_SPACE,
+                         "the copy needs %zu bytes of disk, and %zu are free: nothing was changed",
+                         in_use + COPY_SPARE_BYTES, free_bytes);
+    return 0;
+}
+
+static int copy_to(struct lmdb_env *e, const char *path, struct error *err)
+{
+    scoped(fd) int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_errno(err, "create %s", path);
+    int rc =
+        failpoint("storage.defragment.copy") ? errno : mdb_env_copyfd2(e->env, fd, MDB_CP_COMPACT);
+    if (rc)
+        return fail(err, rc, "copy the database");
+    return fsync(fd) < 0 ? error_errno(err, "sync %s", path) : 0;
+}
+
+/* Opens the copy and commits to it once: both of its heads are then good. */
+static struct lmdb_env *open_copy(struct lmdb_env *e, const char *path, struct error *err)
+{
+    scoped(str) char *lock = xasprintf("%s/" NEW_LOCK_NAME, e->dir);
+    struct lmdb_env *copy = open_file(e, path, lock, MDB_NOSUBDIR, err);
+    unlink(lock);
+    struct lmdb_txn *t = copy ? lmdb_write_begin(copy, err) : NULL;
+    if (t)
+        t->has_changed = true;
+    if (t && lmdb_write_commit(t, err) == 0)
+        return copy;
+    lmdb_env_unref(copy);
+    return NULL;
+}
+
+struct lmdb_env *lmdb_env_compact(struct lmdb_env *e, struct error *err)
+{
+    scoped(str) char *path = xasprintf("%s/" FILE_NAME, e->dir);
+    scoped(str) char *new_path = xasprintf("%s/" NEW_FILE_NAME, e->dir);
+    if (check_room(e, err) < 0)
+        return NULL;
+    struct lmdb_env *copy = copy_to(e, new_path, err) == 0 ? open_copy(e, new_path, err) : NULL;
+    (void)failpoint("storage.defragment.copied");
+    if (copy && (failpoint("storage.defragment.rename") || rename(new_path, path) < 0)) {
+        error_errno(err, "rename %s", new_path);
+        lmdb_env_unref(take_ptr(&copy));
+    }
+    if (!copy) {
+        unlink(new_path);
+        return NULL;
+    }
+    (void)failpoint("storage.defragment.renamed");
+    /* From here the copy is the database.  Nothing may be committed to it before a crash would find
+     * it under its name. */
+    copy->is_folder_unsynced = true;
+    struct error later = { 0 }; /* the next transaction tries again */
+    (void)sync_folder(copy, &later);
+    return copy;
 }
 
 /* LMDB keeps freed pages in table 0: each entry is a count followed by that many page numbers. */
@@ -172,8 +286,19 @@ static struct lmdb_txn *begin(struct lmdb_env *e, unsigned flags, struct error *
         return NULL;
     }
     struct lmdb_txn *t = xmalloc(sizeof(*t));
-    *t = (struct lmdb_txn){ e, txn };
+    *t = (struct lmdb_txn){ .env = lmdb_env_ref(e), .txn = txn };
     return t;
+}
+
+static void free_txn(struct lmdb_txn *t)
+{
+    lmdb_env_unref(t->env);
+    free(t);
+}
+
+struct lmdb_env *lmdb_txn_env(const struct lmdb_txn *t)
+{
+    return t->env;
 }
 
 struct lmdb_txn *lmdb_read_begin(struct lmdb_env *e, struct error *err)
@@ -186,7 +311,7 @@ void lmdb_read_end(struct lmdb_txn *t)
     if (!t)
         return;
     mdb_txn_abort(t->txn);
-    free(t);
+    free_txn(t);
 }
 
 void lmdb_read_rest(struct lmdb_txn *t)
@@ -202,7 +327,41 @@ int lmdb_read_renew(struct lmdb_txn *t, struct error *err)
 
 struct lmdb_txn *lmdb_write_begin(struct lmdb_env *e, struct error *err)
 {
-    return begin(e, 0, err);
+    if (e->is_folder_unsynced && sync_folder(e, err) < 0)
+        return NULL;
+    struct lmdb_txn *t = begin(e, 0, err);
+    struct bytes sum;
+    int got = t ? lmdb_get(t, TABLE_META, LMDB_SUM_KEY, &sum, err) : -1;
+    if (got < 0) {
+        if (t)
+            lmdb_write_abort(t);
+        return NULL;
+    }
+    if (got) /* none in a new file: nothing is summed yet */
+        memcpy(&t->sum, sum.data, sizeof(t->sum));
+    return t;
+}
+
+/* Adds ROW to the sum, and takes what it replaces out. */
+static int sum_row(struct lmdb_txn *t, enum lmdb_table table, struct bytes key,
+                   const struct bytes *value, struct error *err)
+{
+    struct bytes old;
+    int got = lmdb_get(t, table, key, &old, err);
+    if (got < 0)
+        return -1;
+    if (got)
+        t->sum -= lmdb_row_sum(table_names[table], key, old);
+    if (value)
+        t->sum += lmdb_row_sum(table_names[table], key, *value);
+    t->has_changed = true;
+    return 0;
+}
+
+static int put_row(struct lmdb_txn *t, enum lmdb_table table, struct bytes key, struct bytes value)
+{
+    MDB_val k = to_val(key), v = to_val(value);
+    return mdb_put(t->txn, t->env->dbi[table], &k, &v, 0);
 }
 
 /* LMDB calls a write that was cut short EIO; a full disk is what cuts writes short. */
@@ -214,6 +373,17 @@ static bool is_disk_full(MDB_env *env)
     return fstatvfs(fd, &fs) == 0 && fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
 }
 
+static int commit(struct lmdb_txn *t)
+{
+    struct bytes sum = { (const char *)&t->sum, sizeof(t->sum) };
+    int rc = t->has_changed ? put_row(t, TABLE_META, LMDB_SUM_KEY, sum) : 0;
+    if (rc) {
+        mdb_txn_abort(t->txn);
+        return rc;
+    }
+    return mdb_txn_commit(t->txn);
+}
+
 int lmdb_write_commit(struct lmdb_txn *t, struct error *err)
 {
     if (failpoint("storage.database.commit")) {
@@ -221,18 +391,18 @@ int lmdb_write_commit(struct lmdb_txn *t, struct error *err)
         lmdb_write_abort(t);
         return fail(err, number, "commit to the database");
     }
-    int rc = mdb_txn_commit(t->txn);
+    int rc = commit(t);
     if (rc == EIO && is_disk_full(t->env->env))
         rc = ENOSPC;
     (void)failpoint("storage.database.committed");
-    free(t);
+    free_txn(t);
     return rc ? fail(err, rc, "commit to the database") : 0;
 }
 
 void lmdb_write_abort(struct lmdb_txn *t)
 {
     mdb_txn_abort(t->txn);
-    free(t);
+    free_txn(t);
 }
 
 /* ---- single rows ---- */
@@ -253,14 +423,17 @@ int lmdb_get(struct lmdb_txn *t, enum lmdb_table table, struct bytes key, struct
 int lmdb_put(struct lmdb_txn *t, enum lmdb_table table, struct bytes key, struct bytes value,
              struct error *err)
 {
-    MDB_val k = to_val(key), v = to_val(value);
-    int rc = mdb_put(t->txn, t->env->dbi[table], &k, &v, 0);
+    if (sum_row(t, table, key, &value, err) < 0)
+        return -1;
+    int rc = put_row(t, table, key, value);
     return rc ? fail(err, rc, "write to the database") : 0;
 }
 
 int lmdb_delete(struct lmdb_txn *t, enum lmdb_table table, struct bytes key, struct error *err)
 {
     MDB_val k = to_val(key);
+    if (sum_row(t, table, key, NULL, err) < 0)
+        return -1;
     int rc = mdb_del(t->txn, t->env->dbi[table], &k, NULL);
     return rc && rc != MDB_NOTFOUND ? fail(err, rc, "delete from the database") : 0;
 }

@@ -2,7 +2,8 @@
 /*
  * lmdb_env.h - the database file: ordered tables, snapshots for readers, one writer.
  *
- * A commit is durable when it returns and leaves the file whole at any instant.  Bytes that are
+ * A commit is durable when it returns and leaves the file whole at any instant, with the sum over
+ * all rows that the check at the next start compares.  Bytes that are
  * read are borrowed from the map until the transaction ends.
  *
  * Threads: reading transactions any; one writing transaction at a time, on one thread.
@@ -27,14 +28,24 @@ struct lmdb_env;
 struct lmdb_txn;
 struct lmdb_cursor;
 
+/* Checks the whole file before it trusts any of it.  DIR is this process's alone.  ERR_IO: corrupt.
+ */
 struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *err);
-void lmdb_env_close(struct lmdb_env *e);
+struct lmdb_env *lmdb_env_ref(struct lmdb_env *e);
+void lmdb_env_unref(struct lmdb_env *e); /* the last one closes it; NULL is fine */
+
+/* Puts a copy without free pages in the place of the file, in one step, and opens it.  E goes on
+ * reading the old one until its last transaction has ended; nothing may be written to it any more.
+ * After a failure E is as it was.  On the thread that writes. */
+struct lmdb_env *lmdb_env_compact(struct lmdb_env *e, struct error *err);
+
 /* Bytes of the file, and of the pages in it that hold something. */
 must_check int lmdb_env_size(struct lmdb_env *e, size_t *size_bytes, size_t *in_use_bytes,
                              struct error *err);
 
 struct lmdb_txn *lmdb_read_begin(struct lmdb_env *e, struct error *err);
 void lmdb_read_end(struct lmdb_txn *t); /* NULL is fine */
+struct lmdb_env *lmdb_txn_env(const struct lmdb_txn *t);
 /* Read transactions may rest between uses, which costs next to nothing and pins no page. */
 void lmdb_read_rest(struct lmdb_txn *t);
 must_check int lmdb_read_renew(struct lmdb_txn *t, struct error *err);

@@ -186,7 +186,12 @@ int mvcc_status(struct mvcc *m, struct storage_status *out, struct error *err)
         .identity = m->salt,
         .is_full = atomic_load(&m->is_full),
     };
-    return lmdb_env_size(m->env, &out->size_bytes, &out->size_in_use_bytes, err);
+    pthread_mutex_lock(&m->lock);
+    struct lmdb_env *env = lmdb_env_ref(m->env);
+    pthread_mutex_unlock(&m->lock);
+    int rc = lmdb_env_size(env, &out->size_bytes, &out->size_in_use_bytes, err);
+    lmdb_env_unref(env);
+    return rc;
 }
 
 /* ---- opening ---- */
@@ -230,14 +235,18 @@ static int create_state(struct mvcc *m, int64_t revision, struct error *err)
     return lmdb_write_commit(t, err);
 }
 
-static int load_state(struct mvcc *m, int64_t first_revision, struct error *err)
+static int load_state(struct mvcc *m, const struct mvcc_config *config, struct error *err)
 {
     struct lmdb_txn *t = lmdb_read_begin(m->env, err);
     if (!t)
         return -1;
     int got = read_state(t, &m->disk_state, err);
     lmdb_read_end(t);
-    if (got < 0 || (got == 0 && create_state(m, first_revision, err) < 0))
+    if (got == 0 && commit_log_exists(config->dir))
+        return error_set(err, ERR_IO,
+                         "the database is corrupt: there is a commit log beside it, "
+                         "but it is empty");
+    if (got < 0 || (got == 0 && create_state(m, config->first_revision, err) < 0))
         return -1;
     atomic_init(&m->revision, m->disk_state.revision);
     atomic_init(&m->compacted, m->disk_state.compacted);
@@ -394,7 +403,7 @@ static int lock_dir(struct mvcc *m, const char *dir, struct error *err)
 static int recover(struct mvcc *m, const struct mvcc_config *config, struct error *err)
 {
     const struct mvcc_loader *loader = &config->loader;
-    if (load_state(m, config->first_revision, err) < 0 || load_leases(m, loader, err) < 0)
+    if (load_state(m, config, err) < 0 || load_leases(m, loader, err) < 0)
         return -1;
     loader->flushed(m->disk_state.revision, loader->arg);
     (void)failpoint("storage.recover.before_log");
@@ -436,7 +445,7 @@ void mvcc_close(struct mvcc *m)
     for (size_t i = 0; i < m->pool_n; i++)
         lmdb_read_end(m->pool[i]);
     commit_log_close(m->log);
-    lmdb_env_close(m->env);
+    lmdb_env_unref(m->env);
     key_index_unref(m->active);
     key_index_unref(m->frozen);
     buffer_free(&m->prune_cursor);

@@ -129,6 +129,8 @@ struct mvcc_lease {
 /* Writes the frozen index to the database.  LEASES: all there are now. */
 must_check int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n,
                           struct error *err);
+/* Gives the database's free pages back to the file system.  Readers go on. */
+must_check int mvcc_defragment(struct mvcc *m, struct error *err);
 /* Removes what compaction made unreachable, a bounded part per call.  1: there is more; 0: done. */
 enum mvcc_prune_state { MVCC_PRUNED, MVCC_CAN_PRUNE, MVCC_PRUNE_AFTER_FLUSH };
 enum mvcc_prune_state mvcc_prune_state(struct mvcc *m);

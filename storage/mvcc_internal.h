@@ -24,7 +24,7 @@ struct database_state {
 };
 
 struct mvcc {
-    struct lmdb_env *env;
+    struct lmdb_env *env; /* set by upkeep under the lock; others take a reference under it */
     struct commit_log *log;
     int lock_fd;
     size_t quota_bytes;

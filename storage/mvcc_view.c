@@ -51,9 +51,13 @@ static struct lmdb_txn *take_txn(struct mvcc *m, struct error *err)
 {
     pthread_mutex_lock(&m->lock);
     struct lmdb_txn *t = m->pool_n ? m->pool[--m->pool_n] : NULL;
+    struct lmdb_env *env = t ? NULL : lmdb_env_ref(m->env);
     pthread_mutex_unlock(&m->lock);
-    if (!t)
-        return lmdb_read_begin(m->env, err);
+    if (!t) {
+        t = lmdb_read_begin(env, err);
+        lmdb_env_unref(env);
+        return t;
+    }
     if (lmdb_read_renew(t, err) == 0)
         return t;
     lmdb_read_end(t);
@@ -64,7 +68,7 @@ static void give_txn(struct mvcc *m, struct lmdb_txn *t)
 {
     lmdb_read_rest(t);
     pthread_mutex_lock(&m->lock);
-    bool is_kept = m->pool_n < VIEWS_POOLED_MAX;
+    bool is_kept = m->pool_n < VIEWS_POOLED_MAX && lmdb_txn_env(t) == m->env;
     if (is_kept)
         m->pool[m->pool_n++] = t;
     pthread_mutex_unlock(&m->lock);

@@ -246,7 +246,8 @@ struct storage_status {
     bool is_full; /* the quota is used up: puts fail until something is deleted and compacted */
 };
 must_check int storage_status(struct storage *s, struct storage_status *out, struct error *err);
-/* Moves all that is in memory into the database and removes all that is compacted, now. */
+/* Moves all that is in memory into the database, removes all that is compacted, and gives the space
+ * back to the file system.  Reads and writes go on; ERR_NO_SPACE: there is no room for the copy. */
 must_check int storage_defragment(struct storage *s, struct error *err);
 
 /* One version of a key as history has it. */

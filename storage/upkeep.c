@@ -31,6 +31,8 @@ struct upkeep {
     bool is_woken, is_stopping;
     bool has_failed; /* the last turn */
     bool has_more;   /* the next turn follows at once */
+    bool wants_defragment;
+    struct error defragment_err; /* of the last one */
     uint64_t turns;
 };
 
@@ -115,6 +117,23 @@ static int64_t earlier(int64_t a, int64_t b)
     return !a ? b : !b ? a : a < b ? a : b;
 }
 
+/* On this thread, which alone writes to the database. */
+static void defragment(struct upkeep *u)
+{
+    pthread_mutex_lock(&u->lock);
+    bool is_wanted = u->wants_defragment;
+    pthread_mutex_unlock(&u->lock);
+    if (!is_wanted)
+        return;
+    struct error err = { 0 };
+    if (mvcc_defragment(u->config.mvcc, &err) < 0)
+        log_warn("storage", "%s", err.message);
+    pthread_mutex_lock(&u->lock);
+    u->wants_defragment = false;
+    u->defragment_err = err;
+    pthread_mutex_unlock(&u->lock);
+}
+
 /* Until woken or, if DUE_NS is not 0, until then. */
 static void sleep_until(struct upkeep *u, int64_t due_ns)
 {
@@ -144,6 +163,8 @@ static void *upkeep_main(void *arg)
         u->retry_ns = 0;
         flush(u);
         bool has_more = prune(u);
+        if (!has_more)
+            defragment(u);
         compact_by_time(u);
         int64_t due_ns = expire_leases(u);
         due_ns = earlier(earlier(due_ns, u->mark_due_ns), u->retry_ns);
@@ -245,4 +266,24 @@ int upkeep_run(struct upkeep *u, struct error *err)
             return -1;
     } while (mvcc_has_frozen(u->config.mvcc));
     return 0;
+}
+
+int upkeep_defragment(struct upkeep *u, struct error *err)
+{
+    if (upkeep_run(u, err) < 0)
+        return -1;
+    pthread_mutex_lock(&u->lock);
+    u->wants_defragment = true;
+    while (u->wants_defragment && !u->is_stopping) {
+        u->is_woken = true;
+        pthread_cond_signal(&u->work);
+        pthread_cond_wait(&u->turn_done, &u->lock);
+    }
+    bool is_done = !u->wants_defragment;
+    if (is_done)
+        *err = u->defragment_err;
+    else
+        error_set(err, ERR_UNAVAILABLE, "the store is shutting down");
+    pthread_mutex_unlock(&u->lock);
+    return err->code ? -1 : 0;
 }

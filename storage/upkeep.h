@@ -28,5 +28,8 @@ void upkeep_free(struct upkeep *u);
 /* Flushes what is in memory and removes what is compacted, and waits for it. */
 must_check int upkeep_run(struct upkeep *u, struct error *err);
 
+/* The same, and then gives the database's free pages back to the file system. */
+must_check int upkeep_defragment(struct upkeep *u, struct error *err);
+
 /* The writer's news; wakes the thread only if it has to know. */
 void upkeep_notify(struct upkeep *u, enum writer_news news);

@@ -4,9 +4,9 @@
  *
  *     storage_crash [KILLS] [SEED]      default: 20 kills, a random seed
  *
- * A child writes with several threads, compacts, and notes in shared memory what it tried, what was
- * acknowledged and what its watch saw.  It dies by SIGKILL at a random time or inside a failpoint.
- * Then the parent opens the store and checks:
+ * A child writes with several threads, compacts, defragments, and notes in shared memory what it
+ * tried, what was acknowledged and what its watch saw.  It dies by SIGKILL at a random time or
+ * inside a failpoint. Then the parent opens the store and checks:
  *   - each key holds the last acknowledged value or one that was tried after it;
  *   - the keys of one transaction agree;
  *   - the store's revision is not below any that was acknowledged, watched or seen before;
@@ -31,7 +31,8 @@ static const char *const crash_points[] = {
     "storage.log.before_sync",    "storage.log.after_sync",
     "storage.log.rotate",         "storage.flush.before_commit",
     "storage.flush.after_commit", "storage.compact.before_commit",
-    "storage.watch.before_send",
+    "storage.watch.before_send",  "storage.defragment.copied",
+    "storage.defragment.renamed", "storage.defragment.end",
 };
 
 /* One writer's notes; each field is written by its thread alone. */
@@ -101,6 +102,8 @@ static void *write_forever(void *arg)
         if (id == 0 && value % 100 == 0 && storage_compact(store, revision - 50, &err) < 0 &&
             err.code != ERR_COMPACTED)
             die("compact", err.message);
+        if (id == 1 && value % 200 == 0 && storage_defragment(store, &err) < 0)
+            die("defragment", err.message);
     }
     return NULL;
 }

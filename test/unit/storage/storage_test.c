@@ -430,6 +430,90 @@ static void a_database_that_cannot_be_written_recovers(void **state)
     assert_int_equal(range(f, "k", "l", 0).n, written + 1);
 }
 
+static size_t file_size(struct fixture *f)
+{
+    struct error err = { 0 };
+    struct storage_status status;
+    assert_int_equal(storage_status(f->s, &status, &err), 0);
+    return status.size_bytes;
+}
+
+/* 2,000 keys of 2 KB, of which 10 are left. */
+static void fill_and_empty(struct fixture *f)
+{
+    struct error err = { 0 };
+    char key[16], value[2048];
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    for (int i = 0; i < 2000; i++) {
+        snprintf(key, sizeof(key), "key-%04d", i);
+        put(f, key, value);
+    }
+    failpoints_set("storage.defragment.rename=error"); /* for its flush alone */
+    assert_int_equal(storage_defragment(f->s, &err), -1);
+    failpoints_set(NULL);
+    struct storage_op op = { .type = STORAGE_DELETE, .key = BYTES("key-0010"), .end = BYTES("l") };
+    assert_int_equal(storage_compact(f->s, apply_op(f, &op, NULL), &err), 0);
+}
+
+static void defragmentation_gives_space_back_while_readers_read(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    fill_and_empty(f);
+    size_t before = file_size(f);
+    assert_true(before > 4 << 20);
+    struct storage_range all = { .key = BYTES("a"), .end = BYTES("z") };
+    struct storage_range_result held;
+    struct storage_hold *hold;
+    assert_int_equal(storage_range_hold(f->s, &all, f->arena, &held, &hold, &err), 0);
+    assert_int_equal(storage_defragment(f->s, &err), 0);
+    assert_true(file_size(f) < before / 8);
+    put(f, "later", "x");
+    assert_int_equal(held.n, 10);
+    assert_int_equal(held.kvs[9].value.data[2000], 'v');
+    storage_hold_release(f->s, hold);
+    assert_int_equal(storage_defragment(f->s, &err), 0);
+    reopen(f);
+    assert_true(file_size(f) < before / 8);
+    assert_int_equal(range(f, "a", "z", 0).n, 11);
+}
+
+static void a_defragmentation_that_fails_changes_nothing(void **state)
+{
+    static const char *const steps[] = { "copy=nospace", "copy=error", "rename=error" };
+    struct fixture *f = *state;
+    fill_and_empty(f);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        struct error err = { 0 };
+        scoped(str) char *failpoints = xasprintf("storage.defragment.%s", steps[i]);
+        failpoints_set(failpoints);
+        assert_int_equal(storage_defragment(f->s, &err), -1);
+        assert_int_equal(err.code, i == 0 ? ERR_NO_SPACE : ERR_IO);
+        failpoints_set(NULL);
+        put(f, "later", "x");
+        assert_int_equal(range(f, "a", "z", 0).n, 11);
+    }
+    reopen(f);
+    assert_int_equal(range(f, "a", "z", 0).n, 11);
+}
+
+static void nothing_is_flushed_before_the_new_file_has_its_name_on_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    put(f, "a", "1");
+    failpoints_set("storage.defragment.sync_folder=error");
+    assert_int_equal(storage_defragment(f->s, &err), 0);
+    put(f, "b", "2");
+    assert_int_equal(storage_defragment(f->s, &err), -1);
+    assert_int_equal(range(f, "a", "z", 0).n, 2);
+    failpoints_set(NULL);
+    assert_int_equal(storage_defragment(f->s, &err), 0);
+    reopen(f);
+    assert_int_equal(range(f, "a", "z", 0).n, 2);
+}
+
 static void the_quota_stops_puts_but_not_deletions(void **state)
 {
     struct fixture *f = *state;
@@ -499,6 +583,9 @@ int main(void)
         BOTH(compaction_needs_a_revision_between_the_last_and_now),
         T(a_full_disk_fails_writes_and_spares_reads),
         T(a_database_that_cannot_be_written_recovers),
+        T(defragmentation_gives_space_back_while_readers_read),
+        T(a_defragmentation_that_fails_changes_nothing),
+        T(nothing_is_flushed_before_the_new_file_has_its_name_on_disk),
         T(the_quota_stops_puts_but_not_deletions),
         T(a_truncated_database_is_reported),
     };
