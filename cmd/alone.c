@@ -7,16 +7,17 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/files.h"
-#include "cmd/parts.h"
+#include "cmd/leading.h"
 
 #define PEM_BYTES_MAX          (1 << 20)
 #define SERVING_CERTIFICATE_NS (365 * 24 * 3600 * NS_PER_S)
 
 struct alone {
     const struct config *config;
-    struct client *client;
+    struct client *client; /* the controllers' */
     struct arena *arena;
     struct parts *parts;
+    struct leading *leading; /* NULL: without election */
 };
 
 /* As upstream's with --use-service-account-credentials: each controller has the rights of its own
@@ -60,24 +61,52 @@ static int serving_certificate(struct alone *a, struct node_identity *identity, 
                                    &identity->serving_cert_pem, err);
 }
 
-static int start_part(struct alone *a, enum config_command part, struct client *client,
-                      struct error *err)
+static int start_scheduler(struct parts *p, void *arg, struct error *err)
 {
-    struct bytes ca = client_http_ca_pem(client);
-    if (part == COMMAND_SCHEDULER)
-        return parts_start_scheduler(a->parts, client, err);
-    if (part == COMMAND_PROXY)
-        return parts_start_proxy(a->parts, client, err);
-    if (part == COMMAND_CONTROLLERS) {
-        struct controller_clients clients = {
-            .shared = client,
-            .of = controller_client,
-            .arg = a,
-            .root_ca_pem = ca,
-        };
-        return parts_start_controllers(a->parts, &clients, err);
-    }
-    struct node_identity identity = { .client = client, .client_ca_pem = ca };
+    struct alone *a = arg;
+    a->client = client_http_open(a->config->kubeconfig, err);
+    return a->client ? parts_start_scheduler(p, a->client, err) : -1;
+}
+
+static int start_controllers(struct parts *p, void *arg, struct error *err)
+{
+    struct alone *a = arg;
+    a->client = client_http_open(a->config->kubeconfig, err);
+    if (!a->client)
+        return -1;
+    struct controller_clients clients = {
+        .shared = a->client,
+        .of = controller_client,
+        .arg = a,
+        .root_ca_pem = client_http_ca_pem(a->client),
+    };
+    return parts_start_controllers(p, &clients, err);
+}
+
+static int start_elected(struct alone *a, enum config_command part, struct error *err)
+{
+    bool is_scheduler = part == COMMAND_SCHEDULER;
+    struct leading_config config = {
+        .config = a->config,
+        .name = is_scheduler ? "kube-scheduler" : "kube-controller-manager",
+        .component = is_scheduler ? "default-scheduler" : "kube-controller-manager",
+        .client = client_http_open(a->config->kubeconfig, err),
+        .start = is_scheduler ? start_scheduler : start_controllers,
+        .arg = a,
+    };
+    if (!config.client)
+        return -1;
+    a->leading = leading_start(&config, err);
+    return a->leading ? 0 : -1;
+}
+
+static int start_kubelet(struct alone *a, struct error *err)
+{
+    struct client *client = client_http_open(a->config->kubeconfig, err);
+    if (!client)
+        return -1;
+    struct node_identity identity = { .client = client,
+                                      .client_ca_pem = client_http_ca_pem(client) };
     if (serving_certificate(a, &identity, err) < 0) {
         client_close(client);
         return -1;
@@ -85,17 +114,35 @@ static int start_part(struct alone *a, enum config_command part, struct client *
     return parts_start_kubelet(a->parts, &identity, err);
 }
 
+static int start_proxy(struct alone *a, struct error *err)
+{
+    struct client *client = client_http_open(a->config->kubeconfig, err);
+    return client ? parts_start_proxy(a->parts, client, err) : -1;
+}
+
+static int start_part(struct alone *a, enum config_command part, struct error *err)
+{
+    if (a->config->leader_elect)
+        return start_elected(a, part, err);
+    switch (part) {
+    case COMMAND_SCHEDULER:
+        return start_scheduler(a->parts, a, err);
+    case COMMAND_CONTROLLERS:
+        return start_controllers(a->parts, a, err);
+    case COMMAND_PROXY:
+        return start_proxy(a, err);
+    default:
+        return start_kubelet(a, err);
+    }
+}
+
 struct alone *alone_start(const struct config *config, enum config_command part, struct error *err)
 {
-    struct client *client = client_http_open(config->kubeconfig, err);
-    if (!client)
-        return NULL;
     struct alone *a = xcalloc(1, sizeof(*a));
     a->config = config;
-    a->client = client;
     a->arena = arena_new();
     a->parts = parts_new(config);
-    if (start_part(a, part, client, err) < 0) {
+    if (start_part(a, part, err) < 0) {
         alone_stop(a);
         return NULL;
     }
@@ -104,6 +151,7 @@ struct alone *alone_start(const struct config *config, enum config_command part,
 
 void alone_stop(struct alone *a)
 {
+    leading_stop(a->leading);
     parts_stop(a->parts);
     arena_free(a->arena);
     free(a);

@@ -11,9 +11,15 @@
 #include "base/tls.h"
 #include "cmd/datastore.h"
 #include "cmd/host.h"
+#include "cmd/leading.h"
 #include "cmd/parts.h"
 #include "cmd/tool.h"
 #include "storage/storage.h"
+
+struct control_loop {
+    const char *name, *component, *user;
+    int (*start)(struct parts *p, void *arg, struct error *err);
+};
 
 struct server {
     const struct config *config;
@@ -23,6 +29,7 @@ struct server {
     struct storage_schedule *snapshots;
     struct apiserver *apiserver;
     struct parts *parts;
+    struct leading *scheduler, *controllers; /* NULL: not elected, but among PARTS */
 };
 
 static const char *const node_groups[] = { "system:nodes", NULL };
@@ -185,21 +192,51 @@ static int start_snapshots(struct server *s, struct error *err)
     return s->snapshots ? 0 : error_wrap(err, "schedule snapshots");
 }
 
-static int start_control_loops(struct server *s, struct error *err)
+static int start_scheduler(struct parts *p, void *arg, struct error *err)
 {
-    const struct config *c = s->config;
-    if (!c->disable_scheduler &&
-        parts_start_scheduler(s->parts, loopback(s, "system:kube-scheduler"), err) < 0)
-        return -1;
-    if (c->disable_controllers)
-        return 0;
+    return parts_start_scheduler(p, loopback(arg, "system:kube-scheduler"), err);
+}
+
+static int start_controllers(struct parts *p, void *arg, struct error *err)
+{
+    struct server *s = arg;
     struct controller_clients clients = {
         .shared = loopback(s, "system:kube-controller-manager"),
         .of = controller_client,
         .arg = s,
         .root_ca_pem = apiserver_ca_pem(s->apiserver),
     };
-    return parts_start_controllers(s->parts, &clients, err);
+    return parts_start_controllers(p, &clients, err);
+}
+
+/* On a store that others use too, one of all servers does it. */
+static int start_loop(struct server *s, const struct control_loop *loop, struct leading **leading,
+                      struct error *err)
+{
+    if (!storage_is_shared(s->storage))
+        return loop->start(s->parts, s, err);
+    struct leading_config config = { .config = s->config,
+                                     .name = loop->name,
+                                     .component = loop->component,
+                                     .client = loopback(s, loop->user),
+                                     .start = loop->start,
+                                     .arg = s };
+    *leading = leading_start(&config, err);
+    return *leading ? 0 : -1;
+}
+
+static int start_control_loops(struct server *s, struct error *err)
+{
+    static const struct control_loop scheduler = { "kube-scheduler", "default-scheduler",
+                                                   "system:kube-scheduler", start_scheduler },
+                                     controllers = { "kube-controller-manager",
+                                                     "kube-controller-manager",
+                                                     "system:kube-controller-manager",
+                                                     start_controllers };
+    const struct config *c = s->config;
+    if (!c->disable_scheduler && start_loop(s, &scheduler, &s->scheduler, err) < 0)
+        return -1;
+    return c->disable_controllers ? 0 : start_loop(s, &controllers, &s->controllers, err);
 }
 
 static int start_node(struct server *s, struct error *err)
@@ -252,6 +289,8 @@ void server_stop(struct server *s)
     storage_schedule_stop(s->snapshots);
     storage_etcd_stop(s->etcd);
     storage_etcd_stop(s->etcd_socket);
+    leading_stop(s->controllers);
+    leading_stop(s->scheduler);
     if (s->parts)
         parts_stop(s->parts);
     if (s->apiserver)
