@@ -35,6 +35,7 @@ static const struct {
 } groups[] = {
     { "snapshot", "etcd-snapshot", "save, list, check and restore snapshots of the store",
       snapshot_main },
+    { "datastore", NULL, "move the store to an etcd cluster, or from one", datastore_main },
 };
 
 static void print_help(FILE *out)

@@ -88,6 +88,8 @@ static int start_api(struct server *s, struct error *err)
     s->storage = datastore_open(c, s->arena, err);
     if (!s->storage)
         return -1;
+    if (storage_check_migrated(s->storage, err) < 0)
+        return -1;
     struct apiserver_config api = {
         .storage = s->storage,
         .data_dir = c->data_dir,

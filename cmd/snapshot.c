@@ -77,6 +77,11 @@ static const char *find_file(const struct config *config, const char *word, stru
 
 /* ---- save ---- */
 
+static const char *sealing_keys(const struct config *config, struct arena *arena)
+{
+    return arena_printf(arena, "%s/server/cred/encryption-config.json", config->data_dir);
+}
+
 /* The store of a data folder whose server is stopped. */
 static int save_offline(const struct config *config, const char *path,
                         enum storage_snapshot_form form, struct arena *arena, struct error *err)
@@ -111,6 +116,9 @@ static int save(const struct config *config, struct arena *arena, struct error *
         error_errno(err, "stat %s", path);
         return EXIT_FAILURE;
     }
+    if (access(sealing_keys(config, arena), F_OK) == 0)
+        fprintf(stderr, "Secrets in it are sealed: keep a copy of %s with it\n",
+                sealing_keys(config, arena));
     printf("Snapshot %s saved: %s, %s\n", strrchr(path, '/') + 1, absolute(path, arena),
            human_size((uint64_t)st.st_size, arena));
     return EXIT_SUCCESS;
@@ -342,10 +350,10 @@ void snapshot_forget_reset(const struct config *config)
 }
 
 #define KEYS_NOTE                                                                                  \
-    "A snapshot holds what the store holds, Secrets as they are encrypted there: keep the keys "   \
-    "of\n"                                                                                         \
-    "encryption and the certificates (server/ in --data-dir) beside it, and put them into a new\n" \
-    "data folder before the first start on what was restored."
+    "A snapshot holds what the store holds, Secrets as they are sealed there: keep the keys,\n"    \
+    "server/cred/encryption-config.json in --data-dir, beside it (and server/tls, if "             \
+    "certificates\n"                                                                               \
+    "shall stay valid), and put them into a new data folder before its first start."
 
 int snapshot_main(int args_n, char **args)
 {

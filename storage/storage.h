@@ -353,6 +353,30 @@ struct storage_schedule *storage_schedule_start(const struct storage_schedule_co
                                                 struct error *err); /* ERR_BAD_REQUEST: cron */
 void storage_schedule_stop(struct storage_schedule *s); /* NULL is fine; before the store closes */
 
+/* ---- moving everything from one store to another (migrate.c) ---- */
+
+struct storage_migrate_config {
+    struct storage *from; /* rests meanwhile: what is written to it later is not moved */
+    struct storage *to;   /* NULL: a new embedded store in TO_DIR */
+    const char *to_dir;
+    bool is_overwrite; /* what the target holds goes, or is kept as TO_DIR-old-<time> */
+    void (*progress)(const char *what, int64_t done, int64_t total, void *arg);
+    void *arg;
+};
+struct storage_migrate_result {
+    int64_t keys, leases, from_revision, to_revision;
+    uint8_t digest[32]; /* SHA-256 over every key with its value and lease, in order */
+};
+/* All keys and leases as they are at one revision, read back and compared.  The target's revision
+ * is not lower than the source's afterwards, and what was before is compacted: clients list anew.
+ * A new store has the revisions of the keys too, in another they are all above the source's.  After
+ * a failure call it again, it starts over; until it succeeds storage_check_migrated() fails.
+ * ERR_ALREADY_EXISTS: the target holds something.  ERR_CONFLICT: the source was written to. */
+must_check int storage_migrate(const struct storage_migrate_config *config,
+                               struct storage_migrate_result *out, struct error *err);
+/* Refuses a store that a migration has not finished. */
+must_check int storage_check_migrated(struct storage *s, struct error *err);
+
 /* ---- etcd's v3 gRPC API ---- */
 
 struct tls;
