@@ -132,6 +132,7 @@ struct apiserver *apiserver_start(const struct apiserver_config *config, struct 
     a->clock = &system_clock;
     a->rng = system_rng;
     pthread_mutex_init(&a->lease.lock, NULL);
+    pthread_mutex_init(&a->allocation_lock, NULL);
     copy_config(a, config);
     int64_t begin_ns = clock_monotonic_ns(a->clock);
     if (start_parts(a, err) < 0) {
@@ -163,6 +164,7 @@ void apiserver_stop(struct apiserver *a)
     encryption_free(a->encryption);
     if (a->pki)
         pki_free(a->pki);
+    pthread_mutex_destroy(&a->allocation_lock);
     pthread_mutex_destroy(&a->lease.lock);
     arena_free(a->arena);
 }
