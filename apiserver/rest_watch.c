@@ -14,6 +14,9 @@
 /* The events of the beginning are put together to chunks of about this size. */
 #define INITIAL_CHUNK_BYTES (64 * 1024)
 
+/* A watcher with its names; selectors come on top. */
+#define WATCHER_BYTES (sizeof(struct http_watcher) + 128)
+
 struct http_watcher {
     struct watcher watcher;
     struct apiserver *server;
@@ -107,15 +110,27 @@ static void on_event(struct watcher *w, enum watch_type type, const struct objec
             *slot = shared_bytes_new(buffer_bytes(&b));
             buffer_free(&b);
         }
-        http_stream_write(h->stream, *slot);
+        http_stream_add(h->stream, *slot);
         return;
     }
     scoped(object) struct object *converted = conversion_object(o, w->resource);
-    struct buffer *to = h->is_initial ? &h->initial : &b;
-    print_frame(h, type, converted, to);
-    if (!h->is_initial || to->len >= INITIAL_CHUNK_BYTES)
-        write_buffer(h, to);
+    if (h->is_initial) {
+        print_frame(h, type, converted, &h->initial);
+        if (h->initial.len >= INITIAL_CHUNK_BYTES)
+            write_buffer(h, &h->initial);
+        return;
+    }
+    print_frame(h, type, converted, &b);
+    scoped(shared_bytes) struct shared_bytes *frame = shared_bytes_new(buffer_bytes(&b));
+    http_stream_add(h->stream, frame);
     buffer_free(&b);
+}
+
+static void on_flush(struct watcher *w)
+{
+    struct http_watcher *h = (struct http_watcher *)w;
+    if (h->stream)
+        http_stream_flush(h->stream);
 }
 
 static void on_initial_done(struct watcher *w)
@@ -209,6 +224,7 @@ static const struct watcher_ops http_watcher_ops = {
     .event = on_event,
     .initial_done = on_initial_done,
     .bookmark = on_bookmark,
+    .flush = on_flush,
     .is_slow = is_slow,
     .ended = on_ended,
     .free = on_free,
@@ -345,7 +361,7 @@ static struct http_watcher *http_watcher_new(struct request *r, struct error *er
     if (negotiate(http_request_header(r->http, "accept"), true, &type, err) < 0 ||
         check_initial_events(r, &wanted, err) < 0)
         return NULL;
-    struct arena *arena = arena_new();
+    struct arena *arena = arena_new_sized(WATCHER_BYTES); /* idle watchers are many */
     struct http_watcher *h = arena_zalloc(arena, sizeof(*h));
     h->watcher.ops = &http_watcher_ops;
     h->server = r->server;

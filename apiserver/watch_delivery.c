@@ -12,6 +12,9 @@
 /* Upstream's pace of bookmarks. */
 #define BOOKMARK_EVERY_NS (60 * NS_PER_S)
 #define BUCKET_KEY_BYTES  (KEY_TEXT_BYTES_MAX + 32)
+/* Changes that came together are told to every watcher before the first one's go out: a watcher
+ * gets them in one write.  No more than so many, so that the first one does not wait for long. */
+#define CHANGES_PER_FLUSH 64
 
 /* The watchers that one key of the index leads to. */
 struct watch_bucket {
@@ -49,6 +52,8 @@ struct watch_delivery {
     struct hashmap buckets;
     struct watcher **heap; /* by due_ns, the next one first */
     size_t heap_n, heap_capacity;
+    struct watcher **told; /* since the last flush */
+    size_t told_n, told_capacity;
     int64_t revision; /* delivered */
 };
 
@@ -215,7 +220,8 @@ static void tell_left(struct watcher *w, const struct cache_event *e, struct wat
     w->ops->event(w, WATCH_DELETED, frames->left, frames);
 }
 
-static void tell_event(struct watcher *w, const struct cache_event *e, struct watch_frames *frames)
+/* False: it does not concern W. */
+static bool tell_event(struct watcher *w, const struct cache_event *e, struct watch_frames *frames)
 {
     bool was = e->previous && is_wanted(w, e->previous);
     bool is = e->type != WATCH_DELETED && is_wanted(w, e->object);
@@ -226,6 +232,7 @@ static void tell_event(struct watcher *w, const struct cache_event *e, struct wa
         w->ops->event(w, WATCH_DELETED, e->object, frames);
     else if (was)
         tell_left(w, e, frames);
+    return is || was;
 }
 
 static int tell_history(struct watcher *w, struct error *err)
@@ -294,25 +301,43 @@ static void remove_watcher(struct watch_delivery *d, struct watcher *w)
 
 /* ---- the thread ---- */
 
+static void mark_told(struct watch_delivery *d, struct watcher *w)
+{
+    if (w->is_told)
+        return;
+    if (d->told_n == d->told_capacity) {
+        d->told_capacity = d->told_capacity ? 2 * d->told_capacity : 64;
+        d->told = xrealloc(d->told, d->told_capacity * sizeof(struct watcher *));
+    }
+    w->is_told = true;
+    d->told[d->told_n++] = w;
+}
+
+static void flush_told(struct watch_delivery *d)
+{
+    for (size_t i = 0; i < d->told_n; i++) {
+        struct watcher *w = d->told[i];
+        w->is_told = false;
+        if (w->ops->flush)
+            w->ops->flush(w);
+        if (!w->ops->is_slow(w))
+            continue;
+        struct error err = { 0 };
+        error_set(&err, ERR_UNAVAILABLE, "watch is too slow: more than %d events behind",
+                  WATCH_QUEUED_MAX);
+        end_watcher(d, w, &err);
+    }
+    d->told_n = 0;
+}
+
 static void deliver_to_bucket(struct watch_delivery *d, const struct cache_event *e,
                               struct bytes key, struct watch_frames *frames)
 {
     struct watch_bucket *b = hashmap_get(&d->buckets, key);
-    /* Backwards: a watcher that ends here is replaced by the last one, which has had its turn. */
-    for (size_t i = b ? b->n : 0; i-- > 0;) {
+    for (size_t i = 0; b && i < b->n; i++) {
         struct watcher *w = b->items[i];
-        if (w->since >= e->revision)
-            continue;
-        bool is_last = b->n == 1;
-        tell_event(w, e, frames);
-        if (w->ops->is_slow(w)) {
-            struct error err = { 0 };
-            error_set(&err, ERR_UNAVAILABLE, "watch is too slow: more than %d events behind",
-                      WATCH_QUEUED_MAX);
-            end_watcher(d, w, &err);
-            if (is_last)
-                return; /* the bucket is gone with it */
-        }
+        if (w->since < e->revision && tell_event(w, e, frames))
+            mark_told(d, w);
     }
 }
 
@@ -415,7 +440,10 @@ static void run_batch(struct watch_delivery *d, struct batch *b)
     for (size_t i = 0; i < b->events_n; i++) {
         deliver(d, b->events[i]);
         cache_event_unref(b->events[i]);
+        if ((i + 1) % CHANGES_PER_FLUSH == 0)
+            flush_told(d);
     }
+    flush_told(d);
     if (b->revision > d->revision)
         d->revision = b->revision;
     for (size_t i = 0; i < b->commands_n; i++)
@@ -501,6 +529,7 @@ void watch_delivery_stop(struct watch_delivery *d)
         remove_watcher(d, d->heap[0]);
     hashmap_deinit(&d->buckets);
     free(d->heap);
+    free(d->told);
     free(d->incoming.events);
     free(d->incoming.commands);
     pthread_cond_destroy(&d->wake);

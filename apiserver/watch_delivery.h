@@ -39,7 +39,9 @@ struct watcher_ops {
     void (*initial_done)(
         struct watcher *w); /* may be NULL: the events of the beginning are complete */
     void (*bookmark)(struct watcher *w, int64_t revision, bool ends_initial_events);
-    bool (*is_slow)(struct watcher *w); /* true: it is closed */
+    /* May be NULL: no further event follows for now, so what was told may go out. */
+    void (*flush)(struct watcher *w);
+    bool (*is_slow)(struct watcher *w); /* asked after flush; true: it is closed */
     /* No call follows but free.  ERR NULL: its time is over. */
     void (*ended)(struct watcher *w, const struct error *err);
     void (*free)(struct watcher *w);
@@ -64,6 +66,7 @@ struct watcher { /* first member of every implementation */
     int64_t deadline_ns, bookmark_ns, due_ns; /* monotonic */
     size_t heap_index, bucket_index;
     struct watch_bucket *bucket;
+    bool is_told; /* events that were not flushed yet */
     bool is_ended;
 };
 

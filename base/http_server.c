@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <sys/socket.h>
@@ -25,6 +26,7 @@
 #define IDLE_TIMEOUT_MS      90000
 #define HANDSHAKE_TIMEOUT_MS 10000
 #define STOP_SWEEP_MS        50
+#define CROWD_MIN            512 /* connections that leave enough behind to care */
 /* libh2o resets an HTTP/2 stream whose body passes its own limit, which clients take for a fault
  * and try again.  It gets twice our limit, so that what is a little too large is answered with 413.
  */
@@ -54,12 +56,12 @@ void http_server_post(struct server_loop *loop, struct mail *m, void (*run)(stru
 
 static void on_mail(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
 {
-    (void)receiver;
     while (!h2o_linklist_is_empty(messages)) {
         struct mail *m = container_of(messages->next, struct mail, link.link);
         h2o_linklist_unlink(&m->link.link);
         m->run(m);
     }
+    http_server_send_ready(container_of(receiver, struct server_loop, mailbox));
 }
 
 /* ---- connections ---- */
@@ -72,12 +74,40 @@ void http_server_connection_unref(struct connection *c)
     free(c);
 }
 
+/* On a thread of its own: it may take a while, and touches nothing but the heap. */
+static void *trim_heap(void *unused)
+{
+    malloc_trim(0);
+    return unused;
+}
+
+/* A crowd of watchers leaves its 25 kB each as holes in the heap, which the C library keeps.  When
+ * half of a crowd has gone, the system gets the pages back. */
+static void connection_gone(struct http_server *s)
+{
+    int left = atomic_fetch_sub(&s->connections, 1) - 1;
+    int crowd = atomic_load(&s->crowd);
+    pthread_t thread;
+    if (crowd >= CROWD_MIN && left < crowd / 2 &&
+        atomic_compare_exchange_strong(&s->crowd, &crowd, left) &&
+        pthread_create(&thread, NULL, trim_heap, NULL) == 0)
+        pthread_detach(thread);
+}
+
+static void connection_came(struct http_server *s)
+{
+    int now = atomic_fetch_add(&s->connections, 1) + 1;
+    int crowd = atomic_load(&s->crowd);
+    while (now > crowd && !atomic_compare_exchange_weak(&s->crowd, &crowd, now))
+        ;
+}
+
 static void on_connection_close(void *data)
 {
     struct connection *c = data;
     c->sock = NULL;
     list_remove(&c->link);
-    atomic_fetch_sub(&c->loop->server->connections, 1);
+    connection_gone(c->loop->server);
     http_server_connection_unref(c);
 }
 
@@ -151,7 +181,7 @@ static void on_accept_mail(struct mail *m)
     struct accept_mail *a = container_of(m, struct accept_mail, mail);
     if (a->loop->stopping) {
         close(a->fd);
-        atomic_fetch_sub(&a->loop->server->connections, 1);
+        connection_gone(a->loop->server);
     } else {
         connection_start(a->loop, a->fd);
     }
@@ -181,11 +211,11 @@ static void on_listener(h2o_socket_t *listener, const char *h2o_err)
         }
         if (fd < 0)
             return;
-        if (atomic_fetch_add(&s->connections, 1) >= CONNECTIONS_MAX) {
-            atomic_fetch_sub(&s->connections, 1);
+        if (atomic_load(&s->connections) >= CONNECTIONS_MAX) { /* nobody else adds any */
             close(fd);
             continue;
         }
+        connection_came(s);
         struct server_loop *target = &s->loops[s->next_loop++ % s->loops_n];
         s->next_loop %= s->loops_n;
         if (target == loop) {
@@ -251,7 +281,8 @@ static void on_sweep(h2o_timeout_entry_t *entry)
     }
     for (struct list *l = loop->sockets.next; is_late && l != &loop->sockets; l = l->next)
         http_socket_shutdown(container_of(l, struct http_socket, link));
-    if (loop->connections.next == &loop->connections && loop->handles == 0)
+    if (loop->connections.next == &loop->connections && loop->handles == 0 &&
+        !loop->is_ready_posted)
         loop->stopped = true;
     else
         h2o_timeout_link(loop->ctx.loop, &loop->sweep, &loop->sweep_entry);
@@ -268,7 +299,7 @@ static void on_stop_mail(struct mail *m)
     h2o_context_request_shutdown(&loop->ctx);
     for (struct list *l = loop->streams.next, *next; l != &loop->streams; l = next) {
         next = l->next; /* sending the end may remove it */
-        http_server_stream_flush(container_of(l, struct http_stream, link));
+        http_server_stream_send(container_of(l, struct http_stream, link));
     }
     h2o_timeout_link(loop->ctx.loop, &loop->sweep, &loop->sweep_entry);
     /* The others end after the listener, so that no accepted connection is on its way to them. */
@@ -282,6 +313,7 @@ static void loop_init(struct server_loop *loop)
     struct http_server *s = loop->server;
     list_init(&loop->connections);
     list_init(&loop->streams);
+    list_init(&loop->ready);
     list_init(&loop->sockets);
     pthread_mutex_init(&loop->post_lock, NULL);
     h2o_context_init(&loop->ctx, h2o_evloop_create(), &s->globalconf);

@@ -95,7 +95,11 @@ struct http_stream *http_stream_start(struct http_request *req, const struct htt
                                       void (*on_close)(void *arg), void *arg);
 void http_stream_write(struct http_stream *s,
                        struct shared_bytes *chunk); /* takes its own reference */
-size_t http_stream_queued(struct http_stream *s);   /* chunks not yet written */
+/* The same without telling the loop, which may wait for http_stream_flush(): so several chunks
+ * cross over at once. */
+void http_stream_add(struct http_stream *s, struct shared_bytes *chunk);
+void http_stream_flush(struct http_stream *s);
+size_t http_stream_queued(struct http_stream *s); /* chunks not yet written */
 /* For a producer that is faster than its client: waits until at most QUEUED_MAX chunks are not yet
  * written.  False: the client has left.  Not on a loop thread. */
 bool http_stream_wait(struct http_stream *s, size_t queued_max);

@@ -25,6 +25,7 @@
 
 #define LOOPS_MAX           64
 #define STREAM_BATCH_CHUNKS 128
+#define STREAM_BATCH_BYTES  (256 * 1024) /* no further chunk after so many */
 
 /* HTTP/2 rapid reset: a connection may give up this many requests before they are answered, earns
  * one more with each answer and with time, and is closed when it has none left. */
@@ -55,6 +56,10 @@ struct server_loop {
     h2o_timeout_entry_t accept_pause_entry;
 
     struct list connections, streams, sockets;
+    struct list ready; /* streams in line to send; outside the mailbox's turn READY_MAIL is on its
+                          way while there are any */
+    struct mail ready_mail;
+    bool is_ready_posted;
     size_t handles; /* requests, streams and sockets that somebody still holds */
     bool stopping, stopped;
     uint64_t stop_deadline;
@@ -73,6 +78,7 @@ struct http_server {
     struct server_loop loops[LOOPS_MAX];
     int next_loop;
     atomic_int connections;
+    atomic_int crowd; /* the most connections since memory was given back */
     atomic_int upgraded;
     pthread_mutex_t lock; /* guards what follows */
     struct tls *tls;      /* for new connections */
@@ -139,8 +145,10 @@ struct http_stream {
     bool is_posted, is_ended, is_aborted, is_closed;
 
     /* the loop's */
+    struct list ready; /* server_loop.ready */
     struct shared_bytes *flight[STREAM_BATCH_CHUNKS];
     size_t flight_n;
+    char *gathered; /* the flight in one piece; NULL: it was sent as it is */
     bool is_sending, sent_final;
 };
 
@@ -187,6 +195,11 @@ static inline void list_remove(struct list *l)
     list_init(l);
 }
 
+static inline bool list_is_empty(const struct list *l)
+{
+    return l->next == l;
+}
+
 static inline struct bytes bytes_of_iovec(h2o_iovec_t v)
 {
     return (struct bytes){ v.base, v.len };
@@ -224,7 +237,9 @@ void http_server_keep_response(struct http_request *r, const struct http_respons
 /* http_respond() with one part, TEXT, which stays valid.  Threads: as http_respond(). */
 void http_server_respond_text(struct http_request *r, int status, const char *content_type,
                               const char *text);
-/* Gives libh2o what has gathered since the last turn. */
-void http_server_stream_flush(struct http_stream *s);
+/* Gives libh2o what has gathered since the last time; false: nothing, or it is still busy. */
+bool http_server_stream_send(struct http_stream *s);
+/* The same for those who are in line, for one turn of the loop. */
+void http_server_send_ready(struct server_loop *loop);
 /* The client has left, or all was sent: libh2o's side of the stream is over. */
 void http_server_stream_lost(struct http_stream *s);

@@ -188,6 +188,10 @@ void http_server_respond_text(struct http_request *r, int status, const char *co
 
 /* ---- streams ---- */
 
+/* A turn of the loop serves so many streams.  Requests are read between turns, and what arrives for
+ * a stream while it is in line goes out in the same write. */
+#define STREAMS_PER_TURN 64
+
 static void stream_free(struct http_stream *s)
 {
     for (size_t i = 0; i < s->pending_n; i++)
@@ -203,6 +207,7 @@ static void stream_landed(struct http_stream *s)
 {
     for (size_t i = 0; i < s->flight_n; i++)
         shared_bytes_unref(s->flight[i]);
+    free(take_ptr(&s->gathered));
     pthread_mutex_lock(&s->lock);
     atomic_fetch_sub(&s->queued, s->flight_n);
     pthread_cond_broadcast(&s->advanced);
@@ -211,31 +216,84 @@ static void stream_landed(struct http_stream *s)
     s->is_sending = false;
 }
 
-void http_server_stream_flush(struct http_stream *s)
+/* Over HTTP/1.1 libh2o makes a TLS record of each piece that it is given. */
+static bool is_better_in_one_piece(const struct http_stream *s)
+{
+    return s->flight_n > 1 && s->request->loop->tls && s->request->h2o->version < 0x200;
+}
+
+/* The chunks of the flight as libh2o takes them; returns how many pieces. */
+static size_t flight_pieces(struct http_stream *s, h2o_iovec_t pieces[STREAM_BATCH_CHUNKS])
+{
+    size_t bytes = 0, at = 0;
+    for (size_t i = 0; i < s->flight_n; i++) {
+        pieces[i] = h2o_iovec_init(s->flight[i]->data, s->flight[i]->len);
+        bytes += pieces[i].len;
+    }
+    if (!is_better_in_one_piece(s))
+        return s->flight_n;
+    s->gathered = xmalloc(bytes);
+    for (size_t i = 0; i < s->flight_n; i++) {
+        memcpy(s->gathered + at, pieces[i].base, pieces[i].len);
+        at += pieces[i].len;
+    }
+    pieces[0] = h2o_iovec_init(s->gathered, bytes);
+    return 1;
+}
+
+bool http_server_stream_send(struct http_stream *s)
 {
     if (s->is_sending || s->sent_final)
-        return;
-    h2o_iovec_t bufs[STREAM_BATCH_CHUNKS];
+        return false;
+    size_t bytes = 0;
     pthread_mutex_lock(&s->lock);
-    while (s->flight_n < STREAM_BATCH_CHUNKS && s->pending_n > 0) {
+    while (s->flight_n < STREAM_BATCH_CHUNKS && bytes < STREAM_BATCH_BYTES && s->pending_n > 0) {
         struct shared_bytes *chunk = s->pending[s->pending_first++];
         s->pending_n--;
-        bufs[s->flight_n] = h2o_iovec_init(chunk->data, chunk->len);
+        bytes += chunk->len;
         s->flight[s->flight_n++] = chunk;
     }
     bool is_final = s->pending_n == 0 && (s->is_ended || s->request->loop->stopping);
     bool is_aborted = s->is_aborted;
     pthread_mutex_unlock(&s->lock);
     if (s->flight_n == 0 && !is_final && !is_aborted)
-        return;
+        return false;
     s->is_sending = true;
     s->sent_final = is_final || is_aborted;
     s->request->is_complete = is_final;
-    if (is_aborted)
+    if (is_aborted) {
         h2o_send(s->request->h2o, NULL, 0, H2O_SEND_STATE_ERROR);
-    else
-        h2o_send(s->request->h2o, bufs, s->flight_n,
-                 is_final ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+        return true;
+    }
+    h2o_iovec_t pieces[STREAM_BATCH_CHUNKS];
+    size_t n = flight_pieces(s, pieces);
+    h2o_send(s->request->h2o, pieces, n,
+             is_final ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+    return true;
+}
+
+static void on_ready_mail(struct mail *m)
+{
+    container_of(m, struct server_loop, ready_mail)->is_ready_posted = false;
+}
+
+void http_server_send_ready(struct server_loop *loop)
+{
+    for (int served = 0; served < STREAMS_PER_TURN && !list_is_empty(&loop->ready);) {
+        struct http_stream *s = container_of(loop->ready.next, struct http_stream, ready);
+        list_remove(&s->ready);
+        served += http_server_stream_send(s);
+    }
+    if (list_is_empty(&loop->ready) || loop->is_ready_posted)
+        return;
+    loop->is_ready_posted = true;
+    http_server_post(loop, &loop->ready_mail, on_ready_mail);
+}
+
+static void get_in_line(struct http_stream *s)
+{
+    if (list_is_empty(&s->ready)) /* else it is in line */
+        list_add(&s->request->loop->ready, &s->ready);
 }
 
 static void on_stream_proceed(h2o_generator_t *generator, h2o_req_t *req)
@@ -243,13 +301,17 @@ static void on_stream_proceed(h2o_generator_t *generator, h2o_req_t *req)
     (void)req;
     struct http_stream *s = container_of(generator, struct http_request, generator)->stream;
     stream_landed(s);
-    http_server_stream_flush(s);
+    if (list_is_empty(&s->request->loop->ready))
+        http_server_stream_send(s);
+    else
+        get_in_line(s);
 }
 
 void http_server_stream_lost(struct http_stream *s)
 {
     stream_landed(s);
     list_remove(&s->link);
+    list_remove(&s->ready);
     pthread_mutex_lock(&s->lock);
     s->is_closed = true;
     pthread_cond_broadcast(&s->advanced);
@@ -272,7 +334,7 @@ static void on_stream_mail(struct mail *m)
     bool is_ended = s->is_ended;
     pthread_mutex_unlock(&s->lock);
     if (s->request->h2o)
-        http_server_stream_flush(s);
+        get_in_line(s);
     else if (is_ended)
         stream_free(s);
 }
@@ -319,6 +381,7 @@ struct http_stream *http_stream_start(struct http_request *req, const struct htt
     ensure(req->state == REQUEST_OPEN);
     struct http_stream *s = xcalloc(1, sizeof(*s));
     list_init(&s->link);
+    list_init(&s->ready);
     s->request = req;
     s->on_close = on_close;
     s->arg = arg;
@@ -351,17 +414,41 @@ static void stream_reserve(struct http_stream *s)
     s->pending = xrealloc(s->pending, s->pending_capacity * sizeof(*s->pending));
 }
 
+/* Under the stream's lock. */
+static void stream_add(struct http_stream *s, struct shared_bytes *chunk)
+{
+    if (chunk->len == 0 || s->is_closed)
+        return;
+    stream_reserve(s);
+    s->pending[s->pending_first + s->pending_n++] = shared_bytes_ref(chunk);
+    atomic_fetch_add(&s->queued, 1);
+}
+
+static void stream_flush(struct http_stream *s)
+{
+    if (s->pending_n > 0 && !s->is_closed)
+        stream_post(s);
+}
+
 void http_stream_write(struct http_stream *s, struct shared_bytes *chunk)
 {
-    if (chunk->len == 0)
-        return;
     pthread_mutex_lock(&s->lock);
-    if (!s->is_closed) {
-        stream_reserve(s);
-        s->pending[s->pending_first + s->pending_n++] = shared_bytes_ref(chunk);
-        atomic_fetch_add(&s->queued, 1);
-        stream_post(s);
-    }
+    stream_add(s, chunk);
+    stream_flush(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void http_stream_add(struct http_stream *s, struct shared_bytes *chunk)
+{
+    pthread_mutex_lock(&s->lock);
+    stream_add(s, chunk);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void http_stream_flush(struct http_stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    stream_flush(s);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -349,6 +349,12 @@ void transport_close(struct transport *t)
     free(t);
 }
 
+void transport_read_ahead(struct transport *t)
+{
+    if (t->ssl)
+        SSL_set_read_ahead(t->ssl, 1);
+}
+
 int transport_fd(const struct transport *t)
 {
     return t->fd;

@@ -88,6 +88,9 @@ grep -v '^#' "$data/rows" | awk '{
     END { for (i = 1; i <= k; i++) printf "%s %10.0f req/s  p99 %7.1f ms\n", order[i],
         median(r, order[i], n[order[i]]), median(p, order[i], n[order[i]]) }'
 if [ -x "$(dirname "$coracle")/test/bench/watch_bench" ]; then # ninja bench
-    "$(dirname "$coracle")/test/bench/watch_bench" "$url" "$token"
+    for load in "-w 100 -c 4 -e 5000" "-w 100 -c 16 -e 5000" "-w 1000 -c 16 -e 1000" "-w 5000 -c 16 -e 200"; do
+        # shellcheck disable=SC2086
+        "$(dirname "$coracle")/test/bench/watch_bench" $load -p "$server" "$url" "$token"
+    done
 fi
 echo "resident memory after it: $(awk '/VmRSS/ { print $2 }' "/proc/$server/status") kB"

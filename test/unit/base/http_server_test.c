@@ -14,6 +14,7 @@
 
 #define BIG_PART_BYTES 1000000
 #define BIG_PARTS      9
+#define CROWD          200 /* streams at once: more than one turn of a loop serves */
 
 struct server {
     struct net_fixture *fixture;
@@ -25,7 +26,8 @@ struct server {
     pthread_t worker;
     sem_t may_answer, has_request, has_closed;
     struct http_stream *stream;
-    char seen[4096];
+    struct http_stream *crowd[CROWD];
+    atomic_int crowd_n;
 };
 
 static void count_release(void *arg)
@@ -73,6 +75,14 @@ static void start_stream(struct http_request *r, struct server *s)
     s->stream = http_stream_start(
         r, &(struct http_response){ .status = 200, .headers = &h, .headers_n = 1 }, on_stream_close,
         s);
+    sem_post(&s->has_request);
+}
+
+static void join_crowd(struct http_request *r, struct server *s)
+{
+    http_request_detach(r);
+    s->crowd[atomic_fetch_add(&s->crowd_n, 1)] =
+        http_stream_start(r, &(struct http_response){ .status = 200 }, on_stream_close, s);
     sem_post(&s->has_request);
 }
 
@@ -143,6 +153,8 @@ static void handle(struct http_request *r, void *arg)
     } else if (bytes_equal_str(path, "/stream")) {
         http_request_detach(r);
         start_stream(r, s);
+    } else if (bytes_equal_str(path, "/crowd")) {
+        join_crowd(r, s);
     } else if (bytes_equal_str(path, "/reset")) {
         start_stream_that_ends_with_its_client(r);
     } else if (bytes_equal_str(path, "/echo") && http_request_is_upgrade(r)) {
@@ -378,6 +390,61 @@ static void a_stream_sends_its_head_at_once_and_chunks_in_order(void **state)
     assert_true(read_until(stream, &b, "\r\n0\r\n\r\n"));
     sem_wait(&s->has_closed);
     assert_int_equal(atomic_load(&s->closed), 1);
+}
+
+static void chunks_that_were_added_go_out_with_the_flush(void **state)
+{
+    struct server *s = *state;
+    scoped(stream) struct stream *stream = dial(s);
+    scoped(buffer) struct buffer b = { 0 };
+    say(stream, "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+    sem_wait(&s->has_request);
+    http_stream_flush(s->stream); /* nothing is there yet */
+    static const char *const texts[] = { "one,", "two,", "three." };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        scoped(shared_bytes) struct shared_bytes *chunk = shared_bytes_new(bytes_of(texts[i]));
+        http_stream_add(s->stream, chunk);
+    }
+    http_stream_flush(s->stream);
+    assert_true(read_until(stream, &b, "three."));
+    assert_non_null(strstr(b.data, "one,"));
+    assert_non_null(strstr(b.data, "two,"));
+    http_stream_end(s->stream);
+    assert_true(read_until(stream, &b, "\r\n0\r\n\r\n"));
+    sem_wait(&s->has_closed);
+}
+
+static void a_crowd_of_streams_is_served_in_turns(void **state)
+{
+    struct server *s = *state;
+    struct stream *clients[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        clients[i] = dial(s);
+        say(clients[i], "GET /crowd HTTP/1.1\r\nHost: a\r\n\r\n");
+        sem_wait(&s->has_request);
+    }
+    for (int round = 0; round < 50; round++) {
+        char text[32];
+        snprintf(text, sizeof(text), "round-%d;", round);
+        for (int i = 0; i < CROWD; i++)
+            write_text(s->crowd[i], text);
+    }
+    for (int i = 0; i < CROWD; i++)
+        http_stream_end(s->crowd[i]);
+    for (int i = 0; i < CROWD; i++) {
+        scoped(buffer) struct buffer b = { 0 };
+        assert_true(read_until(clients[i], &b, "\r\n0\r\n\r\n"));
+        const char *at = b.data;
+        for (int round = 0; round < 50; round++) {
+            char text[32];
+            snprintf(text, sizeof(text), "round-%d;", round);
+            at = strstr(at, text);
+            assert_non_null(at);
+        }
+        stream_close(clients[i]);
+    }
+    for (int i = 0; i < CROWD; i++)
+        sem_wait(&s->has_closed);
 }
 
 static void a_stream_learns_that_its_client_has_left(void **state)
@@ -621,6 +688,8 @@ int main(void)
         SERVER_TEST(plain_text_to_a_tls_port_is_harmless),
         SERVER_TEST(a_client_may_leave_while_a_worker_has_its_request),
         SERVER_TEST(a_stream_sends_its_head_at_once_and_chunks_in_order),
+        SERVER_TEST(chunks_that_were_added_go_out_with_the_flush),
+        SERVER_TEST(a_crowd_of_streams_is_served_in_turns),
         SERVER_TEST(a_stream_learns_that_its_client_has_left),
         SERVER_TEST(a_reader_that_stops_reading_makes_the_queue_grow_and_can_be_cut_off),
         SERVER_TEST(a_producer_that_waits_for_its_reader_learns_that_it_has_left),
