@@ -11,6 +11,7 @@
 #include "apiserver/documents.h"
 #include "apiserver/encryption.h"
 #include "apiserver/http_handler.h"
+#include "apiserver/kubernetes_endpoints.h"
 #include "apiserver/pki.h"
 #include "apiserver/server.h"
 #include "apiserver/service_allocator.h"
@@ -117,7 +118,7 @@ static int start_parts(struct apiserver *a, struct error *err)
         return -1;
     if (listen_https(a, err) < 0)
         return error_wrap(err, "listen on %s port %d", a->config.bind_address, a->config.port);
-    if (bootstrap_objects(a, err) < 0)
+    if (bootstrap_objects(a, err) < 0 || kubernetes_endpoints_start(a, err) < 0)
         return -1;
     atomic_store(&a->has_bootstrap, true);
     return 0;
@@ -132,6 +133,7 @@ struct apiserver *apiserver_start(const struct apiserver_config *config, struct 
     a->clock = &system_clock;
     a->rng = system_rng;
     pthread_mutex_init(&a->lease.lock, NULL);
+    pthread_mutex_init(&a->allocation_lock, NULL);
     copy_config(a, config);
     int64_t begin_ns = clock_monotonic_ns(a->clock);
     if (start_parts(a, err) < 0) {
@@ -146,6 +148,7 @@ struct apiserver *apiserver_start(const struct apiserver_config *config, struct 
 void apiserver_stop(struct apiserver *a)
 {
     atomic_store(&a->is_stopping, true);
+    kubernetes_endpoints_stop(a);
     if (a->http) {
         watch_delivery_end_all(watch_caches_delivery(a->caches));
         http_server_stop(a->http, STOP_GRACE_MS);
@@ -163,6 +166,7 @@ void apiserver_stop(struct apiserver *a)
     encryption_free(a->encryption);
     if (a->pki)
         pki_free(a->pki);
+    pthread_mutex_destroy(&a->allocation_lock);
     pthread_mutex_destroy(&a->lease.lock);
     arena_free(a->arena);
 }

@@ -25,8 +25,8 @@ struct apiserver_config {
     int loops; /* loop threads; 0: one per core, at most 4 */
 };
 
-/* For servers that share a store: makes the certificate authorities and keys of CONFIG's data folder
- * those of all, kept in the store and sealed with TOKEN.  Before apiserver_start().
+/* For servers that share a store: makes the certificate authorities and keys of CONFIG's data
+ * folder those of all, kept in the store and sealed with TOKEN.  Before apiserver_start().
  * ERR_CONFLICT: the cluster has another token, or this folder holds other keys. */
 must_check int apiserver_share_keys(const struct apiserver_config *config, struct bytes token,
                                     struct error *err);

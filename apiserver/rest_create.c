@@ -60,7 +60,10 @@ static int store_new(struct strategy_call *call, struct draft *new_take, const s
     struct object_key key = { arena_strdup(r->arena, json_str(doc, "metadata.namespace", "")),
                               arena_strdup(r->arena, json_str(doc, "metadata.name", "")) };
     struct json *copy = s && s->release_failed ? json_clone(doc, r->arena) : NULL;
-    switch (store_put(r->server, &key, new_take, 0, row->ttl_s, &out->object, err)) {
+    enum store_result rc =
+        s && s->allocate ? store_put_allocated(r, &key, new_take, 0, &out->object, err)
+                         : store_put(r->server, &key, new_take, 0, row->ttl_s, &out->object, err);
+    switch (rc) {
     case STORE_DONE:
         if (s && s->after_create)
             s->after_create(call, out->object);

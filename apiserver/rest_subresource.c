@@ -4,7 +4,9 @@
 
 #include "apiserver/authz.h"
 #include "apiserver/conversion.h"
+#include "apiserver/rest_storage.h"
 #include "apiserver/server.h"
+#include "apiserver/store_access.h"
 
 typedef int post_fn(struct request *r, const struct body *body, const struct write_options *o,
                     struct outcome *out, struct error *err);
@@ -150,11 +152,48 @@ static int dispatch_write(struct request *r, const struct body *body, struct out
     }
 }
 
+/* What the request is decided by may have been written elsewhere a moment ago. */
+static int decide(struct request *r, const struct body *body, struct outcome *out,
+                  struct error *err)
+{
+    if (watch_caches_catch_up(r->server->caches, 0, err) < 0)
+        return -1;
+    if (storage_is_shared(r->server->storage))
+        r->seen_revision = watch_caches_revision(r->server->caches);
+    return dispatch_write(r, body, out, err);
+}
+
+/* Writes that allocate go one by one on this server, and again when another one was faster. */
+static int decide_alone(struct request *r, const struct body *body, struct outcome *out,
+                        struct error *err)
+{
+    int rc = -1;
+    pthread_mutex_lock(&r->server->allocation_lock);
+    for (int attempt = 0; attempt < WRITE_ATTEMPTS_MAX; attempt++) {
+        r->is_contended = false;
+        rc = decide(r, body, out, err);
+        if (rc == 0 || !r->is_contended)
+            break;
+        r->warnings.n = 0;
+        outcome_deinit(out);
+        *out = (struct outcome){ 0 };
+        if (attempt + 1 < WRITE_ATTEMPTS_MAX)
+            *err = (struct error){ 0 };
+    }
+    pthread_mutex_unlock(&r->server->allocation_lock);
+    return rc;
+}
+
+static bool allocates(const struct request *r)
+{
+    const struct resource *resource = r->info.resource;
+    const struct strategy *s = resource->is_stored ? rest_storage_of(resource)->strategy : NULL;
+    return s && s->allocate && storage_is_shared(r->server->storage);
+}
+
 int rest_write(struct request *r, const struct body *body, struct outcome *out, struct error *err)
 {
-    /* What it is decided by may have been written elsewhere a moment ago. */
-    if (watch_caches_catch_up(r->server->caches, 0, err) < 0 ||
-        dispatch_write(r, body, out, err) < 0)
+    if ((allocates(r) ? decide_alone(r, body, out, err) : decide(r, body, out, err)) < 0)
         return -1;
     /* Answered in the version that was asked for, whatever the stored one. */
     if (out->object && out->object->resource == r->info.resource->storage) {

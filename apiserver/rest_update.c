@@ -199,8 +199,11 @@ static int store_changed(struct strategy_call *call, const struct object *old,
     const struct rest_storage *row = rest_storage_of(new_take->resource);
     const struct strategy *s = row->strategy;
     struct json *copy = s && s->release_failed ? json_clone(new_take->doc, r->arena) : NULL;
-    enum store_result rc = store_put(r->server, &old->key, new_take, old->resource_version,
-                                     row->ttl_s, &out->object, err);
+    enum store_result rc =
+        s && s->allocate
+            ? store_put_allocated(r, &old->key, new_take, old->resource_version, &out->object, err)
+            : store_put(r->server, &old->key, new_take, old->resource_version, row->ttl_s,
+                        &out->object, err);
     if (rc == STORE_DONE && s && s->after_update)
         s->after_update(call, old, out->object);
     else if (rc != STORE_DONE && copy)

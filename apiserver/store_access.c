@@ -134,9 +134,19 @@ static void follow(struct apiserver *a, const struct storage_txn_result *result)
         log_warn("apiserver", "after a write: %s", late.message);
 }
 
+/* Its last change is the last allocation on any server. */
+#define ALLOCATIONS_KEY STORE_ROOT "coracle/allocations"
+
+/* What a write comes with besides its object. */
+struct put_options {
+    int64_t lease;         /* 0: none */
+    int64_t seen_revision; /* fails if there were allocations after it; 0: whatever there was */
+    bool *is_contended;    /* set by that failure */
+};
+
 static enum store_result put(struct apiserver *a, const struct object_key *key,
-                             struct store_write *w, int64_t expected_revision, int64_t lease,
-                             struct error *err)
+                             struct store_write *w, int64_t expected_revision,
+                             const struct put_options *options, struct error *err)
 {
     scoped(arena) struct arena *arena = arena_new();
     const struct resource *r = w->draft->resource;
@@ -144,25 +154,45 @@ static enum store_result put(struct apiserver *a, const struct object_key *key,
     if (encryption_seal(a->encryption, r, k, buffer_bytes(&w->text), &w->sealed, &w->sealed_by,
                         err) < 0)
         return STORE_FAILED;
-    struct storage_compare unchanged = { .key = k,
-                                         .target = STORAGE_COMPARE_MOD_REVISION,
-                                         .result = STORAGE_EQUAL,
-                                         .number = expected_revision };
+    bool is_guarded = options->seen_revision > 0;
+    struct storage_compare compares[] = {
+        { .key = k,
+          .target = STORAGE_COMPARE_MOD_REVISION,
+          .result = STORAGE_EQUAL,
+          .number = expected_revision },
+        { .key = BYTES(ALLOCATIONS_KEY),
+          .target = STORAGE_COMPARE_MOD_REVISION,
+          .result = STORAGE_LESS,
+          .number = options->seen_revision + 1 },
+    };
     atomic_fetch_add(&w->refs, 1); /* the store's, from submission on */
-    struct storage_op op = { .type = STORAGE_PUT,
-                             .key = k,
-                             .value = buffer_bytes(w->sealed_by ? &w->sealed : &w->text),
-                             .lease = lease,
-                             .attachment = w };
-    struct storage_txn txn = { .compares = &unchanged,
-                               .compares_n = 1,
-                               .success = &op,
-                               .success_n = 1,
+    struct storage_op puts[] = {
+        { .type = STORAGE_PUT,
+          .key = k,
+          .value = buffer_bytes(w->sealed_by ? &w->sealed : &w->text),
+          .lease = options->lease,
+          .attachment = w },
+        { .type = STORAGE_PUT, .key = BYTES(ALLOCATIONS_KEY) },
+    };
+    struct storage_range last = { .key = BYTES(ALLOCATIONS_KEY) };
+    struct storage_op look = { .type = STORAGE_RANGE, .range = &last };
+    struct storage_txn txn = { .compares = compares,
+                               .compares_n = is_guarded ? 2 : 1,
+                               .success = puts,
+                               .success_n = is_guarded ? 2 : 1,
+                               .failure = &look,
+                               .failure_n = is_guarded ? 1 : 0,
                                .attachment_unref = write_unref };
     struct storage_txn_result result;
     if (storage_txn(a->storage, &txn, arena, &result, err) < 0)
         return STORE_FAILED;
     follow(a, &result);
+    if (!result.succeeded && is_guarded && result.results[0].range.n > 0 &&
+        result.results[0].range.kvs[0].mod_revision > options->seen_revision) {
+        *options->is_contended = true;
+        error_set(err, ERR_CONFLICT, "another server has allocated addresses or ports");
+        return STORE_FAILED;
+    }
     if (!result.succeeded)
         return STORE_CONFLICT;
     if (!w->object)
@@ -190,24 +220,45 @@ static int lease_for(struct apiserver *a, int64_t ttl_s, int64_t *id, struct err
     return rc;
 }
 
-enum store_result store_put(struct apiserver *a, const struct object_key *key,
-                            struct draft *new_take, int64_t expected_revision, int64_t ttl_s,
-                            struct object **out, struct error *err)
+static enum store_result put_draft_take(struct apiserver *a, const struct object_key *key,
+                                        struct draft *new, int64_t expected_revision,
+                                        const struct put_options *options, struct object **out,
+                                        struct error *err)
 {
     struct store_write *w = xcalloc(1, sizeof(*w));
     atomic_init(&w->refs, 1);
-    w->draft = new_take;
+    w->draft = new;
     json_drop(w->draft->doc, "metadata.resourceVersion");
     print_draft(w);
 
     enum store_result rc = STORE_FAILED;
-    int64_t lease = 0;
-    if (check_size(w, err) == 0 && lease_for(a, ttl_s, &lease, err) == 0)
-        rc = put(a, key, w, expected_revision, lease, err);
+    if (check_size(w, err) == 0)
+        rc = put(a, key, w, expected_revision, options, err);
     if (rc == STORE_DONE)
         *out = object_ref(w->object);
     write_unref(w);
     return rc;
+}
+
+enum store_result store_put(struct apiserver *a, const struct object_key *key,
+                            struct draft *new_take, int64_t expected_revision, int64_t ttl_s,
+                            struct object **out, struct error *err)
+{
+    struct put_options options = { 0 };
+    if (lease_for(a, ttl_s, &options.lease, err) < 0) {
+        draft_free(new_take);
+        return STORE_FAILED;
+    }
+    return put_draft_take(a, key, new_take, expected_revision, &options, out, err);
+}
+
+enum store_result store_put_allocated(struct request *r, const struct object_key *key,
+                                      struct draft *new_take, int64_t expected_revision,
+                                      struct object **out, struct error *err)
+{
+    struct put_options options = { .seen_revision = r->seen_revision,
+                                   .is_contended = &r->is_contended };
+    return put_draft_take(r->server, key, new_take, expected_revision, &options, out, err);
 }
 
 int store_seal(const struct apiserver *a, const struct resource *r, struct bytes key,

@@ -38,6 +38,12 @@ enum store_result {
 must_check enum store_result store_put(struct apiserver *a, const struct object_key *key,
                                        struct draft *new_take, int64_t expected_revision,
                                        int64_t ttl_s, struct object **out, struct error *err);
+/* The same for an object that holds what must not be given twice (cluster addresses, node ports).
+ * What is taken is read off the caches, so the write is done only if no server has written such an
+ * object since R->seen_revision; otherwise it has failed, and R->is_contended is set. */
+must_check enum store_result store_put_allocated(struct request *r, const struct object_key *key,
+                                                 struct draft *new_take, int64_t expected_revision,
+                                                 struct object **out, struct error *err);
 /* Removes O if it has not changed. */
 must_check enum store_result store_delete(struct apiserver *a, const struct object *o,
                                           int64_t *revision, struct error *err);

@@ -368,7 +368,7 @@ static ssize_t read_outbox(nghttp2_session *session, int32_t id, uint8_t *buf, s
     struct grpc_stream *s = nghttp2_session_get_stream_user_data(session, id);
     if (!s)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    size_t got = grpc_outbox_read(&s->sending, buf, n);
+    size_t got = grpc_outbox_read(&s->sending, (char *)buf, n);
     if (got > 0) {
         pthread_mutex_lock(&s->channel->lock);
         s->unsent_bytes -= got;

@@ -126,6 +126,8 @@ struct grpc_server_config {
      */
     const char *(*http_get)(const char *path, const struct tls_peer *peer, struct buffer *body,
                             void *arg);
+    /* After the messages that one look at the sockets has brought.  NULL: nobody asks. */
+    void (*turn_end)(void *arg);
     void *arg;
 };
 struct grpc_server *grpc_server_start(const struct grpc_server_config *config, struct error *err);
@@ -138,8 +140,22 @@ const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);
 /* Threads: any. */
 void grpc_call_send(struct grpc_server_call *call, struct bytes message);           /* copied */
 void grpc_call_send_take(struct grpc_server_call *call, char *message, size_t len); /* malloc'ed */
+/* START, copied, and REST are one message: what many calls are sent is there once. */
+void grpc_call_send_shared(struct grpc_server_call *call, struct bytes start,
+                           struct shared_bytes *rest);
+/* One message of LEN bytes in parts, each malloc'ed; nothing else is sent in between. */
+void grpc_call_send_header(struct grpc_server_call *call, size_t len);
+void grpc_call_send_part_take(struct grpc_server_call *call, char *part, size_t len);
 size_t grpc_call_queued_bytes(struct grpc_server_call *call);
 /* Waits, not on the loop, until no more than BYTES are queued.  False: the client is gone. */
 bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes);
 /* The last use of CALL, once and always; MESSAGE may be NULL. */
 void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message);
+/* grpc_call_send() and grpc_call_finish() with GRPC_OK. */
+void grpc_call_answer(struct grpc_server_call *call, struct bytes message);
+
+/* From hold to release the loop is not woken for every single thing that this thread sends, so that
+ * what goes to one connection goes out together.  Short work in between, please: nothing may block.
+ */
+void grpc_server_hold(struct grpc_server *s);
+void grpc_server_release(struct grpc_server *s);

@@ -31,6 +31,8 @@
 #define EVENTS_PER_TURN         256
 #define ACCEPTS_PER_TURN        64
 #define HTTP1_BYTES_MAX         8192
+#define FRAME_HEADER_BYTES      9  /* of HTTP/2 */
+#define HELD_CALLS_MAX          64 /* wake a loop that a thread holds: it has work for a while */
 
 struct connection {
     struct grpc_server *server;
@@ -53,7 +55,8 @@ struct grpc_server_call {
 
     /* guarded by server->lock */
     struct grpc_outbox pending;
-    bool is_finished, is_dirty, is_gone;
+    atomic_bool is_finished; /* may be looked at without */
+    bool is_dirty, is_gone;
     enum grpc_status status;
     struct grpc_server_call *next_dirty;
     atomic_size_t queued_bytes;
@@ -69,6 +72,7 @@ struct grpc_server_call {
     struct tls_peer peer;
     struct grpc_deframer deframer;
     struct grpc_outbox sending;
+    struct grpc_server_call *next_attended;
     bool is_open, has_head, has_half_closed, is_ending;
     struct grpc_server_call *prev, *next; /* connection->calls */
 };
@@ -78,6 +82,7 @@ struct grpc_server {
     struct grpc_server_handler *handler_list;
     const char *(*http_get)(const char *path, const struct tls_peer *peer, struct buffer *body,
                             void *arg);
+    void (*turn_end)(void *arg);
     void *arg;
     struct tls *tls;
     int port, listen_fd, epoll_fd, wake_fd;
@@ -91,9 +96,15 @@ struct grpc_server {
     atomic_int room_waiters;
     pthread_cond_t room;  /* a call's queue got shorter, or its client left */
     pthread_mutex_t lock; /* guards what follows and the upper part of each call */
-    struct grpc_server_call *dirty, *dirty_tail;
+    struct grpc_server_call *dirty, **dirty_last;
+    size_t dirty_n;
+    bool is_woken; /* the loop will look at the list */
     bool is_stopping;
 };
+
+/* The server whose loop this thread does not wake for the moment; the loop itself need not at all
+ * while it is about to look. */
+static _Thread_local struct grpc_server *held;
 
 /* What epoll says about the two descriptors that are no connection. */
 static char listener_tag, wake_tag;
@@ -137,13 +148,10 @@ static struct grpc_server_call *call_new(struct connection *c, int32_t id)
     return call;
 }
 
-/* From then on the user's state may be gone: no callback runs any more. */
+/* From then on no callback runs any more. */
 static bool is_finished(struct grpc_server_call *call)
 {
-    pthread_mutex_lock(&call->server->lock);
-    bool finished = call->is_finished;
-    pthread_mutex_unlock(&call->server->lock);
-    return finished;
+    return atomic_load_explicit(&call->is_finished, memory_order_acquire);
 }
 
 /* The stream is over, in whatever way. */
@@ -208,40 +216,57 @@ static void send_end_alone(struct grpc_server_call *call)
     nghttp2_submit_response(call->connection->link.session, call->id, headers, n, NULL);
 }
 
+/* Says how much there is to send; send_data() takes it. */
 static ssize_t read_outbox(nghttp2_session *session, int32_t id, uint8_t *buf, size_t n,
                            uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
 {
-    (void)source, (void)user_data;
+    (void)buf, (void)source, (void)user_data;
     struct grpc_server_call *call = nghttp2_session_get_stream_user_data(session, id);
     if (!call)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    size_t got = grpc_outbox_read(&call->sending, buf, n);
+    size_t there = grpc_outbox_peek(&call->sending, n + 1);
+    *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (there <= n && call->is_ending) {
+        *data_flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        char text[8];
+        nghttp2_nv trailers[2];
+        size_t trailers_n = trailer_fields(call, text, trailers);
+        nghttp2_submit_trailer(session, id, trailers, trailers_n);
+    } else if (there == 0) {
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    return (ssize_t)(there < n ? there : n);
+}
+
+static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
+                     size_t length, nghttp2_data_source *source, void *user_data)
+{
+    (void)source;
+    struct connection *c = user_data;
+    struct grpc_server_call *call =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (!call)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    struct buffer *out = &c->link.out;
+    if (grpc_link_is_full(&c->link))
+        return NGHTTP2_ERR_WOULDBLOCK;
+    buffer_add(out, framehd, FRAME_HEADER_BYTES);
+    buffer_reserve(out, length);
+    size_t got = grpc_outbox_read(&call->sending, out->data + out->len, length);
+    ensure(got == length);
+    out->len += got;
     atomic_fetch_sub(&call->queued_bytes, got);
     if (atomic_load(&call->server->room_waiters)) {
         pthread_mutex_lock(&call->server->lock);
         pthread_cond_broadcast(&call->server->room);
         pthread_mutex_unlock(&call->server->lock);
     }
-    if (!call->sending.head && call->is_ending) {
-        *data_flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        char text[8];
-        nghttp2_nv trailers[2];
-        size_t trailers_n = trailer_fields(call, text, trailers);
-        nghttp2_submit_trailer(session, id, trailers, trailers_n);
-    } else if (got == 0) {
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    return (ssize_t)got;
+    return 0;
 }
 
 /* Carries out what has been asked for CALL since the last look. */
 static void attend(struct grpc_server_call *call)
 {
-    pthread_mutex_lock(&call->server->lock);
-    call->is_dirty = false;
-    grpc_outbox_move(&call->sending, &call->pending);
-    call->is_ending = call->is_finished;
-    pthread_mutex_unlock(&call->server->lock);
     if (!call->connection) {
         if (call->is_ending)
             call_free(call);
@@ -258,14 +283,30 @@ static void attend(struct grpc_server_call *call)
         nghttp2_session_resume_data(call->connection->link.session, call->id);
 }
 
-static void attend_all(struct grpc_server *s)
+/* Takes over what other threads have left in their part of the calls. */
+static struct grpc_server_call *take_dirty(struct grpc_server *s)
 {
     pthread_mutex_lock(&s->lock);
-    struct grpc_server_call *call = s->dirty;
-    s->dirty = s->dirty_tail = NULL;
+    struct grpc_server_call *first = s->dirty;
+    for (struct grpc_server_call *call = first; call; call = call->next_dirty) {
+        call->next_attended = call->next_dirty;
+        call->is_dirty = false;
+        grpc_outbox_move(&call->sending, &call->pending);
+        call->is_ending = is_finished(call);
+    }
+    s->dirty = NULL;
+    s->dirty_last = &s->dirty;
+    s->dirty_n = 0;
+    s->is_woken = false;
     pthread_mutex_unlock(&s->lock);
+    return first;
+}
+
+static void attend_all(struct grpc_server *s)
+{
+    struct grpc_server_call *call = take_dirty(s);
     while (call) {
-        struct grpc_server_call *next = call->next_dirty;
+        struct grpc_server_call *next = call->next_attended;
         attend(call);
         call = next;
     }
@@ -417,6 +458,7 @@ static nghttp2_session *session_new(struct connection *c)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     /* Go's clients of a unix socket send its path as :authority, which nghttp2 would refuse. */
@@ -576,6 +618,7 @@ static void turn(struct grpc_server *s, int timeout_ms)
     struct epoll_event events[EVENTS_PER_TURN];
     size_t before = s->connections_n;
     int n = epoll_wait(s->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
+    held = s; /* it looks below at what its own callbacks leave */
     for (int i = 0; i < n; i++) {
         void *tag = events[i].data.ptr;
         eventfd_t ignored;
@@ -588,6 +631,9 @@ static void turn(struct grpc_server *s, int timeout_ms)
         else
             touch(tag);
     }
+    if (s->turn_end)
+        s->turn_end(s->arg);
+    held = NULL;
     attend_all(s);
     flush_touched(s);
     if (!s->is_accepting && s->listen_fd >= 0 && s->connections_n < before)
@@ -643,6 +689,8 @@ struct grpc_server *grpc_server_start(const struct grpc_server_config *config, s
     s->listen_fd = fd;
     s->arg = config->arg;
     s->http_get = config->http_get;
+    s->turn_end = config->turn_end;
+    s->dirty_last = &s->dirty;
     s->tls = tls_ref(config->tls);
     s->handler_list = xcalloc(config->handlers_n + 1, sizeof(*s->handler_list));
     for (size_t i = 0; i < config->handlers_n; i++) {
@@ -709,44 +757,75 @@ const char *grpc_call_metadata(struct grpc_server_call *call, const char *name)
     return NULL;
 }
 
-/* Under the server's lock. */
-static void mark_dirty(struct grpc_server_call *call)
+static void wake(struct grpc_server *s)
+{
+    eventfd_write(s->wake_fd, 1);
+}
+
+/* Under the server's lock.  True: wake the loop, once the lock is released: it would only wait for
+ * it.  The server lives as long as the loop has not seen CALL, or until that is finished. */
+static bool mark_dirty(struct grpc_server_call *call)
 {
     struct grpc_server *s = call->server;
     if (call->is_dirty)
-        return;
+        return false;
     call->is_dirty = true;
     call->next_dirty = NULL;
-    if (s->dirty_tail)
-        s->dirty_tail->next_dirty = call;
-    else
-        s->dirty = call;
-    s->dirty_tail = call;
-    if (s->dirty == call)
-        eventfd_write(s->wake_fd, 1);
+    *s->dirty_last = call;
+    s->dirty_last = &call->next_dirty;
+    s->dirty_n++;
+    if (s->is_woken || (held == s && s->dirty_n < HELD_CALLS_MAX))
+        return false;
+    s->is_woken = true;
+    return true;
 }
 
 static void queue(struct grpc_server_call *call, struct grpc_outbox *one, size_t len)
 {
-    atomic_fetch_add(&call->queued_bytes, len + GRPC_FRAME_HEADER_BYTES);
-    pthread_mutex_lock(&call->server->lock);
-    ensure(!call->is_finished);
+    struct grpc_server *s = call->server;
+    atomic_fetch_add(&call->queued_bytes, len);
+    pthread_mutex_lock(&s->lock);
+    ensure(!is_finished(call));
     grpc_outbox_move(&call->pending, one);
-    mark_dirty(call);
-    pthread_mutex_unlock(&call->server->lock);
+    bool must_wake = mark_dirty(call);
+    pthread_mutex_unlock(&s->lock);
+    if (must_wake)
+        wake(s);
 }
 
 void grpc_call_send(struct grpc_server_call *call, struct bytes message)
 {
     struct grpc_outbox one = { 0 };
     grpc_outbox_add(&one, message);
-    queue(call, &one, message.len);
+    queue(call, &one, message.len + GRPC_FRAME_HEADER_BYTES);
 }
 
 void grpc_call_send_take(struct grpc_server_call *call, char *message, size_t len)
 {
     struct grpc_outbox one = { 0 };
     grpc_outbox_add_take(&one, message, len);
+    queue(call, &one, len + GRPC_FRAME_HEADER_BYTES);
+}
+
+void grpc_call_send_shared(struct grpc_server_call *call, struct bytes start,
+                           struct shared_bytes *rest)
+{
+    struct grpc_outbox one = { 0 };
+    grpc_outbox_add_shared(&one, start, rest);
+    queue(call, &one, start.len + rest->len + GRPC_FRAME_HEADER_BYTES);
+}
+
+void grpc_call_send_header(struct grpc_server_call *call, size_t len)
+{
+    struct grpc_outbox one = { 0 };
+    grpc_outbox_add_header(&one, len);
+    queue(call, &one, GRPC_FRAME_HEADER_BYTES);
+}
+
+void grpc_call_send_part_take(struct grpc_server_call *call, char *part, size_t len)
+{
+    struct grpc_outbox one = { 0 };
+    grpc_outbox_add_part_take(&one, part, len);
     queue(call, &one, len);
 }
 
@@ -768,15 +847,51 @@ bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes)
     return !is_gone;
 }
 
-void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message)
+/* Waking is under the lock here: from the moment that the loop can see the end, the call may be
+ * gone, and with the last one the server. */
+static void finish(struct grpc_server_call *call, struct grpc_outbox *last, enum grpc_status status,
+                   const char *message)
 {
     struct grpc_server *s = call->server;
-    pthread_mutex_lock(&s->lock);
-    ensure(!call->is_finished);
-    call->is_finished = true;
-    call->status = status;
     /* The call's arena is its user's until now and the loop's from here on. */
-    call->message = arena_strdup(call->arena, message);
-    mark_dirty(call);
+    const char *text = arena_strdup(call->arena, message);
+    pthread_mutex_lock(&s->lock);
+    ensure(!is_finished(call));
+    grpc_outbox_move(&call->pending, last);
+    call->status = status;
+    call->message = text;
+    atomic_store_explicit(&call->is_finished, true, memory_order_release);
+    if (mark_dirty(call))
+        wake(s);
     pthread_mutex_unlock(&s->lock);
+}
+
+void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message)
+{
+    struct grpc_outbox none = { 0 };
+    finish(call, &none, status, message);
+}
+
+void grpc_call_answer(struct grpc_server_call *call, struct bytes message)
+{
+    struct grpc_outbox one = { 0 };
+    grpc_outbox_add(&one, message);
+    atomic_fetch_add(&call->queued_bytes, message.len + GRPC_FRAME_HEADER_BYTES);
+    finish(call, &one, GRPC_OK, NULL);
+}
+
+void grpc_server_hold(struct grpc_server *s)
+{
+    held = s;
+}
+
+void grpc_server_release(struct grpc_server *s)
+{
+    held = NULL;
+    pthread_mutex_lock(&s->lock);
+    bool must_wake = s->dirty && !s->is_woken;
+    s->is_woken |= must_wake;
+    pthread_mutex_unlock(&s->lock);
+    if (must_wake)
+        wake(s);
 }

@@ -62,40 +62,71 @@ void grpc_deframer_deinit(struct grpc_deframer *d)
     buffer_free(&d->partial);
 }
 
-/* A frame's header, with room for BYTES of the message after it. */
-static struct grpc_chunk *chunk_new(size_t message_len, size_t bytes)
+static struct grpc_chunk *chunk_new(size_t bytes)
+{
+    struct grpc_chunk *c = xmalloc(sizeof(*c) + bytes);
+    *c = (struct grpc_chunk){ .len = bytes };
+    return c;
+}
+
+/* With the header of a message of MESSAGE_LEN bytes, of which the first BYTES fit behind it. */
+static struct grpc_chunk *message_new(size_t message_len, struct bytes start)
 {
     ensure(message_len <= UINT32_MAX);
-    struct grpc_chunk *c = xmalloc(sizeof(*c) + GRPC_FRAME_HEADER_BYTES + bytes);
-    *c = (struct grpc_chunk){ .len = GRPC_FRAME_HEADER_BYTES + bytes };
+    struct grpc_chunk *c = chunk_new(GRPC_FRAME_HEADER_BYTES + start.len);
     c->data[0] = 0;
     for (int i = 0; i < 4; i++)
         c->data[1 + i] = (char)(message_len >> (24 - 8 * i));
+    if (start.len > 0)
+        memcpy(c->data + GRPC_FRAME_HEADER_BYTES, start.data, start.len);
     return c;
 }
 
 static void chunk_free(struct grpc_chunk *c)
 {
     free(c->owned);
+    shared_bytes_unref(c->shared);
     free(c);
+}
+
+static void add_chunk(struct grpc_outbox *o, struct grpc_chunk *c)
+{
+    struct grpc_outbox one = { c, c };
+    grpc_outbox_move(o, &one);
 }
 
 void grpc_outbox_add_take(struct grpc_outbox *o, char *message, size_t len)
 {
-    struct grpc_chunk *head = chunk_new(len, 0), *body = xmalloc(sizeof(*body));
-    *body = (struct grpc_chunk){ .len = len, .owned = message };
-    head->next = body;
-    struct grpc_outbox both = { head, body };
-    grpc_outbox_move(o, &both);
+    struct grpc_chunk *c = message_new(len, (struct bytes){ 0 });
+    c->owned = message;
+    c->tail = (struct bytes){ message, len };
+    add_chunk(o, c);
+}
+
+void grpc_outbox_add_shared(struct grpc_outbox *o, struct bytes start, struct shared_bytes *rest)
+{
+    struct grpc_chunk *c = message_new(start.len + rest->len, start);
+    c->shared = shared_bytes_ref(rest);
+    c->tail = shared_bytes_view(rest);
+    add_chunk(o, c);
+}
+
+void grpc_outbox_add_header(struct grpc_outbox *o, size_t len)
+{
+    add_chunk(o, message_new(len, (struct bytes){ 0 }));
+}
+
+void grpc_outbox_add_part_take(struct grpc_outbox *o, char *part, size_t len)
+{
+    struct grpc_chunk *c = chunk_new(0);
+    c->owned = part;
+    c->tail = (struct bytes){ part, len };
+    add_chunk(o, c);
 }
 
 void grpc_outbox_add(struct grpc_outbox *o, struct bytes message)
 {
-    struct grpc_chunk *c = chunk_new(message.len, message.len);
-    if (message.len > 0)
-        memcpy(c->data + GRPC_FRAME_HEADER_BYTES, message.data, message.len);
-    struct grpc_outbox one = { c, c };
-    grpc_outbox_move(o, &one);
+    add_chunk(o, message_new(message.len, message));
 }
 
 void grpc_outbox_move(struct grpc_outbox *to, struct grpc_outbox *from)
@@ -110,16 +141,31 @@ void grpc_outbox_move(struct grpc_outbox *to, struct grpc_outbox *from)
     *from = (struct grpc_outbox){ 0 };
 }
 
-size_t grpc_outbox_read(struct grpc_outbox *o, uint8_t *buf, size_t n)
+static size_t chunk_left(const struct grpc_chunk *c)
+{
+    return c->len + c->tail.len - c->at;
+}
+
+/* The next piece of C that lies in one place. */
+static struct bytes chunk_piece(const struct grpc_chunk *c)
+{
+    if (c->at < c->len)
+        return (struct bytes){ c->data + c->at, c->len - c->at };
+    return (struct bytes){ c->tail.data + (c->at - c->len), chunk_left(c) };
+}
+
+size_t grpc_outbox_read(struct grpc_outbox *o, char *buf, size_t n)
 {
     size_t done = 0;
-    while (o->head && done < n) {
+    while (o->head && (done < n || chunk_left(o->head) == 0)) {
         struct grpc_chunk *c = o->head;
-        size_t part = c->len - c->at < n - done ? c->len - c->at : n - done;
-        memcpy(buf + done, (c->owned ? c->owned : c->data) + c->at, part);
+        struct bytes piece = chunk_piece(c);
+        size_t part = piece.len < n - done ? piece.len : n - done;
+        if (part)
+            memcpy(buf + done, piece.data, part);
         done += part;
         c->at += part;
-        if (c->at == c->len) {
+        if (chunk_left(c) == 0) {
             o->head = c->next;
             if (!o->head)
                 o->tail = NULL;
@@ -127,6 +173,14 @@ size_t grpc_outbox_read(struct grpc_outbox *o, uint8_t *buf, size_t n)
         }
     }
     return done;
+}
+
+size_t grpc_outbox_peek(const struct grpc_outbox *o, size_t max)
+{
+    size_t n = 0;
+    for (const struct grpc_chunk *c = o->head; c && n < max; c = c->next)
+        n += chunk_left(c);
+    return n < max ? n : max;
 }
 
 void grpc_outbox_deinit(struct grpc_outbox *o)
@@ -164,12 +218,17 @@ int grpc_link_read(struct grpc_link *l, struct error *err)
     return 0;
 }
 
+bool grpc_link_is_full(const struct grpc_link *l)
+{
+    return l->out.len >= WRITE_GATHER_BYTES;
+}
+
 /* Takes frames from the session until there is enough for one write. */
 static int gather(struct grpc_link *l, struct error *err)
 {
     buffer_clear(&l->out);
     l->out_at = 0;
-    while (l->out.len < WRITE_GATHER_BYTES) {
+    while (!grpc_link_is_full(l)) {
         const uint8_t *data;
         ssize_t n = nghttp2_session_mem_send(l->session, &data);
         if (n < 0)

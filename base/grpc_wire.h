@@ -30,10 +30,13 @@ void grpc_deframer_deinit(struct grpc_deframer *d);
 
 /* ---- messages going out ---- */
 
-struct grpc_chunk {
+struct grpc_chunk { /* some bytes of its own, then some that lie elsewhere */
     struct grpc_chunk *next;
-    size_t len, at;
-    char *owned; /* NULL: the bytes follow */
+    size_t at; /* taken so far, of both */
+    char *owned;
+    struct shared_bytes *shared;
+    struct bytes tail; /* of one of these two */
+    size_t len;        /* of DATA */
     char data[];
 };
 struct grpc_outbox { /* zero-initialised is empty */
@@ -41,8 +44,14 @@ struct grpc_outbox { /* zero-initialised is empty */
 };
 void grpc_outbox_add(struct grpc_outbox *o, struct bytes message); /* framed and copied */
 void grpc_outbox_add_take(struct grpc_outbox *o, char *message, size_t len);
+/* One message: START, copied, and then REST. */
+void grpc_outbox_add_shared(struct grpc_outbox *o, struct bytes start, struct shared_bytes *rest);
+/* One message of LEN bytes in parts. */
+void grpc_outbox_add_header(struct grpc_outbox *o, size_t len);
+void grpc_outbox_add_part_take(struct grpc_outbox *o, char *part, size_t len);
 void grpc_outbox_move(struct grpc_outbox *to, struct grpc_outbox *from);
-size_t grpc_outbox_read(struct grpc_outbox *o, uint8_t *buf, size_t n);
+size_t grpc_outbox_read(struct grpc_outbox *o, char *buf, size_t n);
+size_t grpc_outbox_peek(const struct grpc_outbox *o, size_t max); /* bytes there are, up to MAX */
 void grpc_outbox_deinit(struct grpc_outbox *o);
 
 /* ---- HTTP/2 over a transport ---- */
@@ -57,6 +66,8 @@ struct grpc_link {
     struct buffer out; /* made by the session, not taken by the socket yet */
     size_t out_at;
 };
+/* Enough is in OUT for one write. */
+bool grpc_link_is_full(const struct grpc_link *l);
 int grpc_link_read(struct grpc_link *l, struct error *err);  /* -1: the connection is over */
 int grpc_link_write(struct grpc_link *l, struct error *err); /* all that the socket takes */
 bool grpc_link_wants_write(const struct grpc_link *l);

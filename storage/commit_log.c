@@ -5,17 +5,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "storage/log_file.h"
 #include "storage/record.h"
 
 #define FRAME_MAGIC 0x6c63726fu
-#define GROW_BYTES                                                                                 \
-    ((off_t)4 << 20) /* room is taken in steps, so that few syncs change the file's size */
-#define BUFFER_KEPT ((size_t)1 << 20) /* a larger buffer is given back after its group */
-#define FILES       2
+#define IMAGE_BYTES ((size_t)8 << 20) /* room for the usual group; touched as far as it is used */
+#define IMAGE_KEPT                                                                                 \
+    ((size_t)1 << 20) /* what a larger group touched is given back when a smaller one follows */
+#define FILES 2
 
 struct frame {
     uint32_t magic;
@@ -27,11 +29,6 @@ struct frame {
 };
 _Static_assert(sizeof(struct frame) == 32, "frame header has no padding");
 
-struct log_file {
-    int fd;
-    off_t allocated;
-};
-
 struct commit_log {
     struct log_file files[FILES];
     uint32_t salt;
@@ -39,7 +36,16 @@ struct commit_log {
     uint64_t seq;        /* of the last durable frame */
     off_t offset;        /* where the next frame goes */
     bool is_replayed;
-    struct buffer frame;
+    /* What is written next, in whole blocks: the end of the frame before it, which shares a block
+     * with the new one, the new frame, and zeros.
+     *
+     *     | ...seq 41 | seq 42 .................... | 0 |
+     *     ^ block     ^ offset                          ^ block
+     */
+    struct buffer image;
+    bool is_large;              /* more than IMAGE_KEPT of it may be in memory */
+    size_t shared;              /* bytes before the frame */
+    char tail[LOG_BLOCK_BYTES]; /* the block in which the last durable frame ends, up to there */
 };
 
 static uint32_t frame_crc(const struct frame *f, const char *payload)
@@ -52,19 +58,6 @@ static uint32_t frame_crc(const struct frame *f, const char *payload)
 static off_t frame_end(off_t offset, const struct frame *f)
 {
     return offset + (off_t)((sizeof(*f) + f->payload_len + 7) & ~(size_t)7);
-}
-
-static int open_file(struct commit_log *l, const char *dir, int i, struct error *err)
-{
-    scoped(str) char *path = xasprintf("%s/log.%d", dir, i);
-    l->files[i].fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (l->files[i].fd < 0)
-        return error_errno(err, "open %s", path);
-    struct stat st;
-    if (fstat(l->files[i].fd, &st) < 0)
-        return error_errno(err, "stat %s", path);
-    l->files[i].allocated = st.st_size;
-    return 0;
 }
 
 bool commit_log_exists(const char *dir)
@@ -95,7 +88,8 @@ struct commit_log *commit_log_open(const struct commit_log_config *config, struc
     for (int i = 0; i < FILES; i++)
         l->files[i].fd = -1;
     for (int i = 0; i < FILES; i++) {
-        if (open_file(l, config->dir, i, err) < 0) {
+        scoped(str) char *path = xasprintf("%s/log.%d", config->dir, i);
+        if (log_file_open(&l->files[i], path, err) < 0) {
             commit_log_close(l);
             return NULL;
         }
@@ -105,31 +99,6 @@ struct commit_log *commit_log_open(const struct commit_log_config *config, struc
         return NULL;
     }
     return l;
-}
-
-/* An empty frame, so that the last one with something in it has a follower: the next start can tell
- * damage to it from a torn end.  Nothing depends on its getting to disk. */
-static void mark_end(struct commit_log *l)
-{
-    struct log_file *file = &l->files[l->generation % FILES];
-    struct frame f = {
-        .magic = FRAME_MAGIC, .generation = l->generation, .seq = l->seq + 1, .salt = l->salt
-    };
-    f.crc = frame_crc(&f, "");
-    if (l->is_replayed && l->offset && frame_end(l->offset, &f) <= file->allocated)
-        (void)!pwrite(file->fd, &f, sizeof(f), l->offset);
-}
-
-void commit_log_close(struct commit_log *l)
-{
-    if (!l)
-        return;
-    mark_end(l);
-    for (int i = 0; i < FILES; i++)
-        if (l->files[i].fd >= 0)
-            close(l->files[i].fd);
-    buffer_free(&l->frame);
-    free(l);
 }
 
 uint64_t commit_log_generation(const struct commit_log *l)
@@ -144,21 +113,6 @@ uint64_t commit_log_seq(const struct commit_log *l)
 
 /* ---- reading ---- */
 
-static int read_at(int fd, void *out, size_t len, off_t offset, struct error *err)
-{
-    for (size_t done = 0; done < len;) {
-        ssize_t n = pread(fd, (char *)out + done, len - done, offset + (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_errno(err, "read the commit log");
-        if (n == 0)
-            return 0;
-        done += (size_t)n;
-    }
-    return 1;
-}
-
 /* 1: a whole frame of this generation, its payload in OUT; 0: there is none; -1. */
 static int read_frame(struct commit_log *l, uint64_t generation, off_t offset, struct frame *f,
                       struct buffer *out, struct error *err)
@@ -167,7 +121,7 @@ static int read_frame(struct commit_log *l, uint64_t generation, off_t offset, s
     buffer_clear(out);
     if (offset + (off_t)sizeof(*f) > file->allocated)
         return 0;
-    int got = read_at(file->fd, f, sizeof(*f), offset, err);
+    int got = log_file_read(file, f, sizeof(*f), offset, err);
     if (got <= 0)
         return got;
     if (f->magic != FRAME_MAGIC || f->generation != generation || f->salt != l->salt ||
@@ -175,7 +129,7 @@ static int read_frame(struct commit_log *l, uint64_t generation, off_t offset, s
         offset + (off_t)(sizeof(*f) + f->payload_len) > file->allocated)
         return 0;
     buffer_reserve(out, f->payload_len);
-    got = read_at(file->fd, out->data, f->payload_len, offset + (off_t)sizeof(*f), err);
+    got = log_file_read(file, out->data, f->payload_len, offset + (off_t)sizeof(*f), err);
     if (got <= 0)
         return got;
     out->len = f->payload_len;
@@ -195,7 +149,7 @@ static int check_nothing_follows(struct commit_log *l, uint64_t generation, off_
     for (off_t at = offset; at < file->allocated; at += WINDOW_BYTES) {
         size_t len =
             (size_t)(file->allocated - at < WINDOW_BYTES ? file->allocated - at : WINDOW_BYTES);
-        int got = read_at(file->fd, window, len, at, err);
+        int got = log_file_read(file, window, len, at, err);
         if (got < 0)
             return -1;
         for (size_t i = 0; got && i + sizeof(uint32_t) <= len; i += 8) {
@@ -250,7 +204,7 @@ static int check_not_younger(struct commit_log *l, struct error *err)
     struct buffer payload __attribute__((cleanup(buffer_scoped))) = { 0 };
     for (int i = 0; i < FILES; i++) {
         struct frame f;
-        int got = l->files[i].allocated ? read_at(l->files[i].fd, &f, sizeof(f), 0, err) : 0;
+        int got = l->files[i].allocated ? log_file_read(&l->files[i], &f, sizeof(f), 0, err) : 0;
         if (got == 1 && f.magic == FRAME_MAGIC && f.generation > l->generation &&
             f.generation % FILES == (uint64_t)i)
             got = read_frame(l, f.generation, 0, &f, &payload, err);
@@ -282,75 +236,103 @@ int commit_log_replay(struct commit_log *l, commit_log_fn *fn, void *arg, struct
         l->offset = first_end;
     if (check_not_younger(l, err) < 0)
         return -1;
+    size_t shared = (size_t)l->offset % LOG_BLOCK_BYTES;
+    struct log_file *file = &l->files[l->generation % FILES];
+    int got = log_file_read(file, l->tail, shared, l->offset - (off_t)shared, err);
+    if (got <= 0)
+        return got < 0 ? -1 : error_set(err, ERR_IO, "the commit log ends before its last frame");
+    for (int i = 0; i < FILES; i++)
+        log_file_bypass_cache(&l->files[i]);
     l->is_replayed = true;
     return 0;
 }
 
 /* ---- writing ---- */
 
+/* Aligned, as long as nothing needs more. */
+static void make_image(struct buffer *image, size_t capacity)
+{
+    char *data = aligned_alloc(LOG_BLOCK_BYTES, capacity);
+    ensure(data);
+    if (image->len)
+        memcpy(data, image->data, image->len);
+    free(image->data);
+    *image = (struct buffer){ data, image->len, capacity };
+}
+
 struct buffer *commit_log_begin(struct commit_log *l)
 {
     static const struct frame empty;
-    if (l->frame.capacity > BUFFER_KEPT)
-        buffer_free(&l->frame);
-    buffer_clear(&l->frame);
-    buffer_add(&l->frame, &empty, sizeof(empty));
-    return &l->frame;
-}
-
-static int disk_error(struct error *err, const char *what)
-{
-    enum error_code code = errno == ENOSPC || errno == EDQUOT ? ERR_NO_SPACE : ERR_IO;
-    error_errno(err, "%s", what);
-    err->code = code;
-    return -1;
-}
-
-static int make_room(struct log_file *file, off_t end, struct error *err)
-{
-    if (end <= file->allocated)
-        return 0;
-    off_t want = (end + GROW_BYTES - 1) / GROW_BYTES * GROW_BYTES;
-    if (failpoint("storage.log.allocate") || (errno = posix_fallocate(file->fd, 0, want)))
-        return disk_error(err, "make room in the commit log");
-    file->allocated = want;
-    return 0;
-}
-
-static int write_at(int fd, const char *data, size_t len, off_t offset, struct error *err)
-{
-    while (len) {
-        ssize_t n = pwrite(fd, data, len, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return disk_error(err, "write the commit log");
-        data += n;
-        len -= (size_t)n;
-        offset += n;
+    struct buffer *image = &l->image;
+    size_t used = image->len;
+    buffer_clear(image);
+    if (image->capacity != IMAGE_BYTES) {
+        make_image(image, IMAGE_BYTES);
+    } else if (used > IMAGE_KEPT) {
+        l->is_large = true;
+    } else if (l->is_large) {
+        l->is_large = false;
+        madvise(image->data + IMAGE_KEPT, IMAGE_BYTES - IMAGE_KEPT, MADV_DONTNEED);
     }
-    return 0;
+    l->shared = (size_t)l->offset % LOG_BLOCK_BYTES;
+    buffer_add(image, l->tail, l->shared);
+    buffer_add(image, &empty, sizeof(empty));
+    return image;
+}
+
+/* Fills the last block up with zeros. */
+static void pad_image(struct buffer *image)
+{
+    size_t whole = (image->len + LOG_BLOCK_BYTES - 1) / LOG_BLOCK_BYTES * LOG_BLOCK_BYTES;
+    /* It grew as buffers do, which is not in blocks. */
+    if (image->capacity != IMAGE_BYTES)
+        make_image(image, whole);
+    memset(image->data + image->len, 0, whole - image->len);
+    image->len = whole;
+}
+
+static int write_image(struct commit_log *l, struct log_file *file, struct error *err)
+{
+    return log_file_write(file, l->image.data, l->image.len, l->offset - (off_t)l->shared, err);
 }
 
 static int write_durably(struct commit_log *l, struct log_file *file, struct error *err)
 {
     if (failpoint("storage.log.before_write"))
-        return disk_error(err, "write the commit log");
+        return log_file_error(err, "write the commit log");
     if (failpoint("storage.log.torn_write")) { /* die half-way */
-        (void)!write_at(file->fd, l->frame.data, l->frame.len / 2, l->offset, err);
+        size_t half = l->shared + (l->image.len - l->shared) / 2;
+        memset(l->image.data + half, 0, l->image.len - half);
+        (void)!write_image(l, file, err);
         kill(getpid(), SIGKILL);
     }
-    if (write_at(file->fd, l->frame.data, l->frame.len, l->offset, err) < 0)
+    if (write_image(l, file, err) < 0)
         return -1;
-    if (failpoint("storage.log.before_sync") || fdatasync(file->fd) < 0)
-        return disk_error(err, "sync the commit log");
+    if (failpoint("storage.log.before_sync"))
+        return log_file_error(err, "sync the commit log");
+    if (log_file_sync(file, err) < 0)
+        return -1;
     (void)failpoint("storage.log.after_sync");
     return 0;
 }
 
-int commit_log_sync(struct commit_log *l, struct error *err)
+/* Nobody was promised this frame, so a restart should not find it either.  The place is written
+ * over by the next frame in any case: its header is all that matters. */
+static void erase(struct commit_log *l, struct log_file *file)
 {
-    size_t payload_len = l->frame.len - sizeof(struct frame);
+    (void)failpoint("storage.log.before_erase");
+    struct error ignored = { 0 };
+    l->image.len = l->shared + sizeof(struct frame);
+    memset(l->image.data + l->shared, 0, sizeof(struct frame));
+    pad_image(&l->image);
+    (void)!write_image(l, file, &ignored);
+}
+
+/* The image holds the payload: makes a frame of it.  Returns where that ends. */
+static off_t finish_image(struct commit_log *l)
+{
+    char *start = l->image.data + l->shared;
+    size_t payload_len = l->image.len - l->shared - sizeof(struct frame);
     ensure(payload_len <= LOG_FRAME_BYTES_MAX);
     struct frame f = {
         .magic = FRAME_MAGIC,
@@ -359,22 +341,24 @@ int commit_log_sync(struct commit_log *l, struct error *err)
         .payload_len = (uint32_t)payload_len,
         .salt = l->salt,
     };
-    f.crc = frame_crc(&f, l->frame.data + sizeof(f));
-    memcpy(l->frame.data, &f, sizeof(f));
+    f.crc = frame_crc(&f, start + sizeof(f));
+    memcpy(start, &f, sizeof(f));
+    pad_image(&l->image);
+    return frame_end(l->offset, &f);
+}
 
+int commit_log_sync(struct commit_log *l, struct error *err)
+{
     struct log_file *file = &l->files[l->generation % FILES];
-    off_t end = frame_end(l->offset, &f);
-    if (make_room(file, end, err) < 0)
+    off_t end = finish_image(l);
+    if (log_file_make_room(file, end, err) < 0)
         return -1;
     if (write_durably(l, file, err) < 0) {
-        /* Nobody was promised this frame, so a restart should not find it either.  The place is
-         * written over by the next frame in any case: its header is all that matters. */
-        static const struct frame nothing;
-        (void)failpoint("storage.log.before_erase");
-        struct error ignored = { 0 };
-        (void)!write_at(file->fd, (const char *)&nothing, sizeof(nothing), l->offset, &ignored);
+        erase(l, file);
         return -1;
     }
+    size_t tail = (size_t)end % LOG_BLOCK_BYTES;
+    memcpy(l->tail, l->image.data + l->shared + (end - l->offset) - tail, tail);
     l->seq++;
     l->offset = end;
     return 0;
@@ -386,4 +370,30 @@ void commit_log_rotate(struct commit_log *l)
     /* Nothing is erased: the frames that lie there carry their own, older generation. */
     l->generation++;
     l->offset = 0;
+}
+
+/* ---- closing ---- */
+
+/* An empty frame, so that the last one with something in it has a follower: the next start can tell
+ * damage to it from a torn end.  Nothing depends on its getting to disk. */
+static void mark_end(struct commit_log *l)
+{
+    struct log_file *file = &l->files[l->generation % FILES];
+    struct error ignored = { 0 };
+    if (!l->is_replayed || !l->offset)
+        return;
+    commit_log_begin(l);
+    if (finish_image(l) <= file->allocated)
+        (void)!write_image(l, file, &ignored);
+}
+
+void commit_log_close(struct commit_log *l)
+{
+    if (!l)
+        return;
+    mark_end(l);
+    for (int i = 0; i < FILES; i++)
+        log_file_close(&l->files[i]);
+    buffer_free(&l->image);
+    free(l);
 }

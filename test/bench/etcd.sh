@@ -2,42 +2,66 @@
 # SPDX-License-Identifier: Apache-2.0
 # etcd.sh - Debian's etcd and our store under the same load, both with fsync, on the same disk.
 #
-#   test/bench/etcd.sh [BUILD_FOLDER [SECONDS [FOLDER_ON_THE_DISK]]]
+#   test/bench/etcd.sh [BUILD_FOLDER]
+#
+#   ROUNDS=5        rounds; the table has medians over them.  Each has two fresh stores
+#   SECONDS_EACH=2  how long a row is measured on each server, in turn
+#   ROWS=           only rows with this in their name, for instance "put 256 B"
+#   DISK=/tmp       the disk to write to
+#   OTHER=          another build folder: its store is measured as a third server, "other"
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-build=${1:-build} seconds=${2:-3}
-work=$(mktemp -d "${3:-/tmp}/etcd_bench.XXXXXX")
-pid=
-trap '[ -z "$pid" ] || kill "$pid"; wait; rm -rf "$work"' EXIT
+build=${1:-build} rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-2} rows=${ROWS:-} other=${OTHER:-}
+work=$(mktemp -d "${DISK:-/tmp}/etcd_bench.XXXXXX")
+pids=()
+stop_servers() {
+    [ "${#pids[@]}" = 0 ] || kill "${pids[@]}"
+    wait
+    pids=()
+}
+trap 'stop_servers; rm -rf "$work"' EXIT
 ninja -C "$build" --quiet etcd_store etcd_bench
 
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
-measure() {
-    local port=$1
+start_etcd() { # PORT FOLDER
+    local url="http://127.0.0.1:$1" peer
+    peer="http://127.0.0.1:$(free_port)"
+    etcd --data-dir "$2" --listen-client-urls "$url" --advertise-client-urls "$url" \
+        --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "default=$peer" \
+        --quota-backend-bytes 8589934592 > "$2.log" 2>&1 &
+}
+start_store() { # PORT FOLDER BUILD_FOLDER
+    "$3/test/etcd/etcd_store" "$2" 127.0.0.1 "$1" > "$2.log" 2>&1 &
+}
+start() { # NAME START [BUILD_FOLDER]: adds to servers and pids
+    local port folder="$work/$1"
+    port=$(free_port)
+    "$2" "$port" "$folder" "${3:-}"
+    pids+=($!)
+    servers+=("$1=127.0.0.1:$port,$!")
     for _ in $(seq 100); do
-        ETCDCTL_API=3 etcdctl --endpoints "127.0.0.1:$port" endpoint health >/dev/null 2>&1 && break
+        ETCDCTL_API=3 etcdctl --endpoints "127.0.0.1:$port" endpoint health > /dev/null 2>&1 && return
         sleep 0.1
     done
-    "$build/test/etcd/etcd_bench" "127.0.0.1:$port" "$seconds"
-    grep -E 'VmHWM|VmRSS' "/proc/$pid/status" | tr -s '\t ' ' '
-    kill "$pid"
-    wait "$pid" || true
-    pid=
+    echo "$1 does not start:" && tail "$folder.log" && exit 1
 }
 
-port=$(free_port) peer=$(free_port)
-echo "== etcd $(etcd --version | head -n 1 | cut -d' ' -f3)"
-etcd --data-dir "$work/etcd" --listen-client-urls "http://127.0.0.1:$port" \
-    --advertise-client-urls "http://127.0.0.1:$port" --listen-peer-urls "http://127.0.0.1:$peer" \
-    --initial-advertise-peer-urls "http://127.0.0.1:$peer" --initial-cluster "default=http://127.0.0.1:$peer" \
-    > "$work/etcd.log" 2>&1 &
-pid=$!
-measure "$port"
-
-port=$(free_port)
-echo "== ours"
-"$build/test/etcd/etcd_store" "$work/ours" 127.0.0.1 "$port" > "$work/ours.log" 2>&1 &
-pid=$!
-measure "$port"
+for round in $(seq "$rounds"); do
+    servers=()
+    start etcd start_etcd
+    start ours start_store "$build"
+    [ -z "$other" ] || start other start_store "$other"
+    # Who comes second finds warmer caches and a tired disk: take turns.
+    [ $((round % 2)) = 1 ] || mapfile -t servers < <(printf '%s\n' "${servers[@]}" | tac)
+    echo "round $round of $rounds" >&2
+    "$build/test/etcd/etcd_bench" "$seconds" "$rows" "${servers[@]}" >> "$work/figures"
+    for server in "${servers[@]}"; do
+        kib=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/${server##*,}/status")
+        printf 'peak memory, MB\t%s\t%d\t0\t0\t0\t0\n' "${server%%=*}" "$((kib / 1024))" >> "$work/figures"
+    done
+    stop_servers
+    find "$work" -mindepth 1 ! -name figures -delete
+done
+test/bench/etcd_table.py < "$work/figures"
