@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mvcc_internal.h - what mvcc.c (state, log, flush) and mvcc_view.c (reading) share. */
+/* mvcc_internal.h - what the files of the mvcc share. */
 #pragma once
 
 #include <pthread.h>
@@ -49,7 +49,19 @@ struct mvcc {
     size_t pool_n;
 };
 
+enum { ACTIVE, FROZEN, INDEXES };
+
+struct mvcc_view {
+    struct mvcc *m;
+    struct key_index *indexes[INDEXES]; /* newer first; FROZEN may be NULL */
+    struct lmdb_txn *txn;
+    int64_t revision;
+    int64_t flushed; /* the database in this view holds everything up to it */
+};
+
 void history_key(int64_t revision, uint32_t sub, char out[HISTORY_KEY_BYTES]);
 int64_t history_key_revision(struct bytes key);
+/* A history row's record with its value, which may still be with the newest version. */
+int history_record(struct lmdb_txn *t, struct bytes data, struct record *out, struct error *err);
 int read_state(struct lmdb_txn *t, struct database_state *out,
                struct error *err); /* 1, 0: new, -1 */

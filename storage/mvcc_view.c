@@ -5,16 +5,6 @@
 
 #include <endian.h>
 
-enum { ACTIVE, FROZEN, INDEXES };
-
-struct mvcc_view {
-    struct mvcc *m;
-    struct key_index *indexes[INDEXES]; /* newer first; FROZEN may be NULL */
-    struct lmdb_txn *txn;
-    int64_t revision;
-    int64_t flushed; /* the database in this view holds everything up to it */
-};
-
 struct mvcc_iter {
     struct mvcc_view *view;
     int64_t revision;
@@ -412,9 +402,7 @@ int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t n
 
 /* ---- history ---- */
 
-/* A history row's record with its value, which may still be with the newest version. */
-static int whole_record(struct lmdb_txn *t, struct bytes data, struct record *out,
-                        struct error *err)
+int history_record(struct lmdb_txn *t, struct bytes data, struct record *out, struct error *err)
 {
     if (record_decode(data, (struct bytes){ 0 }, RECORD_VERIFY, out, err) < 0)
         return -1;
@@ -449,7 +437,7 @@ static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from,
             return 0;
         }
         struct record r;
-        if (whole_record(t, data, &r, err) < 0)
+        if (history_record(t, data, &r, err) < 0)
             return -1;
         r.key = arena_bytes(arena, r.key);
         r.value = arena_bytes(arena, r.value);
@@ -458,141 +446,6 @@ static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from,
         (*out)[(*n)++] = r;
     }
     return got;
-}
-
-/* ---- every version ---- */
-
-struct listed {
-    struct record r; /* its bytes are the view's */
-    bool is_replaced;
-};
-struct version_list {
-    struct listed *items;
-    size_t n, capacity;
-};
-
-static void list_add(struct version_list *l, const struct record *r, bool is_replaced)
-{
-    if (l->n == l->capacity) {
-        l->capacity = l->capacity ? 2 * l->capacity : 1024;
-        l->items = xrealloc(l->items, l->capacity * sizeof(l->items[0]));
-    }
-    l->items[l->n++] = (struct listed){ *r, is_replaced };
-}
-
-static int compare_records(const void *left, const void *right)
-{
-    const struct record *a = &((const struct listed *)left)->r;
-    const struct record *b = &((const struct listed *)right)->r;
-    int order = compare_numbers(a->mod_revision, b->mod_revision);
-    return order ? order : compare_numbers(a->sub, b->sub);
-}
-
-/* Moves IT on to KEY: is VERSION of it what IT has there?  1, 0, -1. */
-static int is_still_there(struct mvcc_iter *it, const struct record *version, struct record *at,
-                          int *got, struct error *err)
-{
-    while (*got == 1 && bytes_compare(at->key, version->key) < 0)
-        *got = mvcc_iter_next(it, MVCC_COUNT, at, err);
-    if (*got < 0)
-        return -1;
-    return *got == 1 && bytes_equal(at->key, version->key) &&
-           at->mod_revision == version->mod_revision;
-}
-
-/* What was current at the last compaction, and whether it still is at TO. */
-static int list_current(struct mvcc_view *v, int64_t compacted, int64_t to, struct version_list *l,
-                        struct error *err)
-{
-    struct bytes all = BYTES("\0");
-    struct mvcc_iter *it = mvcc_iter_open(v, all, all, compacted, err);
-    struct mvcc_iter *later = it ? mvcc_iter_open(v, all, all, to, err) : NULL;
-    struct record r, at;
-    int got = later ? 1 : -1, later_got = later ? mvcc_iter_next(later, MVCC_COUNT, &at, err) : -1;
-    while (got == 1 && (got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) == 1) {
-        int is_there = is_still_there(later, &r, &at, &later_got, err);
-        if (is_there < 0)
-            got = -1;
-        else
-            list_add(l, &r, !is_there);
-    }
-    mvcc_iter_close(later);
-    mvcc_iter_close(it);
-    return got;
-}
-
-static int list_database(struct mvcc_view *v, int64_t from, int64_t to, struct version_list *l,
-                         struct error *err)
-{
-    struct lmdb_cursor *c = lmdb_cursor_open(v->txn, TABLE_HISTORY, err);
-    if (!c)
-        return -1;
-    char start[HISTORY_KEY_BYTES];
-    history_key(from, 0, start);
-    struct bytes key, data;
-    int got = lmdb_cursor_seek(c, (struct bytes){ start, sizeof(start) }, &key, &data, err);
-    while (got == 1 && history_key_revision(key) <= to) {
-        struct record r;
-        if (whole_record(v->txn, data, &r, err) < 0) {
-            got = -1;
-            break;
-        }
-        list_add(l, &r, false);
-        got = lmdb_cursor_next(c, &key, &data, err);
-    }
-    lmdb_cursor_close(c);
-    return got < 0 ? -1 : 0;
-}
-
-static void list_index(struct key_index *index, int64_t from, int64_t to, struct version_list *l)
-{
-    for (struct version *at = key_index_first(index); at; at = key_index_next(at))
-        if (at->r.mod_revision >= from && at->r.mod_revision <= to)
-            list_add(l, &at->r, false);
-}
-
-static int list_versions(struct mvcc_view *v, int64_t compacted, int64_t to, struct version_list *l,
-                         struct error *err)
-{
-    if (compacted && list_current(v, compacted, to, l, err) < 0)
-        return -1;
-    int64_t in_database = to < v->flushed ? to : v->flushed;
-    if (list_database(v, compacted + 1, in_database, l, err) < 0)
-        return -1;
-    int64_t from = compacted > v->flushed ? compacted + 1 : v->flushed + 1;
-    for (int i = 0; i < INDEXES; i++)
-        if (v->indexes[i])
-            list_index(v->indexes[i], from, to, l);
-    if (l->n)
-        qsort(l->items, l->n, sizeof(l->items[0]), compare_records);
-    return 0;
-}
-
-int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct storage_history *out,
-                      int (*fn)(const struct storage_version *v, void *arg, struct error *err),
-                      void *arg, struct error *err)
-{
-    int64_t compacted = mvcc_compacted_revision(v->m), to = revision > 0 ? revision : v->revision;
-    if (to < compacted)
-        return error_set(err, ERR_COMPACTED, "revision %lld has been compacted, the oldest is %lld",
-                         (long long)to, (long long)compacted);
-    if (to > v->revision)
-        return error_set(err, ERR_FUTURE_REVISION,
-                         "revision %lld lies in the future, the store is at %lld", (long long)to,
-                         (long long)v->revision);
-    *out = (struct storage_history){ to, compacted };
-    struct version_list list = { 0 };
-    int rc = list_versions(v, compacted, to, &list, err);
-    for (size_t i = 0; i < list.n && rc == 0; i++) {
-        const struct record *r = &list.items[i].r;
-        struct storage_version version = { record_kv(r), r->sub, r->is_delete,
-                                           list.items[i].is_replaced };
-        if (r->is_delete)
-            version.kv = (struct storage_kv){ .key = r->key, .mod_revision = r->mod_revision };
-        rc = fn(&version, arg, err);
-    }
-    free(list.items);
-    return rc;
 }
 
 int mvcc_history(struct mvcc *m, int64_t from, size_t limit, struct arena *arena,

@@ -142,6 +142,52 @@ static void another_random_history_reads_as_the_model_says(void **state)
     random_history(*state, 20261120);
 }
 
+/* ---- every version ---- */
+
+struct seen {
+    int64_t revision, sub;
+    size_t n;
+};
+
+static int see(const struct storage_version *v, void *arg, struct error *err)
+{
+    (void)err;
+    struct seen *s = arg;
+    assert_true(v->kv.mod_revision > s->revision ||
+                (v->kv.mod_revision == s->revision && v->sub > s->sub));
+    s->revision = v->kv.mod_revision;
+    s->sub = v->sub;
+    s->n++;
+    return 0;
+}
+
+/* More keys than are put in order at a time. */
+static void every_version_of_many_keys_comes_in_the_order_it_was_written(void **state)
+{
+    enum { OPS = 3000, TXNS = 100 };
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    scoped(mem) void *ops_mem = xcalloc(OPS, sizeof(struct storage_op));
+    struct storage_op *ops = ops_mem;
+    for (int t = 0; t < TXNS; t++) {
+        for (int i = 0; i < OPS; i++) {
+            int number = (i * TXNS + t) * 7919 % (OPS * TXNS); /* not in the order of keys */
+            ops[i] = (struct storage_op){ .type = STORAGE_PUT,
+                                          .key = bytes_of(arena_printf(f->arena, "%d", number)) };
+        }
+        apply(f, &(struct storage_txn){ .success = ops, .success_n = OPS }, NULL);
+        arena_reset(f->arena);
+    }
+    assert_int_equal(storage_compact(f->s, storage_revision(f->s), &err), 0);
+    put(f, "later", "1");
+    put(f, "later", "2");
+    struct seen seen = { 0 };
+    struct storage_history history;
+    assert_int_equal(storage_each_version(f->s, 0, &history, see, &seen, &err), 0);
+    assert_int_equal(seen.n, OPS * TXNS + 2);
+    assert_int_equal(seen.revision, storage_revision(f->s));
+}
+
 /* ---- damage ---- */
 
 static void flip_byte(const struct fixture *f, const char *file, const char *needle)
@@ -271,6 +317,7 @@ int main(void)
         T(another_random_history_reads_as_the_model_says),
         T(long_keys_with_one_beginning_read_as_the_model_says),
         T(long_keys_find_a_place_in_any_order),
+        T(every_version_of_many_keys_comes_in_the_order_it_was_written),
         T(a_torn_end_of_the_log_is_forgotten),
         T(damage_in_the_middle_of_the_log_is_reported),
         T(damage_to_the_last_write_is_reported_if_the_store_was_closed),
