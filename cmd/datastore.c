@@ -16,7 +16,8 @@ static struct storage *open_embedded(const struct config *c, struct arena *arena
     const char *dir = arena_printf(arena, "%s/server/db", c->data_dir);
     if (files_make_dirs(dir, 0700, err) < 0)
         return NULL;
-    struct storage_embedded_config config = { .dir = dir };
+    /* Without etcd's API nobody could take an alarm back. */
+    struct storage_embedded_config config = { .dir = dir, .keeps_alarm = c->etcd_listen != NULL };
     struct storage *s = storage_open_embedded(&config, err);
     if (!s)
         error_wrap(err, "open the store in %s", dir);

@@ -237,6 +237,7 @@ int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n,
     next.live_keys = frozen->live_keys;
     next.generation = frozen->generation;
     next.seq = frozen->seq;
+    next.has_alarm = frozen->has_alarm;
 
     (void)failpoint("storage.flush.begin");
     struct flush f = { .m = m, .compacted = next.compacted };

@@ -119,6 +119,16 @@ static int op_lease_list(struct storage *s, struct arena *arena, struct storage_
     return 0;
 }
 
+static int op_set_alarm(struct storage *s, bool is_up, struct error *err)
+{
+    return writer_set_alarm(embedded(s)->writer, is_up, err);
+}
+
+static bool op_has_alarm(struct storage *s)
+{
+    return mvcc_has_alarm(embedded(s)->mvcc);
+}
+
 static int op_defragment(struct storage *s, struct error *err)
 {
     return upkeep_defragment(embedded(s)->upkeep, err);
@@ -267,6 +277,8 @@ static const struct storage_ops embedded_ops = {
     .lease_find = op_lease_find,
     .lease_list = op_lease_list,
     .status = op_status,
+    .set_alarm = op_set_alarm,
+    .has_alarm = op_has_alarm,
     .defragment = op_defragment,
     .each_version = op_each_version,
 };
@@ -307,6 +319,7 @@ struct storage *storage_open_embedded(const struct storage_embedded_config *conf
     struct mvcc_config mvcc = {
         .dir = config->dir,
         .quota_bytes = config->quota_bytes,
+        .keeps_alarm = config->keeps_alarm,
         .loader = { load_lease, load_revocation, load_leased_key, load_flushed, load_transaction,
                     e },
     };

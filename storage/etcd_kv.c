@@ -452,7 +452,7 @@ typedef void write_done_fn(const struct storage_txn_result *result, const struct
 
 static void submit(struct etcd_request *rq, write_done_fn *done)
 {
-    if (atomic_load(&rq->server->has_space_alarm) && has_puts(&rq->txn)) {
+    if (storage_has_alarm(rq->server->storage) && has_puts(&rq->txn)) {
         struct error err = { 0 };
         error_set(&err, ERR_NO_SPACE, "database space exceeded");
         etcd_fail(rq, &err);

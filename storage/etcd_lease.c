@@ -16,7 +16,7 @@ static void run_grant(struct etcd_request *rq)
     struct error err = { 0 };
     int rc = 0;
     response.ttl = r->ttl < ETCD_LEASE_TTL_S_MIN ? ETCD_LEASE_TTL_S_MIN : r->ttl;
-    if (atomic_load(&s->has_space_alarm))
+    if (storage_has_alarm(s->storage))
         rc = error_set(&err, ERR_NO_SPACE, "database space exceeded");
     if (rc < 0 || storage_lease_grant(s->storage, r->id, response.ttl, &response.id, &err) < 0) {
         /* Its time is the only thing that can be wrong with a grant. */

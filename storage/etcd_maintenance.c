@@ -21,33 +21,35 @@ static void header_now(struct etcd_request *rq, Etcd__ResponseHeader *out)
 
 /* ---- Maintenance ---- */
 
-static bool is_full(struct etcd_server *s, struct storage_status *status, struct error *err)
+static bool is_full(struct etcd_server *s, struct error *err)
 {
-    return storage_status(s->storage, status, err) == 0 && status->is_full;
+    struct storage_status status;
+    return storage_status(s->storage, &status, err) == 0 && status.is_full;
+}
+
+/* True if there was one. */
+static bool lower_alarm(struct etcd_server *s, struct error *err)
+{
+    return storage_has_alarm(s->storage) && storage_set_alarm(s->storage, false, err) == 0;
 }
 
 static void run_alarm(struct etcd_request *rq)
 {
     const Etcd__AlarmRequest *r = (const Etcd__AlarmRequest *)rq->message;
     struct etcd_server *s = rq->server;
-    struct storage_status status;
     struct error err = { 0 };
     bool concerns_us =
         r->alarm == ETCD__ALARM_TYPE__NOSPACE && (!r->member_id || r->member_id == s->member_id);
     bool is_listed = false;
     switch (r->action) {
     case ETCD__ALARM_REQUEST__ACTION__ACTIVATE:
-        if (concerns_us)
-            atomic_store(&s->has_space_alarm, true);
-        is_listed = concerns_us;
+        is_listed = concerns_us && storage_set_alarm(s->storage, true, &err) == 0;
         break;
     case ETCD__ALARM_REQUEST__ACTION__DEACTIVATE:
-        /* One that the store raised goes by itself once there is space. */
-        is_listed = concerns_us && atomic_exchange(&s->has_space_alarm, false);
+        is_listed = concerns_us && lower_alarm(s, &err);
         break;
     default:
-        is_listed = r->alarm != ETCD__ALARM_TYPE__CORRUPT &&
-                    (atomic_load(&s->has_space_alarm) || is_full(s, &status, &err));
+        is_listed = r->alarm != ETCD__ALARM_TYPE__CORRUPT && is_full(s, &err);
     }
     if (err.code) {
         etcd_fail(rq, &err);
@@ -89,7 +91,7 @@ static void run_status(struct etcd_request *rq)
     response.raft_index = response.raft_applied_index = (uint64_t)status.revision;
     response.raft_term = ETCD_RAFT_TERM;
     response.errors = problems;
-    response.n_errors = status.is_full || atomic_load(&s->has_space_alarm);
+    response.n_errors = status.is_full;
     etcd_answer(rq, &response.base);
 }
 

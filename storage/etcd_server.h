@@ -32,7 +32,6 @@ struct etcd_server {
     struct etcd_streams *streams;
     char *organization, *scratch_dir, *name, *url;
     uint64_t cluster_id, member_id;
-    atomic_bool has_space_alarm; /* raised by a client: writes are refused until it is lowered */
 };
 
 struct etcd_method;

@@ -19,7 +19,13 @@
 
 /* ---- entries of a log frame ---- */
 
-enum entry_type { ENTRY_TRANSACTION = 1, ENTRY_LEASE_GRANT, ENTRY_LEASE_REVOKE, ENTRY_COMPACT };
+enum entry_type {
+    ENTRY_TRANSACTION = 1,
+    ENTRY_LEASE_GRANT,
+    ENTRY_LEASE_REVOKE,
+    ENTRY_COMPACT,
+    ENTRY_ALARM
+};
 
 struct entry {
     uint32_t type;
@@ -64,6 +70,11 @@ void mvcc_group_compact(struct mvcc *m, int64_t revision)
     add_entry(m, ENTRY_COMPACT, 0, revision, 0);
 }
 
+void mvcc_group_alarm(struct mvcc *m, bool is_up)
+{
+    add_entry(m, ENTRY_ALARM, 0, is_up, 0);
+}
+
 size_t mvcc_group_size_bytes(const struct mvcc *m)
 {
     return m->group->len;
@@ -104,7 +115,22 @@ bool mvcc_has_space(struct mvcc *m, size_t more)
 {
     size_t used = atomic_load(&m->in_use_bytes) + key_index_size_bytes(m->active);
     atomic_store_explicit(&m->is_full, used + more > m->quota_bytes, memory_order_relaxed);
-    return used + more <= m->quota_bytes;
+    return used + more <= m->quota_bytes && !mvcc_has_alarm(m);
+}
+
+bool mvcc_has_alarm(struct mvcc *m)
+{
+    return atomic_load_explicit(&m->has_alarm, memory_order_relaxed);
+}
+
+bool mvcc_should_raise_alarm(struct mvcc *m)
+{
+    return m->keeps_alarm && !mvcc_has_alarm(m);
+}
+
+void mvcc_set_alarm(struct mvcc *m, bool is_up)
+{
+    atomic_store(&m->has_alarm, is_up);
 }
 
 void mvcc_publish(struct mvcc *m, int64_t revision)
@@ -145,6 +171,7 @@ static void freeze_active(struct mvcc *m)
         .live_keys = atomic_load(&m->live_keys),
         .generation = commit_log_generation(m->log),
         .seq = commit_log_seq(m->log),
+        .has_alarm = mvcc_has_alarm(m),
     };
     m->frozen = m->active;
     m->active = fresh;
@@ -184,7 +211,7 @@ int mvcc_status(struct mvcc *m, struct storage_status *out, struct error *err)
         .keys = atomic_load(&m->live_keys),
         .quota_bytes = m->quota_bytes,
         .identity = m->salt,
-        .is_full = atomic_load(&m->is_full),
+        .is_full = mvcc_has_alarm(m) || (!m->keeps_alarm && atomic_load(&m->is_full)),
     };
     pthread_mutex_lock(&m->lock);
     struct lmdb_env *env = lmdb_env_ref(m->env);
@@ -204,9 +231,10 @@ int read_state(struct lmdb_txn *t, struct database_state *out, struct error *err
     int got = lmdb_get(t, TABLE_META, state_key, &data, err);
     if (got <= 0)
         return got;
-    if (data.len != sizeof(*out))
+    if (data.len != sizeof(*out) && data.len != offsetof(struct database_state, has_alarm))
         return error_set(err, ERR_IO, "corrupt database: its state has %zu bytes", data.len);
-    memcpy(out, data.data, sizeof(*out));
+    *out = (struct database_state){ 0 };
+    memcpy(out, data.data, data.len);
     if (out->format != FORMAT)
         return error_set(err, ERR_IO, "the database has format %u, this program knows %u",
                          out->format, FORMAT);
@@ -251,6 +279,7 @@ static int load_state(struct mvcc *m, const struct mvcc_config *config, struct e
     atomic_init(&m->revision, m->disk_state.revision);
     atomic_init(&m->compacted, m->disk_state.compacted);
     atomic_init(&m->live_keys, m->disk_state.live_keys);
+    atomic_init(&m->has_alarm, m->disk_state.has_alarm);
     m->flushed = m->disk_state.revision;
     m->salt = m->disk_state.salt;
     size_t size, in_use;
@@ -377,6 +406,9 @@ static int replay_frame(struct bytes rest, uint64_t generation, void *arg, struc
         case ENTRY_COMPACT:
             mvcc_set_compacted(rp->m, e.a);
             break;
+        case ENTRY_ALARM:
+            mvcc_set_alarm(rp->m, e.a);
+            break;
         default:
             return corrupt_entry(err);
         }
@@ -426,6 +458,7 @@ struct mvcc *mvcc_open(const struct mvcc_config *config, struct error *err)
     m->lock_fd = -1;
     pthread_mutex_init(&m->lock, NULL);
     m->active = key_index_new();
+    m->keeps_alarm = config->keeps_alarm;
     m->quota_bytes = config->quota_bytes ? config->quota_bytes : QUOTA_BYTES;
     /* Beyond the quota there is room for what is in the indexes, and for compaction to make space.
      */

@@ -33,6 +33,7 @@ struct mvcc_loader {
 struct mvcc_config {
     const char *dir;
     size_t quota_bytes;
+    bool keeps_alarm;       /* storage_embedded_config's */
     int64_t first_revision; /* of a new store: all before it counts as compacted; 0: an empty one */
     struct mvcc_loader loader;
 };
@@ -91,8 +92,11 @@ must_check int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct s
 
 /* ---- writer ---- */
 
-/* Does a write of MORE bytes fit the quota? */
+/* May a write of MORE bytes be made?  Not beyond the quota, nor while the alarm is up. */
 bool mvcc_has_space(struct mvcc *m, size_t more);
+bool mvcc_has_alarm(struct mvcc *m);             /* any thread's */
+bool mvcc_should_raise_alarm(struct mvcc *m);    /* now that a write was refused */
+void mvcc_set_alarm(struct mvcc *m, bool is_up); /* once it is on disk */
 /* Adds a version to the active index, where only REVISION_STAGED sees it.  Keeps a reference of its
  * own. */
 void mvcc_stage(struct mvcc *m, struct version *v);
@@ -108,6 +112,7 @@ void mvcc_group_transaction(struct mvcc *m, struct version *const *versions, siz
 void mvcc_group_lease_grant(struct mvcc *m, int64_t id, int64_t ttl_s);
 void mvcc_group_lease_revoke(struct mvcc *m, int64_t id);
 void mvcc_group_compact(struct mvcc *m, int64_t revision);
+void mvcc_group_alarm(struct mvcc *m, bool is_up);
 size_t mvcc_group_size_bytes(const struct mvcc *m);
 must_check int mvcc_group_sync(struct mvcc *m, struct error *err);
 void mvcc_publish(struct mvcc *m, int64_t revision); /* views opened from now on see it */

@@ -21,6 +21,7 @@ struct database_state {
     int64_t live_keys;
     uint64_t generation; /* of the commit log, as a whole in the tables */
     uint64_t seq;
+    uint64_t has_alarm; /* not there in a row of the first version */
 };
 
 struct mvcc {
@@ -28,12 +29,14 @@ struct mvcc {
     struct commit_log *log;
     int lock_fd;
     size_t quota_bytes;
+    bool keeps_alarm;
 
     _Atomic int64_t revision;
     _Atomic int64_t compacted;
     _Atomic int64_t live_keys; /* of what is staged; exact whenever no group is in the making */
     atomic_size_t in_use_bytes;
     atomic_bool is_full; /* the last write asked about had no space */
+    atomic_bool has_alarm;
 
     struct buffer *group;               /* writer's */
     struct database_state frozen_state; /* to be written with the frozen index */

@@ -124,6 +124,18 @@ int storage_lease_list(struct storage *s, struct arena *arena, struct storage_le
     return s->ops->lease_list(s, arena, out, n, err);
 }
 
+int storage_set_alarm(struct storage *s, bool is_up, struct error *err)
+{
+    if (!s->ops->set_alarm)
+        return error_set(err, ERR_BAD_REQUEST, "the datastore has alarms of its own");
+    return s->ops->set_alarm(s, is_up, err);
+}
+
+bool storage_has_alarm(struct storage *s)
+{
+    return s->ops->has_alarm && s->ops->has_alarm(s);
+}
+
 int storage_defragment(struct storage *s, struct error *err)
 {
     return s->ops->defragment(s, err);

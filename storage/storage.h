@@ -25,6 +25,10 @@ struct storage_embedded_config {
     size_t quota_bytes;          /* 0: 8 GiB */
     int64_t compact_interval_ms; /* how much history is kept; 0: 5 minutes; < 0: no automatic
                                     compaction */
+    /* A put that the quota refuses raises an alarm, and every put is refused until
+     * storage_set_alarm() takes it back, over restarts too: etcd's way, for who has etcd's tools.
+     * Otherwise it goes by itself once there is space. */
+    bool keeps_alarm;
 };
 struct storage *storage_open_embedded(const struct storage_embedded_config *config,
                                       struct error *err);
@@ -243,9 +247,13 @@ struct storage_status {
     size_t size_bytes, size_in_use_bytes, quota_bytes;
     int64_t keys;
     uint32_t identity; /* chosen when the store was made */
-    bool is_full; /* the quota is used up: puts fail until something is deleted and compacted */
+    bool is_full;      /* an alarm is up, or the quota was used up when the last put came */
 };
 must_check int storage_status(struct storage *s, struct storage_status *out, struct error *err);
+/* The alarm that there is no space: while it is up, puts fail with ERR_NO_SPACE.  It is on disk
+ * when this returns.  A remote store's are its own. */
+must_check int storage_set_alarm(struct storage *s, bool is_up, struct error *err);
+bool storage_has_alarm(struct storage *s);
 /* Moves all that is in memory into the database, removes all that is compacted, and gives the space
  * back to the file system.  Reads and writes go on; ERR_NO_SPACE: there is no room for the copy. */
 must_check int storage_defragment(struct storage *s, struct error *err);

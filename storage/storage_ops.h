@@ -38,6 +38,8 @@ struct storage_ops {
     int (*lease_list)(struct storage *s, struct arena *arena, struct storage_lease **out, size_t *n,
                       struct error *err);
     int (*status)(struct storage *s, struct storage_status *out, struct error *err);
+    int (*set_alarm)(struct storage *s, bool is_up, struct error *err); /* NULL: not ours to set */
+    bool (*has_alarm)(struct storage *s);
     int (*defragment)(struct storage *s, struct error *err);
     int (*each_version)(struct storage *s, int64_t revision, struct storage_history *out,
                         int (*fn)(const struct storage_version *v, void *arg, struct error *err),

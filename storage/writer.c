@@ -10,7 +10,14 @@
 #include "base/log.h"
 #include "storage/commit_log.h"
 
-enum request_type { REQUEST_TXN, REQUEST_GRANT, REQUEST_REVOKE, REQUEST_COMPACT, REQUEST_FREEZE };
+enum request_type {
+    REQUEST_TXN,
+    REQUEST_GRANT,
+    REQUEST_REVOKE,
+    REQUEST_COMPACT,
+    REQUEST_ALARM,
+    REQUEST_FREEZE,
+};
 
 struct request {
     enum request_type type;
@@ -44,6 +51,7 @@ struct writer {
     struct arena *scratch;  /* of one group */
     struct mvcc_view *view; /* of one group */
     int64_t revision;       /* of the last transaction applied, durable or not */
+    bool is_raising_alarm;  /* the request for it is queued */
 
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t work, room;
@@ -154,6 +162,19 @@ static void answer_prev(const struct record *r, struct arena *arena, struct stor
     kv->value = arena_bytes(arena, kv->value);
 }
 
+static void post(struct writer *w, enum request_type type, int64_t a);
+
+static int refuse_put(struct writer *w, struct error *err)
+{
+    if (mvcc_should_raise_alarm(w->config.mvcc) && !w->is_raising_alarm) {
+        w->is_raising_alarm = true;
+        post(w, REQUEST_ALARM, true);
+    }
+    return error_set(err, ERR_NO_SPACE,
+                     mvcc_has_alarm(w->config.mvcc) ? "the alarm for the database's quota is up"
+                                                    : "the database's quota is used up");
+}
+
 static int apply_put(struct writer *w, struct request *rq, const struct storage_op *op,
                      struct storage_op_result *out, struct error *err)
 {
@@ -167,7 +188,7 @@ static int apply_put(struct writer *w, struct request *rq, const struct storage_
     if (op->lease && !op->ignore_lease && !lease_exists(w->config.leases, op->lease))
         return error_set(err, ERR_NOT_FOUND, "requested lease not found");
     if (!mvcc_has_space(w->config.mvcc, op->key.len + op->value.len))
-        return error_set(err, ERR_NO_SPACE, "the database's quota is used up");
+        return refuse_put(w, err);
     struct record r = {
         .key = op->key,
         .value = op->ignore_value ? old.value : op->value,
@@ -422,6 +443,9 @@ static int apply(struct writer *w, struct request *rq, struct error *err)
         return apply_revoke(w, rq, err);
     case REQUEST_COMPACT:
         return apply_compact(w, rq, err);
+    case REQUEST_ALARM:
+        mvcc_group_alarm(w->config.mvcc, rq->a);
+        return 0;
     case REQUEST_FREEZE:
         return 0;
     }
@@ -445,6 +469,8 @@ static void publish(struct writer *w, struct request *rq)
 {
     struct writer_config *c = &w->config;
     (void)failpoint("storage.commit.before_publish");
+    if (rq->type == REQUEST_ALARM)
+        w->is_raising_alarm = false;
     if (rq->n) {
         int64_t revision = rq->versions[0]->r.mod_revision;
         mvcc_publish(c->mvcc, revision);
@@ -467,6 +493,8 @@ static void publish(struct writer *w, struct request *rq)
     } else if (rq->type == REQUEST_COMPACT) {
         (void)failpoint("storage.compact.before_publish");
         mvcc_set_compacted(c->mvcc, rq->a);
+    } else if (rq->type == REQUEST_ALARM) {
+        mvcc_set_alarm(c->mvcc, rq->a);
     }
 }
 
@@ -737,6 +765,12 @@ int writer_lease_revoke(struct writer *w, int64_t id, struct error *err)
 int writer_compact(struct writer *w, int64_t revision, struct error *err)
 {
     struct request rq = { .type = REQUEST_COMPACT, .a = revision };
+    return submit_and_wait(w, &rq, err);
+}
+
+int writer_set_alarm(struct writer *w, bool is_up, struct error *err)
+{
+    struct request rq = { .type = REQUEST_ALARM, .a = is_up };
     return submit_and_wait(w, &rq, err);
 }
 

@@ -49,6 +49,7 @@ must_check int writer_lease_grant(struct writer *w, int64_t id, int64_t ttl_s, i
                                   struct error *err);
 must_check int writer_lease_revoke(struct writer *w, int64_t id, struct error *err);
 must_check int writer_compact(struct writer *w, int64_t revision, struct error *err);
+must_check int writer_set_alarm(struct writer *w, bool is_up, struct error *err);
 must_check int writer_freeze(struct writer *w, struct error *err); /* hand the index to the flush */
 /* The same for the upkeep thread, which must not wait for the writer: the writer may wait for a
  * flush. */

@@ -38,11 +38,11 @@ start_etcd() {
     endpoint[$name]=127.0.0.1:$client
 }
 start_ours() {
-    local name=$1 line
+    local name=$1 line out
     mkdir -p "$work/$name"
-    coproc store { exec "$build/test/etcd/etcd_store" "$work/$name" 127.0.0.1 0 "${@:2}" 2>"$work/$name.log"; }
-    pids+=("$store_PID")
-    read -r -t 10 _ line <&"${store[0]}" || { cat "$work/$name.log" >&2; exit 1; }
+    exec {out}< <(exec "$build/test/etcd/etcd_store" "$work/$name" 127.0.0.1 0 "${@:2}" 2>"$work/$name.log")
+    pids+=($!)
+    read -r -t 10 _ line <&"$out" || { cat "$work/$name.log" >&2; exit 1; }
     endpoint[$name]=127.0.0.1:$line
 }
 
@@ -52,6 +52,7 @@ normalize() {
             s/"(remaining|remaining_ttl)":[0-9]+/"\1":N/g
             s/remaining\([0-9]+s\)/remaining(Ns)/
             s/\b[0-9a-f]{16}\b/ID/g
+            s/memberID:[0-9]+/memberID:N/
             s/"(ClusterID|MemberID|RaftTerm)" : [0-9]+/"\1" : N/
             s/("ts":)("[^"]*"|[0-9.]+)/\1T/; s/endpoint:\/\/[^"]*"/endpoint"/
             s/127\.0\.0\.1:[0-9]+/ADDRESS/g' | grep -v '^{"level"' || true
@@ -90,6 +91,12 @@ holds() {
 
 start_etcd etcd
 start_ours ours
+start_etcd etcd_small --quota-backend-bytes 16000000
+start_ours ours_small 16000000
+for _ in $(seq 50); do
+    target=etcd_small ctl endpoint health >/dev/null && break
+    sleep 0.2
+done
 for _ in $(seq 50); do
     target=etcd ctl endpoint health >/dev/null && break
     sleep 0.2
@@ -272,6 +279,21 @@ compaction() {
 alarms() {
     ctl alarm list; ctl alarm disarm; ctl endpoint health | sed 's/took = .*/took/'
 }
+# Until the quota is used up; how much that takes is each server's own.
+a_quota() {
+    target=${target}_small
+    local i
+    for i in $(seq 60); do
+        head -c 1000000 /dev/zero | tr '\0' v | ctl put "large$i" >"$work/quota.out" || break
+    done
+    tail -n 1 "$work/quota.out" | sed 's/^{.*//; s/.*Error: //'
+    sleep 0.2
+    ctl alarm list; ctl put small x | tail -n 1; ctl lease grant 100 | tail -n 1; ctl get small; ctl del large --prefix >/dev/null
+    ctl compaction "$(ctl get x -w json | jq .header.revision)" | sed 's/[0-9]*$//'
+    ctl defrag | sed 's/\[.*//'; ctl put small x | tail -n 1; ctl alarm list
+    ctl alarm disarm; ctl alarm list; ctl put small x; ctl get small
+    ctl endpoint status -w json | jq '.[0].Status.dbSize < 4000000'
+}
 defragmentation() { ctl defrag; ctl get k --prefix; }
 members() {
     ctl member list -w json | jq -c '[.members[] | has("ID"), .name]'
@@ -349,7 +371,7 @@ for name in puts_and_gets values_of_any_bytes keys_of_any_length ranges sorted_r
     old_revisions put_errors ignored_values_and_leases transactions transaction_errors \
     a_watch_sees_what_comes a_watch_with_previous_values a_watch_from_the_past \
     a_transaction_is_one_message interactive_watches the_same_history_has_the_same_hash \
-    leases short_leases a_lease_ends compaction alarms defragmentation members status \
+    leases short_leases a_lease_ends compaction alarms a_quota defragmentation members status \
     authentication_is_off plain_http_on_the_same_port locks elections mirrors; do
     same "$name"
 done

@@ -33,6 +33,7 @@ int main(int argc, char **argv)
     struct storage_embedded_config embedded = {
         .dir = argv[1],
         .compact_interval_ms = -1,
+        .keeps_alarm = true,
         .quota_bytes = argc > 4 ? strtoull(argv[4], NULL, 10) : 0,
     };
     struct storage *s = storage_open_embedded(&embedded, &err);

@@ -41,8 +41,8 @@ static void assert_all(struct fixture *f, int64_t revision, const char *text)
     struct buffer b __attribute__((cleanup(buffer_scoped))) = { 0 };
     buffer_add_str(&b, "");
     for (size_t i = 0; i < out.n; i++)
-        buffer_printf(&b, "%s%.*s=%.*s", i ? " " : "", (int)out.kvs[i].key.len,
-                      out.kvs[i].key.data, (int)out.kvs[i].value.len, out.kvs[i].value.data);
+        buffer_printf(&b, "%s%.*s=%.*s", i ? " " : "", (int)out.kvs[i].key.len, out.kvs[i].key.data,
+                      (int)out.kvs[i].value.len, out.kvs[i].value.data);
     assert_string_equal(b.data ? b.data : "", text);
 }
 
@@ -542,6 +542,50 @@ static void the_quota_stops_puts_but_not_deletions(void **state)
     assert_int_equal(err.code, ERR_NONE);
 }
 
+static void open_small(struct fixture *f)
+{
+    struct error err = { 0 };
+    storage_close(f->s);
+    struct storage_embedded_config config = {
+        .dir = f->dir, .quota_bytes = 1 << 20, .compact_interval_ms = -1, .keeps_alarm = true
+    };
+    f->s = storage_open_embedded(&config, &err);
+    assert_non_null(f->s);
+}
+
+static void an_alarm_that_is_kept_stays_over_restarts_until_it_is_taken_back(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    open_small(f);
+    scoped(mem) void *value = xcalloc(1, 1 << 18);
+    struct storage_op large = { .type = STORAGE_PUT,
+                                .key = BYTES("a"),
+                                .value = { value, 1 << 18 } };
+    struct storage_op small = { .type = STORAGE_PUT, .key = BYTES("b"), .value = BYTES("x") };
+    struct storage_txn txn = { .success = &large, .success_n = 1 };
+    struct storage_txn_result out;
+    while (storage_txn(f->s, &txn, f->arena, &out, &err) == 0)
+        continue;
+    assert_int_equal(err.code, ERR_NO_SPACE);
+    while (!storage_has_alarm(f->s)) /* it goes through the log, behind the answer */
+        usleep(1000);
+    for (int restarts = 0; restarts < 3; restarts++) {
+        assert_int_equal(apply_fails(f, &small), ERR_NO_SPACE);
+        del(f, "a");
+        if (storage_revision(f->s) > storage_compacted_revision(f->s))
+            assert_int_equal(storage_compact(f->s, storage_revision(f->s), &err), 0);
+        assert_int_equal(storage_defragment(f->s, &err), 0);
+        open_small(f);
+    }
+    assert_true(storage_has_alarm(f->s));
+    assert_int_equal(storage_set_alarm(f->s, false, &err), 0);
+    apply_op(f, &small, NULL);
+    open_small(f);
+    assert_false(storage_has_alarm(f->s));
+    apply_op(f, &small, NULL);
+}
+
 static void a_truncated_database_is_reported(void **state)
 {
     struct fixture *f = *state;
@@ -587,6 +631,7 @@ int main(void)
         T(a_defragmentation_that_fails_changes_nothing),
         T(nothing_is_flushed_before_the_new_file_has_its_name_on_disk),
         T(the_quota_stops_puts_but_not_deletions),
+        T(an_alarm_that_is_kept_stays_over_restarts_until_it_is_taken_back),
         T(a_truncated_database_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
