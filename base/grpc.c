@@ -89,7 +89,8 @@ struct grpc_stream {
     char *peer_message;
     struct grpc_stream *prev, *next; /* channel->live */
     struct due_node deadline;        /* channel->deadlines */
-    bool was_submitted, was_refused;
+    bool was_submitted, was_refused, was_lost;
+    uint64_t begins_at; /* no byte of it is among so many first ones of the connection */
 };
 
 static enum error_code error_code_of(enum grpc_status status)
@@ -178,7 +179,9 @@ static void tell_end(struct grpc_stream *s)
     struct error err = { 0 };
     if (s->status != GRPC_OK)
         error_set(&err, error_code_of(s->status), "%s", s->message);
-    s->events.end(s->status, !s->was_submitted || s->was_refused, &err, s->events.arg);
+    bool not_sent = !s->was_submitted || s->was_refused ||
+                    (s->was_lost && s->channel->link.written <= s->begins_at);
+    s->events.end(s->status, not_sent, &err, s->events.arg);
 }
 
 /* The call is over: tells the caller and lets go. */
@@ -209,8 +212,10 @@ static void stream_finish(struct grpc_stream *s, enum grpc_status status, const 
 
 static void link_close(struct grpc_channel *c, const char *why)
 {
-    while (c->live)
+    while (c->live) {
+        c->live->was_lost = true;
         stream_finish(c->live, GRPC_UNAVAILABLE, why);
+    }
     grpc_link_deinit(&c->link);
     c->draining = false;
 }
@@ -454,6 +459,7 @@ static void submit(struct grpc_stream *s)
         return;
     }
     s->was_submitted = true;
+    s->begins_at = c->link.gathered;
     s->id = id;
     s->next = c->live;
     if (c->live)
@@ -558,37 +564,48 @@ static void heard(struct grpc_channel *c)
     c->is_pinged = false;
 }
 
-static void link_exchange(struct grpc_channel *c, bool readable)
+static void link_read(struct grpc_channel *c)
 {
     struct error err = { 0 };
-    if (readable)
-        heard(c);
-    if ((readable && grpc_link_read(&c->link, &err) < 0) || grpc_link_write(&c->link, &err) < 0)
+    heard(c);
+    if (grpc_link_read(&c->link, &err) < 0)
         link_close(c, err.message);
+}
+
+static void link_write(struct grpc_channel *c)
+{
+    struct error err = { 0 };
+    if (grpc_link_write(&c->link, &err) < 0)
+        link_close(c, err.message);
+}
+
+/* What the peer has to say comes first: a call made after it went away goes to a new connection. */
+static void wait_for_news(struct grpc_channel *c)
+{
+    struct pollfd fds[] = { { .fd = c->wake_fd, .events = POLLIN }, { .fd = -1 } };
+    if (c->link.session) {
+        fds[1].fd = transport_fd(c->link.transport);
+        fds[1].events = transport_events(c->link.transport, grpc_link_wants_write(&c->link));
+    }
+    int ready = poll(fds, 2, wait_ms(c));
+    ensure(ready >= 0 || errno == EINTR);
+    eventfd_t ignored;
+    if (ready > 0 && fds[0].revents)
+        eventfd_read(c->wake_fd, &ignored);
+    if (ready > 0 && fds[1].revents & (POLLIN | POLLHUP | POLLERR))
+        link_read(c);
 }
 
 static void *io_thread(void *arg)
 {
     struct grpc_channel *c = arg;
-    bool readable = false;
     while (attend_all(c)) {
         int64_t now_ns = clock_monotonic_ns(&system_clock);
         expire_due(c, now_ns);
-        if (!readable)
-            check_peer(c, now_ns);
+        check_peer(c, now_ns);
         if (c->link.session)
-            link_exchange(c, readable);
-        struct pollfd fds[] = { { .fd = c->wake_fd, .events = POLLIN }, { .fd = -1 } };
-        if (c->link.session) {
-            fds[1].fd = transport_fd(c->link.transport);
-            fds[1].events = transport_events(c->link.transport, grpc_link_wants_write(&c->link));
-        }
-        int ready = poll(fds, 2, wait_ms(c));
-        ensure(ready >= 0 || errno == EINTR);
-        eventfd_t ignored;
-        if (ready > 0 && fds[0].revents)
-            eventfd_read(c->wake_fd, &ignored);
-        readable = ready > 0 && fds[1].revents & (POLLIN | POLLHUP | POLLERR);
+            link_write(c);
+        wait_for_news(c);
     }
     link_close(c, "the channel was closed");
     attend_all(c); /* what was begun in the meantime ends too: nothing can be dialled any more */

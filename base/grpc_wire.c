@@ -236,6 +236,7 @@ static int gather(struct grpc_link *l, struct error *err)
         if (n == 0)
             break;
         buffer_add(&l->out, data, (size_t)n);
+        l->gathered += (uint64_t)n;
     }
     return 0;
 }
@@ -256,6 +257,7 @@ int grpc_link_write(struct grpc_link *l, struct error *err)
         if (n < 0)
             return -1;
         l->out_at += (size_t)n;
+        l->written += (uint64_t)n;
     }
     if (!nghttp2_session_want_read(l->session) && !nghttp2_session_want_write(l->session))
         return error_set(err, ERR_UNAVAILABLE, "http2 session ended");

@@ -65,6 +65,7 @@ struct grpc_link {
     nghttp2_session *session;
     struct buffer out; /* made by the session, not taken by the socket yet */
     size_t out_at;
+    uint64_t gathered, written; /* bytes that were made so far, and that the socket has taken */
 };
 /* Enough is in OUT for one write. */
 bool grpc_link_is_full(const struct grpc_link *l);

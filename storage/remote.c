@@ -10,12 +10,11 @@
 #define PING_AFTER_MS   5500
 #define PING_TIMEOUT_MS 2500
 /* etcd itself gives up on a proposal after 7 seconds. */
-#define CALL_TIMEOUT_MS         10000
-#define READ_ATTEMPT_TIMEOUT_MS 4000
-#define ATTEMPTS_MAX            64
-#define CALLS_MAX               65536
-#define BACKOFF_NS_MIN          (50 * NS_PER_MS)
-#define BACKOFF_NS_MAX          (5 * NS_PER_S)
+#define CALL_TIMEOUT_MS 10000
+#define ATTEMPTS_MAX    64
+#define CALLS_MAX       65536
+#define BACKOFF_NS_MIN  (50 * NS_PER_MS)
+#define BACKOFF_NS_MAX  (5 * NS_PER_S)
 /* A page of a list of the largest objects there may be. */
 #define MESSAGE_BYTES_MAX ((size_t)1 << 30)
 #define PEM_BYTES_MAX     (1 << 20)
@@ -290,9 +289,10 @@ static void attempt(struct call *c)
         call_end(c, &err);
         return;
     }
-    int64_t timeout_ms = left_ms;
-    if (c->repeat == REMOTE_READ && timeout_ms > READ_ATTEMPT_TIMEOUT_MS && r->endpoints_n > 1)
-        timeout_ms = READ_ATTEMPT_TIMEOUT_MS;
+    /* A read may be answered by another member when this one hangs. */
+    int64_t timeout_ms = left_ms, part_ms = r->call_timeout_ms * 2 / 5;
+    if (c->repeat == REMOTE_READ && timeout_ms > part_ms && r->endpoints_n > 1)
+        timeout_ms = part_ms;
     c->attempts++;
     c->has_response = false;
     c->endpoint = remote_endpoint(r);
@@ -331,7 +331,7 @@ void remote_start(struct remote *r, const char *method, enum remote_repeat repea
     c->remote = r;
     c->method = method;
     c->repeat = repeat;
-    c->deadline_ns = clock_monotonic_ns(&system_clock) + CALL_TIMEOUT_MS * NS_PER_MS;
+    c->deadline_ns = clock_monotonic_ns(&system_clock) + r->call_timeout_ms * NS_PER_MS;
     c->done = done;
     c->arg = arg;
     buffer_reserve(&c->request, len + 1);
@@ -633,6 +633,7 @@ struct storage *storage_open_remote(const struct storage_remote_config *config, 
 {
     struct remote *r = xcalloc(1, sizeof(*r));
     r->storage.ops = &remote_ops;
+    r->call_timeout_ms = config->call_timeout_ms ? config->call_timeout_ms : CALL_TIMEOUT_MS;
     r->marker_key = config->marker_key ? xstrdup(config->marker_key) : NULL;
     pthread_mutex_init(&r->timer_lock, NULL);
     pthread_mutex_init(&r->read_lock, NULL);

@@ -43,6 +43,7 @@ struct storage_remote_config {
      * that way, and what waits for them waits for the next event. */
     const char *marker_key;
     int64_t compact_interval_ms; /* as for the embedded store; of all servers one compacts */
+    int64_t call_timeout_ms;     /* how long a call tries, over all members; 0: 10 seconds */
 };
 /* ERR_BAD_REQUEST: what is wrong with such a list of endpoints. */
 must_check int storage_check_endpoints(const char *endpoints, struct error *err);
