@@ -12,7 +12,8 @@
 #include "base/files.h"
 #include "storage/writer.h"
 
-#define UNFINISHED "unfinished" /* a file in a folder that is still being made */
+#define UNFINISHED     "unfinished" /* a file in a folder that is still being made */
+#define OLD_STORES_MAX 1000         /* replaced within as many seconds */
 
 struct storage_import {
     char *dir, *partial; /* it is made as PARTIAL */
@@ -68,15 +69,30 @@ static int check_place(struct storage_import *im, struct error *err)
     return lock_old(im, err);
 }
 
-/* Gives the replaced store its name: DIR-old-1700000000. */
+/* Gives the replaced store its name: DIR-old-1700000000, or of a later second if that is taken. */
 static int put_aside(struct storage_import *im, struct error *err)
 {
-    scoped(str) char *old = xasprintf("%s-old-%lld", im->dir, (long long)time(NULL));
-    return rename(im->partial, old) < 0 ? error_errno(err, "rename %s", im->partial) : 0;
+    int64_t now = time(NULL);
+    for (int64_t at = now; at < now + OLD_STORES_MAX; at++) {
+        scoped(str) char *old = xasprintf("%s-old-%lld", im->dir, (long long)at);
+        if (renameat2(AT_FDCWD, im->partial, AT_FDCWD, old, RENAME_NOREPLACE) == 0)
+            return 0;
+        if (errno != EEXIST)
+            break;
+    }
+    return error_errno(err, "put %s aside", im->partial);
 }
 
-/* What a process that died has left behind: half a store, or, between the last two steps, the one
- * that it had replaced. */
+static int remove_mark(const char *dir, struct error *err)
+{
+    scoped(str) char *mark = xasprintf("%s/" UNFINISHED, dir);
+    return unlink(mark) < 0 && errno != ENOENT && errno != ENOTDIR
+               ? error_errno(err, "remove %s", mark)
+               : 0;
+}
+
+/* What a process that died has left behind: half a store, or, if it was about to end, the one that
+ * it had replaced. */
 static int clear_partial(struct storage_import *im, const char *mark, struct error *err)
 {
     if (access(im->partial, F_OK) < 0)
@@ -87,8 +103,9 @@ static int clear_partial(struct storage_import *im, const char *mark, struct err
 static int prepare(struct storage_import *im, int64_t revision, struct error *err)
 {
     scoped(str) char *mark = xasprintf("%s/" UNFINISHED, im->partial);
-    if (check_place(im, err) < 0 || files_make_parents(im->dir, 0700, err) < 0 ||
-        clear_partial(im, mark, err) < 0 || files_make_dirs(im->partial, 0700, err) < 0 ||
+    if (check_place(im, err) < 0 || remove_mark(im->dir, err) < 0 ||
+        files_make_parents(im->dir, 0700, err) < 0 || clear_partial(im, mark, err) < 0 ||
+        files_make_dirs(im->partial, 0700, err) < 0 ||
         files_write_durably(mark, (struct bytes){ 0 }, 0600, err) < 0)
         return -1;
     struct mvcc_config config = {
@@ -155,18 +172,13 @@ void storage_import_lease(struct storage_import *im, int64_t id, int64_t ttl_s)
 static int put_in_place(struct storage_import *im, struct error *err)
 {
     scoped(str) char *copy = xstrdup(im->dir);
-    scoped(str) char *mark = xasprintf("%s/" UNFINISHED, im->partial);
-    if (unlink(mark) < 0)
-        return error_errno(err, "remove %s", mark);
-    if (files_sync_dir(im->partial, err) < 0)
-        return -1;
     (void)failpoint("storage.import.before_rename");
     bool is_there = im->mode == STORAGE_IMPORT_REPLACE && access(im->dir, F_OK) == 0;
     if (renameat2(AT_FDCWD, im->partial, AT_FDCWD, im->dir,
                   is_there ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
         return error_errno(err, "rename %s to %s", im->partial, im->dir);
     (void)failpoint("storage.import.after_rename");
-    if (is_there && put_aside(im, err) < 0)
+    if (remove_mark(im->dir, err) < 0 || (is_there && put_aside(im, err) < 0))
         return -1;
     return files_sync_dir(dirname(copy), err);
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "base/failpoint.h"
 #include "base/hashmap.h"
 #include "storage/storage.h"
 
@@ -230,6 +231,7 @@ static int copy_page(struct migration *m, const struct storage_range_result *pag
     }
     if (write_batch(m, &batch, err) < 0)
         return -1;
+    (void)failpoint("storage.migrate.page");
     tell(m, "copied keys", m->out->keys, m->total);
     return keep_leases(m, err);
 }
@@ -478,6 +480,7 @@ static int wipe_keys(struct migration *m, struct bytes from, struct bytes end, s
 
 static int wipe_target(struct migration *m, struct error *err)
 {
+    (void)failpoint("storage.migrate.marked");
     if (wipe_leases(m, err) < 0 || wipe_keys(m, EVERYTHING, MARK, err) < 0 ||
         wipe_keys(m, AFTER_MARK, EVERYTHING, err) < 0)
         return error_wrap(err, "empty the target");
@@ -579,8 +582,10 @@ static int raise_revision(struct migration *m, struct error *err)
 static int finish_target(struct migration *m, struct error *err)
 {
     struct storage_op take = { .type = STORAGE_DELETE, .key = MARK };
+    (void)failpoint("storage.migrate.before_unmark");
     if (write_one(m->config->to, &take, &m->out->to_revision, err) < 0)
         return -1;
+    (void)failpoint("storage.migrate.after_unmark");
     return storage_compact(m->config->to, m->out->to_revision, err);
 }
 
