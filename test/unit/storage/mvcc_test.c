@@ -171,7 +171,8 @@ static void every_version_of_many_keys_comes_in_the_order_it_was_written(void **
     struct storage_op *ops = ops_mem;
     for (int t = 0; t < TXNS; t++) {
         for (int i = 0; i < OPS; i++) {
-            int number = (i * TXNS + t) * 7919 % (OPS * TXNS); /* not in the order of keys */
+            int number =
+                (int)((i * TXNS + t) * INT64_C(7919) % (OPS * TXNS)); /* not in the order of keys */
             ops[i] = (struct storage_op){ .type = STORAGE_PUT,
                                           .key = bytes_of(arena_printf(f->arena, "%d", number)) };
         }
