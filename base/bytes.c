@@ -225,14 +225,20 @@ char *buffer_take(struct buffer *b)
 
 /* ---- shared bytes ---- */
 
+struct shared_bytes *shared_bytes_new_sized(size_t len)
+{
+    struct shared_bytes *s = xmalloc(sizeof(*s) + len + 1);
+    atomic_init(&s->refs, 1);
+    s->len = len;
+    s->data[len] = 0;
+    return s;
+}
+
 struct shared_bytes *shared_bytes_new(struct bytes v)
 {
-    struct shared_bytes *s = xmalloc(sizeof(*s) + v.len + 1);
-    atomic_init(&s->refs, 1);
-    s->len = v.len;
+    struct shared_bytes *s = shared_bytes_new_sized(v.len);
     if (v.len)
         memcpy(s->data, v.data, v.len);
-    s->data[v.len] = 0;
     return s;
 }
 

@@ -80,6 +80,7 @@ struct shared_bytes {
 };
 
 struct shared_bytes *shared_bytes_new(struct bytes v);
+struct shared_bytes *shared_bytes_new_sized(size_t len); /* to be filled before it is shared */
 struct shared_bytes *shared_bytes_ref(struct shared_bytes *s);
 void shared_bytes_unref(struct shared_bytes *s);
 static inline struct bytes shared_bytes_view(const struct shared_bytes *s)

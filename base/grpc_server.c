@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/grpc_wire.h"
 #include "base/hashmap.h"
 #include "base/log.h"
@@ -60,6 +61,7 @@ struct grpc_server_call {
     enum grpc_status status;
     struct grpc_server_call *next_dirty;
     atomic_size_t queued_bytes;
+    atomic_size_t room_below; /* who waits wants fewer to be queued; 0: nobody waits */
 
     /* the loop's */
     struct connection *connection; /* NULL once the stream is closed */
@@ -93,8 +95,7 @@ struct grpc_server {
     size_t connections_n, calls_n;
     bool is_accepting;
 
-    atomic_int room_waiters;
-    pthread_cond_t room;  /* a call's queue got shorter, or its client left */
+    pthread_cond_t room;  /* a call's queue is short enough, or its client left */
     pthread_mutex_t lock; /* guards what follows and the upper part of each call */
     struct grpc_server_call *dirty, **dirty_last;
     size_t dirty_n;
@@ -255,8 +256,8 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     size_t got = grpc_outbox_read(&call->sending, out->data + out->len, length);
     ensure(got == length);
     out->len += got;
-    atomic_fetch_sub(&call->queued_bytes, got);
-    if (atomic_load(&call->server->room_waiters)) {
+    size_t queued = atomic_fetch_sub(&call->queued_bytes, got) - got;
+    if (queued < atomic_load(&call->room_below)) {
         pthread_mutex_lock(&call->server->lock);
         pthread_cond_broadcast(&call->server->room);
         pthread_mutex_unlock(&call->server->lock);
@@ -698,7 +699,11 @@ struct grpc_server *grpc_server_start(const struct grpc_server_config *config, s
         hashmap_put(&s->handlers, bytes_of(config->handlers[i].method), &s->handler_list[i]);
     }
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->room, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->room, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ensure(s->epoll_fd >= 0 && s->wake_fd >= 0);
@@ -834,14 +839,18 @@ size_t grpc_call_queued_bytes(struct grpc_server_call *call)
     return atomic_load(&call->queued_bytes);
 }
 
-bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes)
+bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes, int timeout_ms)
 {
     struct grpc_server *s = call->server;
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + timeout_ms * NS_PER_MS;
+    struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
+    int rc = 0;
     pthread_mutex_lock(&s->lock);
-    atomic_fetch_add(&s->room_waiters, 1); /* before the look at the queue, see read_outbox */
-    while (!call->is_gone && grpc_call_queued_bytes(call) > bytes)
-        pthread_cond_wait(&s->room, &s->lock);
-    atomic_fetch_sub(&s->room_waiters, 1);
+    atomic_store(&call->room_below, bytes + 1); /* before the look at the queue, see send_data */
+    while (!call->is_gone && grpc_call_queued_bytes(call) > bytes && rc == 0)
+        rc = timeout_ms < 0 ? pthread_cond_wait(&s->room, &s->lock)
+                            : pthread_cond_timedwait(&s->room, &s->lock, &until);
+    atomic_store(&call->room_below, 0);
     bool is_gone = call->is_gone;
     pthread_mutex_unlock(&s->lock);
     return !is_gone;

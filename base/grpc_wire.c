@@ -8,6 +8,7 @@
 #define READ_BYTES_PER_TURN (256 * 1024)
 #define READ_BYTES          (32 * 1024)
 #define WRITE_GATHER_BYTES  (64 * 1024)
+#define COPIED_BYTES_MAX    1024 /* a copy costs less than counting who shares it */
 
 static size_t message_length(const uint8_t header[GRPC_FRAME_HEADER_BYTES])
 {
@@ -69,11 +70,11 @@ static struct grpc_chunk *chunk_new(size_t bytes)
     return c;
 }
 
-/* With the header of a message of MESSAGE_LEN bytes, of which the first BYTES fit behind it. */
-static struct grpc_chunk *message_new(size_t message_len, struct bytes start)
+/* The header of a message of MESSAGE_LEN bytes, its START, and room for MORE. */
+static struct grpc_chunk *message_new(size_t message_len, struct bytes start, size_t more)
 {
     ensure(message_len <= UINT32_MAX);
-    struct grpc_chunk *c = chunk_new(GRPC_FRAME_HEADER_BYTES + start.len);
+    struct grpc_chunk *c = chunk_new(GRPC_FRAME_HEADER_BYTES + start.len + more);
     c->data[0] = 0;
     for (int i = 0; i < 4; i++)
         c->data[1 + i] = (char)(message_len >> (24 - 8 * i));
@@ -97,7 +98,7 @@ static void add_chunk(struct grpc_outbox *o, struct grpc_chunk *c)
 
 void grpc_outbox_add_take(struct grpc_outbox *o, char *message, size_t len)
 {
-    struct grpc_chunk *c = message_new(len, (struct bytes){ 0 });
+    struct grpc_chunk *c = message_new(len, (struct bytes){ 0 }, 0);
     c->owned = message;
     c->tail = (struct bytes){ message, len };
     add_chunk(o, c);
@@ -105,15 +106,21 @@ void grpc_outbox_add_take(struct grpc_outbox *o, char *message, size_t len)
 
 void grpc_outbox_add_shared(struct grpc_outbox *o, struct bytes start, struct shared_bytes *rest)
 {
-    struct grpc_chunk *c = message_new(start.len + rest->len, start);
-    c->shared = shared_bytes_ref(rest);
-    c->tail = shared_bytes_view(rest);
+    size_t len = start.len + rest->len;
+    bool is_small = rest->len <= COPIED_BYTES_MAX;
+    struct grpc_chunk *c = message_new(len, start, is_small ? rest->len : 0);
+    if (is_small) {
+        memcpy(c->data + GRPC_FRAME_HEADER_BYTES + start.len, rest->data, rest->len);
+    } else {
+        c->shared = shared_bytes_ref(rest);
+        c->tail = shared_bytes_view(rest);
+    }
     add_chunk(o, c);
 }
 
 void grpc_outbox_add_header(struct grpc_outbox *o, size_t len)
 {
-    add_chunk(o, message_new(len, (struct bytes){ 0 }));
+    add_chunk(o, message_new(len, (struct bytes){ 0 }, 0));
 }
 
 void grpc_outbox_add_part_take(struct grpc_outbox *o, char *part, size_t len)
@@ -126,7 +133,7 @@ void grpc_outbox_add_part_take(struct grpc_outbox *o, char *part, size_t len)
 
 void grpc_outbox_add(struct grpc_outbox *o, struct bytes message)
 {
-    add_chunk(o, message_new(message.len, message));
+    add_chunk(o, message_new(message.len, message, 0));
 }
 
 void grpc_outbox_move(struct grpc_outbox *to, struct grpc_outbox *from)

@@ -84,9 +84,20 @@ static int op_txn(struct storage *s, const struct storage_txn *txn, struct arena
 }
 
 static void op_txn_submit(struct storage *s, const struct storage_txn *txn, struct arena *arena,
-                          writer_done_fn *done, void *arg)
+                          storage_txn_done_fn *done, void *arg)
 {
-    writer_submit(embedded(s)->writer, txn, arena, done, arg);
+    struct storage_submission one = { txn, arena, done, arg, NULL };
+    writer_submit(embedded(s)->writer, &one);
+}
+
+static void op_txn_submit_all(struct storage *s, struct storage_submission *first)
+{
+    writer_submit(embedded(s)->writer, first);
+}
+
+static void op_on_burst(struct storage *s, const struct storage_burst *burst)
+{
+    writer_on_burst(embedded(s)->writer, burst);
 }
 
 static int op_lease_grant(struct storage *s, int64_t id, int64_t ttl_s, int64_t *granted_id,
@@ -266,6 +277,8 @@ static const struct storage_ops embedded_ops = {
     .read_revision = op_read_revision,
     .txn = op_txn,
     .txn_submit = op_txn_submit,
+    .txn_submit_all = op_txn_submit_all,
+    .on_burst = op_on_burst,
     .watch = op_watch,
     .watch_close = op_watch_close,
     .watch_revision = op_watch_revision,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* etcd_kv.c - Range, Put, DeleteRange, Txn and Compact, checked and refused in etcd's words. */
 #include "base/hashmap.h"
-#include "storage/etcd_server.h"
+#include "storage/etcd_encode.h"
 
 /* ---- checks ---- */
 
@@ -437,20 +437,12 @@ static void run_range(struct etcd_request *rq)
         etcd_fail(rq, &err);
         return;
     }
-    Etcd__RangeResponse response;
-    Etcd__ResponseHeader header;
-    fill_range(rq->arena, &result, &response);
-    struct storage *s = rq->server->storage;
-    etcd_header(rq->server, result.revision, &header);
-    response.header = &header;
-    etcd_answer(rq, &response.base);
-    storage_hold_release(s, hold);
+    struct etcd_server *s = rq->server;
+    etcd_encode_range(s, rq->call, &result);
+    storage_hold_release(s->storage, hold);
 }
 
-typedef void write_done_fn(const struct storage_txn_result *result, const struct error *err,
-                           void *arg);
-
-static void submit(struct etcd_request *rq, write_done_fn *done)
+static void submit(struct etcd_request *rq, storage_txn_done_fn *done)
 {
     if (storage_has_alarm(rq->server->storage) && has_puts(&rq->txn)) {
         struct error err = { 0 };
@@ -458,10 +450,10 @@ static void submit(struct etcd_request *rq, write_done_fn *done)
         etcd_fail(rq, &err);
         return;
     }
-    storage_txn_submit(rq->server->storage, &rq->txn, rq->arena, done, rq);
+    etcd_submit(rq, done);
 }
 
-static void submit_op(struct etcd_request *rq, write_done_fn *done)
+static void submit_op(struct etcd_request *rq, storage_txn_done_fn *done)
 {
     rq->txn = (struct storage_txn){ .success = &rq->op, .success_n = 1 };
     submit(rq, done);

@@ -174,7 +174,7 @@ static void send_file(struct etcd_request *rq, const char *data, size_t len)
 {
     char version[] = ETCD_VERSION;
     for (size_t at = 0; at < len;) {
-        if (!grpc_call_wait_room(rq->call, SNAPSHOT_QUEUED_BYTES)) {
+        if (!grpc_call_wait_room(rq->call, SNAPSHOT_QUEUED_BYTES, -1)) {
             etcd_fail_status(rq, GRPC_CANCELLED, NULL);
             return;
         }

@@ -48,8 +48,15 @@ void etcd_send(struct grpc_server_call *call, const ProtobufCMessage *message)
 void etcd_answer(struct etcd_request *rq, const ProtobufCMessage *response)
 {
     struct grpc_server_call *call = rq->call;
-    etcd_send(call, response);
-    grpc_call_finish(call, GRPC_OK, NULL);
+    uint8_t small[1024];
+    size_t len = protobuf_c_message_get_packed_size(response);
+    if (len > sizeof(small)) {
+        etcd_send(call, response);
+        grpc_call_finish(call, GRPC_OK, NULL);
+        return;
+    }
+    protobuf_c_message_pack(response, small);
+    grpc_call_answer(call, (struct bytes){ (const char *)small, len });
 }
 
 void etcd_fail_status(struct etcd_request *rq, enum grpc_status status, const char *text)
@@ -219,6 +226,36 @@ static void unary_release(void *state)
     arena_free(rq->arena);
 }
 
+/* ---- writes: those that came together share a sync, and their answers a packet ---- */
+
+void etcd_submit(struct etcd_request *rq, storage_txn_done_fn *done)
+{
+    struct etcd_server *s = rq->server;
+    rq->submission = (struct storage_submission){ &rq->txn, rq->arena, done, rq, NULL };
+    *s->writes_last = &rq->submission;
+    s->writes_last = &rq->submission.next;
+}
+
+static void turn_end(void *arg)
+{
+    struct etcd_server *s = arg;
+    struct storage_submission *first = s->writes;
+    s->writes = NULL;
+    s->writes_last = &s->writes;
+    if (first)
+        storage_txn_submit_all(s->storage, first);
+}
+
+static void begin_burst(void *arg)
+{
+    grpc_server_hold(((struct etcd_server *)arg)->grpc);
+}
+
+static void end_burst(void *arg)
+{
+    grpc_server_release(((struct etcd_server *)arg)->grpc);
+}
+
 /* ---- what etcd says over HTTP/1.1 on the same port ---- */
 
 static long resident_bytes(void)
@@ -309,10 +346,16 @@ static int start(struct etcd_server *s, const struct storage_etcd_config *config
         .handlers = handlers,
         .handlers_n = list_handlers(handlers, ARRAY_LEN(handlers)),
         .http_get = http_get,
+        .turn_end = turn_end,
         .arg = s,
     };
+    s->writes_last = &s->writes;
     s->grpc = grpc_server_start(&grpc, err);
-    return s->grpc ? 0 : -1;
+    if (!s->grpc)
+        return -1;
+    struct storage_burst burst = { begin_burst, end_burst, s };
+    storage_on_burst(s->storage, &burst);
+    return 0;
 }
 
 struct storage_etcd_server {
@@ -349,6 +392,8 @@ void storage_etcd_stop(struct storage_etcd_server *e)
     if (!e)
         return;
     struct etcd_server *s = &e->server;
+    if (s->grpc)
+        storage_on_burst(s->storage, NULL);
     grpc_server_stop(s->grpc);
     etcd_streams_free(s->streams);
     if (s->readers)

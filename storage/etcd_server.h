@@ -30,6 +30,7 @@ struct etcd_server {
     struct grpc_server *grpc;
     struct worker_pool *readers, *upkeep;
     struct etcd_streams *streams;
+    struct storage_submission *writes, **writes_last; /* the loop's: one turn's, see turn_end() */
     char *organization, *scratch_dir, *name, *url;
     uint64_t cluster_id, member_id;
 };
@@ -45,6 +46,7 @@ struct etcd_request {
     const ProtobufCMessage *message;
     struct storage_txn txn;
     struct storage_op op;
+    struct storage_submission submission;
 };
 
 enum etcd_place { ON_LOOP, ON_READER, ON_UPKEEP };
@@ -64,6 +66,9 @@ extern const struct etcd_method etcd_lease_methods[];
 extern const struct etcd_method etcd_maintenance_methods[];
 extern const struct grpc_server_handler etcd_watch_handler;
 extern const struct grpc_server_handler etcd_keep_alive_handler;
+
+/* Submits RQ's transaction, together with the others that came with it. */
+void etcd_submit(struct etcd_request *rq, storage_txn_done_fn *done);
 
 /* The last use of RQ. */
 void etcd_answer(struct etcd_request *rq, const ProtobufCMessage *response);

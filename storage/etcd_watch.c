@@ -13,7 +13,7 @@
 #include "base/failpoint.h"
 #include "base/hashmap.h"
 #include "base/loop.h"
-#include "storage/etcd_server.h"
+#include "storage/etcd_encode.h"
 
 #define WORKERS_MAX          4
 #define WATCH_QUEUED_MAX     ((size_t)64 << 20) /* bytes a client may be behind; then it resumes */
@@ -62,6 +62,14 @@ struct watch_stream {
     struct watch_stream *prev, *next; /* streams->listed, under its lock */
 };
 
+/* The last event that was sent: as a rule many watches are given it one after the other. */
+struct encoded_event {
+    int64_t revision, version, prev_revision;
+    bool is_delete;
+    struct buffer key; /* and these are what an event is known by */
+    struct shared_bytes *bytes;
+};
+
 struct etcd_streams {
     struct worker_pool *workers;
     struct loop *loop; /* of the timer */
@@ -69,6 +77,8 @@ struct etcd_streams {
     pthread_mutex_t lock;        /* guards the rest; before a stream's */
     struct watch_stream *listed; /* those with a watch that wants progress */
     bool is_ticking;
+    pthread_mutex_t last_lock; /* innermost */
+    struct encoded_event last;
 };
 
 /* ---- a stream's inbox ---- */
@@ -147,72 +157,85 @@ static void send_progress(struct watch_stream *s, int64_t id, int64_t revision)
     send_response(s, &response, revision);
 }
 
-/* All events of a revision, in one message unless the client takes fragments. */
-static void send_events(struct watch *w, Etcd__Event **events, size_t n, int64_t revision)
-{
-    Etcd__WatchResponse response = ETCD__WATCH_RESPONSE__INIT;
-    response.watch_id = w->id;
-    for (size_t sent = 0; sent < n; sent += response.n_events) {
-        response.events = events + sent;
-        response.n_events = n - sent;
-        size_t bytes = 0;
-        for (size_t i = 0; w->is_fragmented && i < n - sent; i++) {
-            bytes += protobuf_c_message_get_packed_size(&events[sent + i]->base);
-            if (bytes > FRAGMENT_BYTES_MAX && i > 0) {
-                response.n_events = i;
-                break;
-            }
-        }
-        response.fragment = sent + response.n_events < n;
-        send_response(w->stream, &response, revision);
-    }
-}
-
 /* ---- from the storage, on its threads ---- */
 
-struct event_parts {
-    Etcd__Event event;
-    Etcd__KeyValue kv, prev;
-};
-
-static void to_event(const struct storage_event *e, struct event_parts *out)
+static bool is_it(const struct encoded_event *last, const struct storage_event *e, int64_t revision)
 {
-    etcd__event__init(&out->event);
-    out->event.type = e->is_delete ? ETCD__EVENT__TYPE__DELETE : ETCD__EVENT__TYPE__PUT;
-    etcd_kv(&e->kv, &out->kv);
-    out->event.kv = &out->kv;
-    if (e->prev.mod_revision) {
-        etcd_kv(&e->prev, &out->prev);
-        out->event.prev_kv = &out->prev;
+    return last->bytes && last->revision == revision && last->is_delete == e->is_delete &&
+           last->version == e->kv.version && last->prev_revision == e->prev.mod_revision &&
+           bytes_equal(e->kv.key, buffer_bytes(&last->key));
+}
+
+static struct shared_bytes *encode(struct etcd_streams *streams,
+                                   const struct storage_event *const *events, size_t n,
+                                   int64_t revision)
+{
+    if (n != 1)
+        return etcd_encode_events(events, n);
+    const struct storage_event *e = events[0];
+    struct encoded_event *last = &streams->last;
+    pthread_mutex_lock(&streams->last_lock);
+    if (!is_it(last, e, revision)) {
+        last->revision = revision;
+        last->is_delete = e->is_delete;
+        last->version = e->kv.version;
+        last->prev_revision = e->prev.mod_revision;
+        buffer_clear(&last->key);
+        buffer_add_bytes(&last->key, e->kv.key);
+        shared_bytes_unref(last->bytes);
+        last->bytes = etcd_encode_events(events, n);
+    }
+    struct shared_bytes *bytes = shared_bytes_ref(last->bytes);
+    pthread_mutex_unlock(&streams->last_lock);
+    return bytes;
+}
+
+/* How many of EVENTS go into one message. */
+static size_t fragment(const struct watch *w, const struct storage_event *const *events, size_t n)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; w->is_fragmented && i < n; i++) {
+        bytes += etcd_event_size(events[i]);
+        if (bytes > FRAGMENT_BYTES_MAX && i > 0)
+            return i;
+    }
+    return n;
+}
+
+/* All events of a revision, in one message unless the client takes fragments. */
+static void send_events(struct watch *w, const struct storage_event *const *events, size_t n,
+                        int64_t revision)
+{
+    struct etcd_server *server = w->stream->server;
+    while (n) {
+        size_t part = fragment(w, events, n);
+        char start[ETCD_WATCH_START_BYTES];
+        scoped(shared_bytes) struct shared_bytes *bytes =
+            encode(server->streams, events, part, revision);
+        grpc_call_send_shared(w->stream->call,
+                              etcd_encode_watch_start(server, revision, w->id, part < n, start),
+                              bytes);
+        events += part;
+        n -= part;
     }
 }
 
 static void on_events(const struct storage_event *events, size_t n, int64_t revision, void *arg)
 {
     struct watch *w = arg;
-    struct event_parts few[4];
-    Etcd__Event *few_pointers[4];
-    bool is_few = n <= ARRAY_LEN(few);
+    const struct storage_event *few[4];
     if (atomic_load(&w->stream->is_ending))
         return;
-    struct event_parts *parts = is_few ? few : xmalloc(n * sizeof(parts[0]));
-    Etcd__Event **pointers = is_few ? few_pointers : xmalloc(n * sizeof(pointers[0]));
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (w->has_filter[events[i].is_delete])
-            continue;
-        to_event(&events[i], &parts[kept]);
-        pointers[kept] = &parts[kept].event;
-        kept++;
-    }
-    if (kept) {
-        atomic_store(&w->is_quiet, false);
-        send_events(w, pointers, kept, revision);
-    }
-    if (!is_few) {
-        free(parts);
-        free(pointers);
-    }
+    scoped(mem) void *many = n > ARRAY_LEN(few) ? xmalloc(n * sizeof(few[0])) : NULL;
+    const struct storage_event **kept = many ? many : few;
+    size_t kept_n = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!w->has_filter[events[i].is_delete])
+            kept[kept_n++] = &events[i];
+    if (!kept_n)
+        return;
+    atomic_store_explicit(&w->is_quiet, false, memory_order_relaxed);
+    send_events(w, kept, kept_n, revision);
     /* A status after which clients resume where they were. */
     if (grpc_call_queued_bytes(w->stream->call) > WATCH_QUEUED_MAX)
         end(w->stream, GRPC_UNAVAILABLE, "etcdserver: the watch is read too slowly");
@@ -561,6 +584,7 @@ struct etcd_streams *etcd_streams_new(int64_t progress_interval_ms, struct error
 {
     struct etcd_streams *streams = xcalloc(1, sizeof(*streams));
     pthread_mutex_init(&streams->lock, NULL);
+    pthread_mutex_init(&streams->last_lock, NULL);
     streams->interval_ms = progress_interval_ms ? progress_interval_ms : PROGRESS_INTERVAL_MS;
     streams->workers = worker_pool_new("etcd-watch", WORKERS_MAX, SIZE_MAX, err);
     streams->loop = streams->workers ? loop_start("etcd-progress", err) : NULL;
@@ -578,6 +602,9 @@ void etcd_streams_free(struct etcd_streams *streams)
         loop_stop(streams->loop);
     if (streams->workers)
         worker_pool_free(streams->workers);
+    shared_bytes_unref(streams->last.bytes);
+    buffer_free(&streams->last.key);
+    pthread_mutex_destroy(&streams->last_lock);
     pthread_mutex_destroy(&streams->lock);
     free(streams);
 }

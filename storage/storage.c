@@ -57,11 +57,27 @@ int storage_txn(struct storage *s, const struct storage_txn *txn, struct arena *
 }
 
 void storage_txn_submit(struct storage *s, const struct storage_txn *txn, struct arena *arena,
-                        void (*done)(const struct storage_txn_result *result,
-                                     const struct error *err, void *arg),
-                        void *arg)
+                        storage_txn_done_fn *done, void *arg)
 {
     s->ops->txn_submit(s, txn, arena, done, arg);
+}
+
+void storage_txn_submit_all(struct storage *s, struct storage_submission *first)
+{
+    if (s->ops->txn_submit_all) {
+        s->ops->txn_submit_all(s, first);
+        return;
+    }
+    for (struct storage_submission *next; first; first = next) {
+        next = first->next; /* FIRST may be gone once it is submitted */
+        s->ops->txn_submit(s, first->txn, first->arena, first->done, first->arg);
+    }
+}
+
+void storage_on_burst(struct storage *s, const struct storage_burst *burst)
+{
+    if (s->ops->on_burst)
+        s->ops->on_burst(s, burst);
 }
 
 struct storage_watch *storage_watch(struct storage *s, const struct storage_watch_config *config,

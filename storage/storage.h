@@ -179,10 +179,30 @@ must_check int storage_txn(struct storage *s, const struct storage_txn *txn, str
 /* The same without waiting: TXN, ARENA and what they point at stay valid until DONE runs, once, on
  * the writer's thread; it must not block.  ERR (may be read only in DONE) has code ERR_NONE on
  * success. */
+typedef void storage_txn_done_fn(const struct storage_txn_result *result, const struct error *err,
+                                 void *arg);
 void storage_txn_submit(struct storage *s, const struct storage_txn *txn, struct arena *arena,
-                        void (*done)(const struct storage_txn_result *result,
-                                     const struct error *err, void *arg),
-                        void *arg);
+                        storage_txn_done_fn *done, void *arg);
+/* Several, in their order, each valid until its own DONE runs.  Nothing comes between them, and
+ * they share a sync if that can be. */
+struct storage_submission {
+    const struct storage_txn *txn;
+    struct arena *arena;
+    storage_txn_done_fn *done;
+    void *arg;
+    struct storage_submission *next;
+};
+void storage_txn_submit_all(struct storage *s, struct storage_submission *first);
+
+/* What the embedded store's writer calls back comes in bursts, the events and answers of a group.
+ * BEGIN and END run around each, on its thread, so that what is sent in between can go out
+ * together. NULL: no longer; when that returns, neither runs. */
+struct storage_burst {
+    void (*begin)(void *arg);
+    void (*end)(void *arg);
+    void *arg;
+};
+void storage_on_burst(struct storage *s, const struct storage_burst *burst);
 
 /* ---- watching ---- */
 

@@ -19,9 +19,9 @@ struct storage_ops {
     int (*txn)(struct storage *s, const struct storage_txn *txn, struct arena *arena,
                struct storage_txn_result *out, struct error *err);
     void (*txn_submit)(struct storage *s, const struct storage_txn *txn, struct arena *arena,
-                       void (*done)(const struct storage_txn_result *result,
-                                    const struct error *err, void *arg),
-                       void *arg);
+                       storage_txn_done_fn *done, void *arg);
+    void (*txn_submit_all)(struct storage *s, struct storage_submission *first); /* or NULL */
+    void (*on_burst)(struct storage *s, const struct storage_burst *burst);      /* or NULL */
     struct storage_watch *(*watch)(struct storage *s, const struct storage_watch_config *config,
                                    struct error *err);
     void (*watch_close)(struct storage *s, struct storage_watch *w);

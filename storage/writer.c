@@ -23,7 +23,7 @@ struct request {
     enum request_type type;
     const struct storage_txn *txn;
     struct arena *arena;
-    writer_done_fn *done;
+    storage_txn_done_fn *done;
     void *arg;
     int64_t a, b;
     bool is_heap; /* freed when it is answered */
@@ -54,8 +54,10 @@ struct writer {
     bool is_raising_alarm;  /* the request for it is queued */
 
     pthread_mutex_t lock; /* guards the rest */
-    pthread_cond_t work, room;
+    pthread_cond_t work, room, burst_over;
     struct request_queue queue;
+    struct storage_burst burst; /* its functions may be NULL */
+    bool is_in_burst;
     bool is_stopping;
     bool flush_has_failed;
     struct error flush_err;
@@ -555,6 +557,35 @@ static int wait_for_room(struct writer *w, struct error *err)
     return is_full ? -1 : 0;
 }
 
+static void begin_burst(struct writer *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->is_in_burst = w->burst.begin;
+    pthread_mutex_unlock(&w->lock);
+    if (w->is_in_burst)
+        w->burst.begin(w->burst.arg);
+}
+
+static void end_burst(struct writer *w)
+{
+    if (!w->is_in_burst)
+        return;
+    w->burst.end(w->burst.arg);
+    pthread_mutex_lock(&w->lock);
+    w->is_in_burst = false;
+    pthread_cond_broadcast(&w->burst_over);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void writer_on_burst(struct writer *w, const struct storage_burst *burst)
+{
+    pthread_mutex_lock(&w->lock);
+    while (w->is_in_burst)
+        pthread_cond_wait(&w->burst_over, &w->lock);
+    w->burst = burst ? *burst : (struct storage_burst){ 0 };
+    pthread_mutex_unlock(&w->lock);
+}
+
 static struct request *run_group(struct writer *w, struct request *first)
 {
     struct error err = { 0 };
@@ -578,6 +609,7 @@ static struct request *run_group(struct writer *w, struct request *first)
         fail_group(w, first, end, &err);
         w->revision = before;
     }
+    begin_burst(w);
     bool wants_freeze = false, wants_upkeep = false;
     for (struct request *rq = first; rq != end; rq = rq->next) {
         publish(w, rq);
@@ -594,6 +626,7 @@ static struct request *run_group(struct writer *w, struct request *first)
         answer(first);
         first = next;
     }
+    end_burst(w);
     arena_reset(w->scratch);
     return end;
 }
@@ -628,6 +661,7 @@ struct writer *writer_start(const struct writer_config *config, struct error *er
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->work, NULL);
     pthread_cond_init(&w->room, NULL);
+    pthread_cond_init(&w->burst_over, NULL);
     int rc = pthread_create(&w->thread, NULL, writer_main, w);
     if (rc == 0)
         return w;
@@ -646,6 +680,7 @@ void writer_stop(struct writer *w)
     pthread_cond_signal(&w->work);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->burst_over);
     pthread_cond_destroy(&w->room);
     pthread_cond_destroy(&w->work);
     pthread_mutex_destroy(&w->lock);
@@ -672,42 +707,65 @@ static int check_request(const struct request *rq, struct error *err)
     return 0;
 }
 
-/* RQ is the writer's until it is answered. */
-static void submit(struct writer *w, struct request *rq)
+static bool has_room(struct writer *w, size_t n)
 {
-    if (check_request(rq, &rq->err) < 0) {
-        answer(rq);
-        return;
-    }
-    pthread_mutex_lock(&w->lock);
-    bool is_accepted = !w->is_stopping && w->queue.n < WRITES_QUEUED_MAX;
-    if (is_accepted) {
-        bool was_empty = !w->queue.first;
-        *w->queue.last = rq;
-        w->queue.last = &rq->next;
-        w->queue.n++;
-        if (was_empty)
-            pthread_cond_signal(&w->work);
-    } else {
-        error_set(&rq->err, ERR_UNAVAILABLE,
-                  w->is_stopping ? "the store is shutting down" : "too many writes are waiting");
-    }
-    pthread_mutex_unlock(&w->lock);
-    if (!is_accepted)
-        answer(rq);
+    return !w->is_stopping && w->queue.n + n <= WRITES_QUEUED_MAX;
 }
 
-void writer_submit(struct writer *w, const struct storage_txn *txn, struct arena *arena,
-                   writer_done_fn *done, void *arg)
+/* The N requests of LIST are the writer's until they are answered. */
+static void enqueue(struct writer *w, struct request_queue *list)
 {
-    struct request *rq = xcalloc(1, sizeof(*rq));
-    rq->type = REQUEST_TXN;
-    rq->txn = txn;
-    rq->arena = arena;
-    rq->done = done;
-    rq->arg = arg;
-    rq->is_heap = true;
-    submit(w, rq);
+    if (!list->n)
+        return;
+    pthread_mutex_lock(&w->lock);
+    bool is_accepted = has_room(w, list->n), is_stopping = w->is_stopping, was_empty = false;
+    if (is_accepted) {
+        was_empty = !w->queue.first;
+        *w->queue.last = list->first;
+        w->queue.last = list->last;
+        w->queue.n += list->n;
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (was_empty) /* not under the lock, for which the thread would only wait */
+        pthread_cond_signal(&w->work);
+    for (struct request *rq = is_accepted ? NULL : list->first, *next; rq; rq = next) {
+        next = rq->next;
+        error_set(&rq->err, ERR_UNAVAILABLE,
+                  is_stopping ? "the store is shutting down" : "too many writes are waiting");
+        answer(rq);
+    }
+}
+
+static void submit(struct writer *w, struct request *rq)
+{
+    struct request_queue one = { rq, &rq->next, 1 };
+    if (check_request(rq, &rq->err) < 0)
+        answer(rq);
+    else
+        enqueue(w, &one);
+}
+
+void writer_submit(struct writer *w, struct storage_submission *first)
+{
+    struct request_queue list = { .last = &list.first };
+    for (struct storage_submission *next; first; first = next) {
+        next = first->next;
+        struct request *rq = xcalloc(1, sizeof(*rq));
+        rq->type = REQUEST_TXN;
+        rq->is_heap = true;
+        rq->txn = first->txn;
+        rq->arena = first->arena;
+        rq->done = first->done;
+        rq->arg = first->arg;
+        if (check_request(rq, &rq->err) < 0) {
+            answer(rq);
+            continue;
+        }
+        *list.last = rq;
+        list.last = &rq->next;
+        list.n++;
+    }
+    enqueue(w, &list);
 }
 
 static void wake(const struct storage_txn_result *result, const struct error *err, void *arg)

@@ -39,10 +39,8 @@ struct writer_config {
 struct writer *writer_start(const struct writer_config *config, struct error *err);
 void writer_stop(struct writer *w); /* answers what is queued, then joins */
 
-typedef void writer_done_fn(const struct storage_txn_result *result, const struct error *err,
-                            void *arg);
-void writer_submit(struct writer *w, const struct storage_txn *txn, struct arena *arena,
-                   writer_done_fn *done, void *arg);
+void writer_submit(struct writer *w, struct storage_submission *first);
+void writer_on_burst(struct writer *w, const struct storage_burst *burst);
 must_check int writer_txn(struct writer *w, const struct storage_txn *txn, struct arena *arena,
                           struct storage_txn_result *out, struct error *err);
 must_check int writer_lease_grant(struct writer *w, int64_t id, int64_t ttl_s, int64_t *granted_id,
