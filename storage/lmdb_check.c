@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,8 +29,10 @@
 #define PAGE_BYTES_MIN 4096
 #define PAGE_BYTES_MAX 65536
 #define TABLE_NAME_MAX 32
+#define TREE_DEPTH     3 /* trees of some thousand leaves are walked by several threads */
+#define THREADS_MAX    4
 
-struct page_head {
+    struct page_head {
     uint64_t id;
     uint16_t pad, flags;
     uint16_t lower, upper; /* of an overflow page: a count of pages */
@@ -52,23 +56,41 @@ _Static_assert(sizeof(struct page_head) == 16 && sizeof(struct node_head) == 8 &
                    sizeof(struct table_head) == 48 && sizeof(struct meta) == 136,
                "no padding");
 
+/* A tree of pages whose keys are not below FLOOR, and all below CEILING unless that is empty. */
+struct tree {
+    struct table *table;
+    uint64_t page;
+    int depth; /* 1: a leaf */
+    struct bytes floor, ceiling;
+};
+
+struct table {
+    char name[TABLE_NAME_MAX]; /* empty: the table of tables, or of free pages */
+    bool is_free_list;
+    uint64_t expected_entries;
+    _Atomic uint64_t entries;
+    struct tree tree;
+    struct table *next;
+};
+
 struct checker {
     const char *data;
     size_t len, page_bytes;
     struct meta meta;
-    uint8_t *seen; /* a bit for each page */
-    struct lmdb_check *out;
-    struct error *err;
+    _Atomic uint8_t *seen; /* a bit for each page */
+    struct table *tables;  /* with names */
+    struct tree *trees;    /* to be walked by whoever comes first */
+    size_t trees_n, trees_capacity;
+    atomic_size_t next_tree;
+    atomic_bool has_failed;
 };
 
-/* One table's walk. */
+/* What one thread found. */
 struct walk {
     struct checker *ck;
-    const char *name; /* NULL: the table of tables, or of free pages */
-    bool is_free_list;
-    uint64_t entries;
-    struct bytes last, floor; /* the last key, and what the branch above the next one says */
-    bool has_last, has_floor;
+    struct error *err;
+    uint64_t sum, stored_sum;
+    bool has_sum, is_helper;
 };
 
 struct node {
@@ -78,9 +100,9 @@ struct node {
     size_t room;       /* from there to the page's end */
 };
 
-static int corrupt(struct checker *ck, uint64_t page, const char *what)
+static int corrupt(struct walk *w, uint64_t page, const char *what)
 {
-    return error_set(ck->err, ERR_IO, "the database is corrupt: page %llu: %s",
+    return error_set(w->err, ERR_IO, "the database is corrupt: page %llu: %s",
                      (unsigned long long)page, what);
 }
 
@@ -103,52 +125,54 @@ static const char *page_at(const struct checker *ck, uint64_t page)
 }
 
 /* Marks N pages from PAGE on as used; -1 if one is out of range or used already. */
-static int claim(struct checker *ck, uint64_t page, uint64_t n)
+static int claim(struct walk *w, uint64_t page, uint64_t n)
 {
+    struct checker *ck = w->ck;
     if (page < FIRST_PAGE || n > ck->meta.last_page || page > ck->meta.last_page + 1 - n)
-        return corrupt(ck, page, "out of range");
+        return corrupt(w, page, "out of range");
     for (uint64_t i = page; i < page + n; i++) {
-        if (ck->seen[i / 8] & (1 << i % 8))
-            return corrupt(ck, i, "used twice");
-        ck->seen[i / 8] |= (uint8_t)(1 << i % 8);
+        uint8_t bit = (uint8_t)(1 << i % 8);
+        if (atomic_fetch_or_explicit(&ck->seen[i / 8], bit, memory_order_relaxed) & bit)
+            return corrupt(w, i, "used twice");
     }
     return 0;
 }
 
-static int open_page(struct checker *ck, uint64_t page, uint16_t flags, struct page_head *head)
+static int open_page(struct walk *w, uint64_t page, uint16_t flags, struct page_head *head)
 {
-    if (claim(ck, page, 1) < 0)
+    if (claim(w, page, 1) < 0)
         return -1;
-    memcpy(head, page_at(ck, page), sizeof(*head));
+    memcpy(head, page_at(w->ck, page), sizeof(*head));
     if (head->id != page || head->flags != flags)
-        return corrupt(ck, page, "not the page that should be here");
+        return corrupt(w, page, "not the page that should be here");
     size_t lower = head->lower, upper = head->upper;
-    if (lower <= sizeof(*head) || lower % 2 || upper < lower || upper > ck->page_bytes)
-        return corrupt(ck, page, "its bounds are wrong");
+    if (lower <= sizeof(*head) || lower % 2 || upper < lower || upper > w->ck->page_bytes)
+        return corrupt(w, page, "its bounds are wrong");
     return 0;
 }
 
-static int open_node(struct checker *ck, uint64_t page, const struct page_head *head, size_t i,
+static int open_node(struct walk *w, uint64_t page, const struct page_head *head, size_t i,
                      struct node *out)
 {
+    const struct checker *ck = w->ck;
     const char *start = page_at(ck, page);
     uint16_t offset;
     memcpy(&offset, start + sizeof(*head) + 2 * i, sizeof(offset));
     if (offset < head->upper || offset % 2 || offset + sizeof(out->head) > ck->page_bytes)
-        return corrupt(ck, page, "a node is out of bounds");
+        return corrupt(w, page, "a node is out of bounds");
     memcpy(&out->head, start + offset, sizeof(out->head));
     size_t after = offset + sizeof(out->head) + out->head.key_len;
     if (after > ck->page_bytes)
-        return corrupt(ck, page, "a key is out of bounds");
+        return corrupt(w, page, "a key is out of bounds");
     out->key = (struct bytes){ start + offset + sizeof(out->head), out->head.key_len };
     out->value = start + after;
     out->room = ck->page_bytes - after;
     return 0;
 }
 
-static int compare_keys(const struct walk *w, struct bytes a, struct bytes b)
+static int compare_keys(const struct table *t, struct bytes a, struct bytes b)
 {
-    if (!w->is_free_list)
+    if (!t->is_free_list)
         return bytes_compare(a, b);
     uint64_t x, y;
     memcpy(&x, a.data, sizeof(x));
@@ -166,21 +190,31 @@ static int check_value(struct walk *w, uint64_t page, const struct node *n, stru
     *in_page = len;
     *value = (struct bytes){ n->value, len };
     if (!(n->head.flags & NODE_BIG))
-        return len <= n->room ? 0 : corrupt(ck, page, "a value is out of bounds");
+        return len <= n->room ? 0 : corrupt(w, page, "a value is out of bounds");
     uint64_t big;
     *in_page = sizeof(big);
     if (n->room < sizeof(big))
-        return corrupt(ck, page, "a value is out of bounds");
+        return corrupt(w, page, "a value is out of bounds");
     memcpy(&big, n->value, sizeof(big));
     uint64_t pages = (sizeof(struct page_head) + len + ck->page_bytes - 1) / ck->page_bytes;
-    if (claim(ck, big, pages) < 0)
+    if (claim(w, big, pages) < 0)
         return -1;
     struct page_head head;
     memcpy(&head, page_at(ck, big), sizeof(head));
     if (head.id != big || head.flags != PAGE_OVERFLOW ||
         (head.lower | (uint64_t)head.upper << 16) != pages)
-        return corrupt(ck, big, "not the value that should be here");
+        return corrupt(w, big, "not the value that should be here");
     value->data = page_at(ck, big) + sizeof(head);
+    return 0;
+}
+
+static int set_tree(struct walk *w, struct table *t, const struct table_head *head)
+{
+    bool is_empty = head->root == NO_PAGE;
+    if (head->depth > DEPTH_MAX || is_empty != (head->depth == 0))
+        return corrupt(w, 0, "a table's depth is wrong");
+    t->expected_entries = head->entries;
+    t->tree = (struct tree){ .table = t, .page = head->root, .depth = head->depth };
     return 0;
 }
 
@@ -188,175 +222,280 @@ static int check_free_pages(struct walk *w, uint64_t page, struct bytes value)
 {
     uint64_t n, free_page;
     if (value.len < sizeof(n))
-        return corrupt(w->ck, page, "a list of free pages is too short");
+        return corrupt(w, page, "a list of free pages is too short");
     memcpy(&n, value.data, sizeof(n));
     if (n > value.len / sizeof(n) - 1)
-        return corrupt(w->ck, page, "a list of free pages is too short");
+        return corrupt(w, page, "a list of free pages is too short");
     for (uint64_t i = 1, last = NO_PAGE; i <= n; i++, last = free_page) {
         memcpy(&free_page, value.data + i * sizeof(n), sizeof(free_page));
         if (free_page >= last)
-            return corrupt(w->ck, page, "a list of free pages is not in order");
-        if (claim(w->ck, free_page, 1) < 0)
+            return corrupt(w, page, "a list of free pages is not in order");
+        if (claim(w, free_page, 1) < 0)
             return -1;
     }
     return 0;
 }
-
-static int check_table(struct checker *ck, const char *name, const struct table_head *head,
-                       bool is_free_list);
 
 static int check_named_table(struct walk *w, uint64_t page, const struct node *n,
                              struct bytes value)
 {
     struct table_head head;
-    char name[TABLE_NAME_MAX];
-    if (n->head.flags != NODE_TABLE || value.len != sizeof(head) || n->key.len >= sizeof(name))
-        return corrupt(w->ck, page, "a row that is not a table");
+    struct table *t = xcalloc(1, sizeof(*t));
+    t->next = w->ck->tables;
+    w->ck->tables = t;
+    if (n->head.flags != NODE_TABLE || value.len != sizeof(head) || !n->key.len ||
+        n->key.len >= sizeof(t->name))
+        return corrupt(w, page, "a row that is not a table");
     memcpy(&head, value.data, sizeof(head));
-    memcpy(name, n->key.data, n->key.len);
-    name[n->key.len] = '\0';
+    memcpy(t->name, n->key.data, n->key.len);
     if (head.flags != 0)
-        return corrupt(w->ck, page, "a table of an unknown kind");
-    return check_table(w->ck, name, &head, false);
+        return corrupt(w, page, "a table of an unknown kind");
+    return set_tree(w, t, &head);
 }
 
-static int check_row(struct walk *w, uint64_t page, const struct node *n, size_t *in_page)
+static int check_row(struct walk *w, const struct tree *t, const struct node *n, size_t *in_page)
 {
     struct bytes value;
-    struct lmdb_check *out = w->ck->out;
-    if (check_value(w, page, n, &value, in_page) < 0)
+    const char *name = t->table->name;
+    if (check_value(w, t->page, n, &value, in_page) < 0)
         return -1;
-    if (w->is_free_list)
-        return check_free_pages(w, page, value);
-    if (!w->name)
-        return check_named_table(w, page, n, value);
+    if (t->table->is_free_list)
+        return check_free_pages(w, t->page, value);
+    if (!*name)
+        return check_named_table(w, t->page, n, value);
     if (n->head.flags & ~NODE_BIG)
-        return corrupt(w->ck, page, "a row of an unknown kind");
-    if (strcmp(w->name, LMDB_SUM_TABLE) != 0 || !bytes_equal(n->key, LMDB_SUM_KEY)) {
-        out->sum += lmdb_row_sum(w->name, n->key, value);
+        return corrupt(w, t->page, "a row of an unknown kind");
+    if (strcmp(name, LMDB_SUM_TABLE) != 0 || !bytes_equal(n->key, LMDB_SUM_KEY)) {
+        w->sum += lmdb_row_sum(name, n->key, value);
         return 0;
     }
-    if (value.len != sizeof(out->stored_sum))
-        return corrupt(w->ck, page, "the sum of all rows has another length");
-    memcpy(&out->stored_sum, value.data, sizeof(out->stored_sum));
-    out->has_sum = true;
+    if (value.len != sizeof(w->stored_sum))
+        return corrupt(w, t->page, "the sum of all rows has another length");
+    memcpy(&w->stored_sum, value.data, sizeof(w->stored_sum));
+    w->has_sum = true;
     return 0;
 }
 
-/* ---- tables ---- */
+/* ---- trees ---- */
 
-/* Keys ascend over the whole table, and none lies before what the branches above it promise. */
-static int check_order(struct walk *w, uint64_t page, struct bytes key, bool is_branch)
+static int check_tree(struct walk *w, const struct tree *t);
+
+/* Trees that are not deep are left to whoever has time. */
+static void leave_tree(struct checker *ck, const struct tree *t)
 {
-    if (w->is_free_list && key.len != sizeof(uint64_t))
-        return corrupt(w->ck, page, "a key has another length");
-    if ((w->has_last && compare_keys(w, w->last, key) >= 0) ||
-        (w->has_floor && compare_keys(w, w->floor, key) > 0))
-        return corrupt(w->ck, page, "keys are not in order");
-    w->has_floor = is_branch;
-    if (is_branch) {
-        w->floor = key;
-        return 0;
+    if (ck->trees_n == ck->trees_capacity) {
+        ck->trees_capacity = ck->trees_capacity ? 2 * ck->trees_capacity : 64;
+        ck->trees = xrealloc(ck->trees, ck->trees_capacity * sizeof(ck->trees[0]));
     }
-    w->last = key;
-    w->has_last = true;
-    w->entries++;
+    ck->trees[ck->trees_n++] = *t;
+}
+
+static int check_order(struct walk *w, const struct tree *t, struct bytes key, struct bytes before)
+{
+    if (t->table->is_free_list && key.len != sizeof(uint64_t))
+        return corrupt(w, t->page, "a key has another length");
+    bool is_first = !before.data;
+    struct bytes least = is_first ? t->floor : before;
+    if ((least.data && compare_keys(t->table, key, least) < !is_first) ||
+        (t->ceiling.data && compare_keys(t->table, key, t->ceiling) >= 0))
+        return corrupt(w, t->page, "keys are not in order");
     return 0;
 }
 
-static int check_tree(struct walk *w, uint64_t page, int depth);
-
-static int check_node(struct walk *w, uint64_t page, const struct node *n, int depth, bool is_first,
-                      size_t *in_page)
+static int check_leaf(struct walk *w, const struct tree *t, const struct page_head *head,
+                      size_t *used)
 {
-    bool is_branch = depth > 1;
-    /* The first key of a branch is never looked at. */
-    if (!(is_branch && is_first) && check_order(w, page, n->key, is_branch) < 0)
-        return -1;
-    if (!is_branch)
-        return check_row(w, page, n, in_page);
-    *in_page = 0;
-    uint64_t child = n->head.low | (uint64_t)n->head.high << 16 | (uint64_t)n->head.flags << 32;
-    return check_tree(w, child, depth - 1);
-}
-
-/* DEPTH: 1 for a leaf. */
-static int check_tree(struct walk *w, uint64_t page, int depth)
-{
-    struct checker *ck = w->ck;
-    struct page_head head;
-    if (open_page(ck, page, depth > 1 ? PAGE_BRANCH : PAGE_LEAF, &head) < 0)
-        return -1;
-    size_t n = (head.lower - sizeof(head)) / 2, used = 0;
+    size_t n = (head->lower - sizeof(*head)) / 2;
+    struct bytes before = { 0 };
     for (size_t i = 0; i < n; i++) {
         struct node node;
         size_t in_page;
-        if (open_node(ck, page, &head, i, &node) < 0 ||
-            check_node(w, page, &node, depth, i == 0, &in_page) < 0)
+        if (open_node(w, t->page, head, i, &node) < 0 || check_order(w, t, node.key, before) < 0 ||
+            check_row(w, t, &node, &in_page) < 0)
             return -1;
-        used += (sizeof(node.head) + node.key.len + in_page + 1) & ~(size_t)1;
+        before = node.key;
+        *used += (sizeof(node.head) + node.key.len + in_page + 1) & ~(size_t)1;
     }
-    return used == ck->page_bytes - head.upper ? 0 : corrupt(ck, page, "its nodes do not fill it");
+    atomic_fetch_add_explicit(&t->table->entries, n, memory_order_relaxed);
+    return 0;
 }
 
-static int check_table(struct checker *ck, const char *name, const struct table_head *head,
-                       bool is_free_list)
+static uint64_t child_page(const struct node *n)
 {
-    struct walk w = { .ck = ck, .name = name, .is_free_list = is_free_list };
-    bool is_empty = head->root == NO_PAGE;
-    if (head->depth > DEPTH_MAX || is_empty != (head->depth == 0))
-        return corrupt(ck, 0, "a table's depth is wrong");
-    if (!is_empty && check_tree(&w, head->root, head->depth) < 0)
+    return n->head.low | (uint64_t)n->head.high << 16 | (uint64_t)n->head.flags << 32;
+}
+
+/* The children of a branch begin where its keys say; the first key is never looked at. */
+static int check_branch(struct walk *w, const struct tree *t, const struct page_head *head,
+                        size_t *used)
+{
+    size_t n = (head->lower - sizeof(*head)) / 2;
+    struct node node, next;
+    if (open_node(w, t->page, head, 0, &node) < 0)
         return -1;
-    return w.entries == head->entries ? 0 : corrupt(ck, 0, "a table has lost rows");
+    struct tree child = { .table = t->table, .depth = t->depth - 1, .floor = t->floor };
+    for (size_t i = 0; i < n; i++) {
+        bool is_last = i + 1 == n;
+        if (!is_last && (open_node(w, t->page, head, i + 1, &next) < 0 ||
+                         check_order(w, t, next.key, i ? node.key : (struct bytes){ 0 }) < 0))
+            return -1;
+        child.page = child_page(&node);
+        child.ceiling = is_last ? t->ceiling : next.key;
+        if (check_tree(w, &child) < 0)
+            return -1;
+        *used += (sizeof(node.head) + node.key.len + 1) & ~(size_t)1;
+        node = next;
+        child.floor = next.key;
+    }
+    return 0;
+}
+
+static int check_page(struct walk *w, const struct tree *t)
+{
+    struct page_head head;
+    size_t used = 0;
+    bool is_leaf = t->depth == 1;
+    if (open_page(w, t->page, is_leaf ? PAGE_LEAF : PAGE_BRANCH, &head) < 0 ||
+        (is_leaf ? check_leaf(w, t, &head, &used) : check_branch(w, t, &head, &used)) < 0)
+        return -1;
+    return used == w->ck->page_bytes - head.upper ? 0
+                                                  : corrupt(w, t->page, "its nodes do not fill it");
+}
+
+static int check_tree(struct walk *w, const struct tree *t)
+{
+    bool is_left = t->depth <= TREE_DEPTH && *t->table->name && !w->is_helper;
+    if (is_left)
+        leave_tree(w->ck, t);
+    return is_left ? 0 : check_page(w, t);
+}
+
+/* ---- threads ---- */
+
+struct helper {
+    pthread_t thread;
+    struct walk walk;
+    struct error err;
+};
+
+static void *help(void *arg)
+{
+    struct helper *h = arg;
+    struct checker *ck = h->walk.ck;
+    size_t i;
+    while (!atomic_load(&ck->has_failed) && (i = atomic_fetch_add(&ck->next_tree, 1)) < ck->trees_n)
+        if (check_tree(&h->walk, &ck->trees[i]) < 0)
+            atomic_store(&ck->has_failed, true);
+    return NULL;
+}
+
+/* Walks what is left; the caller is one of the threads. */
+static int check_trees(struct walk *w)
+{
+    struct helper helpers[THREADS_MAX];
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    int n = 0, wanted = processors < THREADS_MAX ? (int)processors : THREADS_MAX;
+    for (; n < wanted; n++) {
+        helpers[n] = (struct helper){ .walk = { .ck = w->ck, .is_helper = true } };
+        helpers[n].walk.err = &helpers[n].err;
+        if (n && pthread_create(&helpers[n].thread, NULL, help, &helpers[n]) != 0)
+            break; /* the others do its work */
+    }
+    help(&helpers[0]);
+    int rc = 0;
+    for (int i = 0; i < n; i++) {
+        if (i)
+            pthread_join(helpers[i].thread, NULL);
+        w->sum += helpers[i].walk.sum;
+        if (helpers[i].walk.has_sum) {
+            w->has_sum = true;
+            w->stored_sum = helpers[i].walk.stored_sum;
+        }
+        if (helpers[i].err.code) {
+            *w->err = helpers[i].err;
+            rc = -1;
+        }
+    }
+    return rc;
 }
 
 /* ---- the file ---- */
 
-static int read_meta(struct checker *ck, size_t at, struct meta *out)
+static int read_meta(struct walk *w, size_t at, struct meta *out)
 {
+    const struct checker *ck = w->ck;
     struct page_head head;
     if (ck->len < at + sizeof(head) + sizeof(*out))
-        return corrupt(ck, at != 0, "the file ends in it");
+        return corrupt(w, at != 0, "the file ends in it");
     memcpy(&head, ck->data + at, sizeof(head));
     memcpy(out, ck->data + at + sizeof(head), sizeof(*out));
     if (!(head.flags & PAGE_META) || out->magic != MAGIC || out->version != FORMAT)
-        return corrupt(ck, at != 0, "not the head of a database");
+        return corrupt(w, at != 0, "not the head of a database");
     return 0;
 }
 
 /* Commits take turns in writing the two; the younger counts. */
-static int choose_meta(struct checker *ck)
+static int choose_meta(struct walk *w)
 {
+    struct checker *ck = w->ck;
     struct meta metas[2];
-    if (read_meta(ck, 0, &metas[0]) < 0)
+    if (read_meta(w, 0, &metas[0]) < 0)
         return -1;
     ck->page_bytes = metas[0].free.pad;
     if (ck->page_bytes < PAGE_BYTES_MIN || ck->page_bytes > PAGE_BYTES_MAX ||
         ck->page_bytes % PAGE_BYTES_MIN)
-        return corrupt(ck, 0, "pages of an odd size");
-    if (read_meta(ck, ck->page_bytes, &metas[1]) < 0)
+        return corrupt(w, 0, "pages of an odd size");
+    if (read_meta(w, ck->page_bytes, &metas[1]) < 0)
         return -1;
     ck->meta = metas[metas[0].txn < metas[1].txn];
     if (metas[1].free.pad != ck->page_bytes ||
         (ck->meta.free.flags & ~FILE_WAS_NAMED) != TABLE_INTEGERS || ck->meta.main.flags != 0)
-        return corrupt(ck, 0, "the heads do not agree");
+        return corrupt(w, 0, "the heads do not agree");
     if (ck->meta.last_page < FIRST_PAGE - 1 || ck->meta.last_page >= ck->len / ck->page_bytes)
-        return error_set(ck->err, ERR_IO,
+        return error_set(w->err, ERR_IO,
                          "the database is corrupt: the file ends before its last page");
     return 0;
 }
 
-static int check_all(struct checker *ck)
+static int check_table(struct walk *w, struct table *t, const struct table_head *head)
 {
-    if (choose_meta(ck) < 0)
+    if (set_tree(w, t, head) < 0 || (t->tree.depth && check_tree(w, &t->tree) < 0))
         return -1;
-    scoped(mem) void *seen = xcalloc(ck->meta.last_page / 8 + 1, 1);
-    ck->seen = seen;
-    return check_table(ck, NULL, &ck->meta.main, false) < 0 ||
-                   check_table(ck, NULL, &ck->meta.free, true) < 0
-               ? -1
-               : 0;
+    return t->entries == t->expected_entries ? 0 : corrupt(w, 0, "a table has lost rows");
+}
+
+static int check_entries(struct walk *w)
+{
+    for (struct table *t = w->ck->tables; t; t = t->next)
+        if (t->entries != t->expected_entries)
+            return corrupt(w, 0, "a table has lost rows");
+    return 0;
+}
+
+static int check_all(struct walk *w)
+{
+    struct checker *ck = w->ck;
+    struct table main = { 0 }, free_list = { .is_free_list = true };
+    if (choose_meta(w) < 0)
+        return -1;
+    ck->seen = xcalloc(ck->meta.last_page / 8 + 1, 1);
+    if (check_table(w, &main, &ck->meta.main) < 0 || check_table(w, &free_list, &ck->meta.free) < 0)
+        return -1;
+    for (struct table *t = ck->tables; t; t = t->next)
+        if (t->tree.depth && check_tree(w, &t->tree) < 0)
+            return -1;
+    return check_trees(w) < 0 ? -1 : check_entries(w);
+}
+
+static void checker_deinit(struct checker *ck)
+{
+    while (ck->tables) {
+        struct table *next = ck->tables->next;
+        free(ck->tables);
+        ck->tables = next;
+    }
+    free(ck->trees);
+    free((void *)ck->seen);
 }
 
 int lmdb_check_file(const char *path, struct lmdb_check *out, struct error *err)
@@ -377,10 +516,14 @@ int lmdb_check_file(const char *path, struct lmdb_check *out, struct error *err)
     void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED)
         return error_errno(err, "read %s", path);
-    struct checker ck = { .data = data, .len = (size_t)st.st_size, .out = out, .err = err };
-    int rc = check_all(&ck);
+    struct checker ck = { .data = data, .len = (size_t)st.st_size };
+    struct walk w = { .ck = &ck, .err = err };
+    int rc = check_all(&w);
+    checker_deinit(&ck);
     munmap(data, (size_t)st.st_size);
-    if (rc == 0 && out->has_sum && out->sum != out->stored_sum)
+    out->has_sum = w.has_sum;
+    out->sum = w.sum;
+    if (rc == 0 && w.has_sum && w.sum != w.stored_sum)
         return error_set(err, ERR_IO,
                          "the database is corrupt: the sum over its rows is not the one it holds");
     return rc;

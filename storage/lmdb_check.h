@@ -8,7 +8,7 @@
  *
  *     sum of the file = sum of lmdb_row_sum(row), kept by lmdb_env.c in the same transactions
  *
- * Threads: any; nobody may be writing to the file.
+ * Threads: any; nobody may be writing to the file.  It uses some of its own.
  */
 #pragma once
 
@@ -24,7 +24,7 @@ uint64_t lmdb_row_sum(const char *table, struct bytes key, struct bytes value);
 struct lmdb_check {
     bool is_new;  /* there is no file yet */
     bool has_sum; /* false: made by a version that kept none */
-    uint64_t sum, stored_sum;
+    uint64_t sum;
 };
 /* ERR_IO: it is corrupt, and how. */
 must_check int lmdb_check_file(const char *path, struct lmdb_check *out, struct error *err);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <lmdb.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -19,6 +20,9 @@
 #define DISK_FULL_BYTES (8 << 20)
 
 #define COPY_SPARE_BYTES ((size_t)64 << 20) /* for the log, while a copy is made */
+
+/* A smaller file may stay in the process's memory as a whole. */
+#define MAPPED_BYTES_KEPT ((size_t)64 << 20)
 
 #define FILE_NAME     "data.mdb"
 #define LOCK_NAME     "lock.mdb"
@@ -273,6 +277,31 @@ int lmdb_env_size(struct lmdb_env *e, size_t *size_bytes, size_t *in_use_bytes, 
     *size_bytes = (info.me_last_pgno + 1) * stat.ms_psize;
     *in_use_bytes = *size_bytes - free_pages * stat.ms_psize;
     return 0;
+}
+
+/* LMDB does not tell where it has mapped the file, but each page begins with its number. */
+static void release_around(struct lmdb_env *e, const char *in_page)
+{
+    MDB_stat stat;
+    MDB_envinfo info;
+    mdb_env_stat(e->env, &stat);
+    mdb_env_info(e->env, &info);
+    const char *page = in_page - (uintptr_t)in_page % stat.ms_psize;
+    uint64_t number;
+    memcpy(&number, page, sizeof(number));
+    size_t size = (info.me_last_pgno + 1) * stat.ms_psize;
+    if (size >= MAPPED_BYTES_KEPT && number <= info.me_last_pgno)
+        madvise((void *)(uintptr_t)(page - number * stat.ms_psize), size, MADV_DONTNEED);
+}
+
+void lmdb_env_release(struct lmdb_env *e)
+{
+    struct error ignored = { 0 }; /* it is only memory */
+    struct lmdb_txn *t = lmdb_read_begin(e, &ignored);
+    struct bytes sum;
+    if (t && lmdb_get(t, TABLE_META, LMDB_SUM_KEY, &sum, &ignored) == 1)
+        release_around(e, sum.data); /* a short row lies in a leaf, which is one page */
+    lmdb_read_end(t);
 }
 
 /* ---- transactions ---- */

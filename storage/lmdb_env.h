@@ -43,6 +43,10 @@ struct lmdb_env *lmdb_env_compact(struct lmdb_env *e, struct error *err);
 must_check int lmdb_env_size(struct lmdb_env *e, size_t *size_bytes, size_t *in_use_bytes,
                              struct error *err);
 
+/* Takes a large file's pages out of this process's memory.  They stay in the kernel's cache, from
+ * where they come back as they are read, and which is the kernel's to shrink. */
+void lmdb_env_release(struct lmdb_env *e);
+
 struct lmdb_txn *lmdb_read_begin(struct lmdb_env *e, struct error *err);
 void lmdb_read_end(struct lmdb_txn *t); /* NULL is fine */
 struct lmdb_env *lmdb_txn_env(const struct lmdb_txn *t);

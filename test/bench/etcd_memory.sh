@@ -39,7 +39,7 @@ while time.time() < end:
     except OSError:
         time.sleep(0.002)
 END
-    until ctl get /registry/pods/namespace-00/pod-00000000 --keys-only > "$work/one" 2>&1 && [ -s "$work/one" ]; do :; done
+    until ctl get /registry/pods/namespace-00/ --prefix --limit 1 --keys-only > "$work/one" 2>&1 && [ -s "$work/one" ]; do :; done
 }
 memory() {
     awk -v what="$1" '/^Rss(Anon|File)|^VmHWM/ { sub(":", "", $1); v[$1] = $2 / 1024 }
