@@ -14,22 +14,13 @@ cp "$coracle" /tmp/coracle-stripped && strip /tmp/coracle-stripped
 echo "stripped binary: $(stat -c %s /tmp/coracle-stripped) bytes"
 rm -f /tmp/coracle-stripped
 
-# The same without kubectl's own start-up: one POST, then the status until both pods are available.
-api_rollout() {
-    local token url=https://127.0.0.1:6443/apis/apps/v1/namespaces/default/deployments
+# The same without kubectl's own start-up, and the same CRI calls made directly, in turns.
+rollouts_beside_cri() {
+    local token
     k create clusterrolebinding bench --clusterrole=cluster-admin --serviceaccount=default:default > /dev/null
     token=$(k create token default)
-    k create --dry-run=client -f "$data/web.yaml" -o json > "$data/web.json"
-    local begin
-    begin=$(now_ms)
-    inside curl -sk -o /dev/null -H "authorization: Bearer $token" -H 'content-type: application/json' -d @"$data/web.json" "$url"
-    until inside curl -sk -H "authorization: Bearer $token" "$url/web" | grep -q '"availableReplicas":2'; do :; done
-    echo $(($(now_ms) - begin))
-}
-# Two sandboxes with a container each, by direct calls to the same containerd.
-cri_calls() {
-    inside "$(dirname "$coracle")/test/bench/cri_bench" "unix:$data/agent/containerd/containerd.sock" coracle.test/multi:1 2 |
-        grep -o '[0-9]* ms' | cut -d' ' -f1
+    inside "$(dirname "$coracle")/test/bench/pod_bench" https://127.0.0.1:6443 "$token" \
+        "unix:$data/agent/containerd/containerd.sock" coracle.test/multi:1 "$((4 * rounds))"
 }
 
 ready_url() { inside curl -sk -o /dev/null -f https://127.0.0.1:6443/readyz; }
@@ -69,14 +60,11 @@ YAML
     k apply -f "$data/web.yaml" > /dev/null
     k rollout status deployment/web --timeout=60s > /dev/null
     echo $(($(now_ms) - begin)) >> /tmp/bench-rollout.$$
-    k delete deployment web --timeout=30s > /dev/null
-    api_rollout >> /tmp/bench-api.$$
-    cri_calls >> /tmp/bench-cri.$$
+    k delete deployment web --cascade=foreground --timeout=60s > /dev/null
+    [ "$round" != "$rounds" ] || rollouts_beside_cri
     node_down > /dev/null
 done
 echo "start to /readyz: $(median < /tmp/bench-readyz.$$) ms"
 echo "start to node Ready: $(median < /tmp/bench-node.$$) ms"
 echo "kubectl apply of a Deployment of 2 to kubectl rollout status: $(median < /tmp/bench-rollout.$$) ms"
-echo "POST of the same to both pods available: $(median < /tmp/bench-api.$$) ms"
-echo "the same pods by direct CRI calls: $(median < /tmp/bench-cri.$$) ms"
 rm -f /tmp/bench-*.$$
