@@ -10,7 +10,7 @@ int cni_config_write(const char *dir, const char *pod_cidr, struct error *err)
 {
     scoped(arena) struct arena *a = arena_new();
     /* hairpin: a pod may reach itself through its own Service.  firewall is not used: the proxy
-     * accepts forwarding for pods. */
+     * accepts forwarding for pods.  ipMasq neither: pod_masquerade.c has one rule for all. */
     const char *text = arena_printf(a,
                                     "{\n"
                                     "  \"cniVersion\": \"0.4.0\",\n"
@@ -22,7 +22,6 @@ int cni_config_write(const char *dir, const char *pod_cidr, struct error *err)
                                     "      \"isGateway\": true,\n"
                                     "      \"isDefaultGateway\": true,\n"
                                     "      \"forceAddress\": true,\n"
-                                    "      \"ipMasq\": true,\n"
                                     "      \"hairpinMode\": true,\n"
                                     "      \"ipam\": {\n"
                                     "        \"type\": \"host-local\",\n"

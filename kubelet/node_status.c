@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "kubelet/cni_config.h"
 #include "kubelet/node_lease.h"
+#include "kubelet/pod_masquerade.h"
 
 #define PODS_MAX              110
 #define EVICTION_MEMORY_BYTES (INT64_C(100) << 20) /* upstream keeps this much free */
@@ -429,7 +430,8 @@ static void configure_network(struct node_status *n)
     if (!cidr || str_equal(cidr, n->network))
         return;
     struct error err = { 0 };
-    if (cni_config_write(n->config.cni_conf_dir, cidr, &err) < 0) {
+    if (pod_masquerade_ensure(cidr, &err) < 0 ||
+        cni_config_write(n->config.cni_conf_dir, cidr, &err) < 0) {
         log_error("kubelet", "pod network: %s", err.message);
         return;
     }

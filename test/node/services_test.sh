@@ -87,6 +87,14 @@ pod=$(k get pods -l app=echo -o 'jsonpath={.items[0].metadata.name}')
 like "a pod reaches itself through its service" '^echo-' k exec "$pod" -c http -- sh -c "
     for i in 1 2 3 4 5 6 7 8; do wget -q -O - http://$(ip_of echo)/ || exit 1; done"
 
+nsenter --net="/run/netns/$node-out" socat -T 5 TCP4-LISTEN:8099,reuseaddr,fork SYSTEM:'echo HTTP/1.0 200 OK; echo; echo $SOCAT_PEERADDR' > /dev/null 2>&1 3>&- &
+socat_pid=$!
+like "a pod shows the node's address to other machines" '^10\.99\.0\.1$' k exec "$pod" -c http -- wget -q -O - http://10.99.0.2:8099/
+kill "$socat_pid"
+read -r -a ips <<< "$(k get pods -l app=echo -o 'jsonpath={.items[*].status.podIP}')"
+like "and its own to other pods" "^${ips[0]}" k exec "$pod" -c http -- wget -q -O - "http://${ips[1]}:8080/client"
+ok "by one rule for all pods" [ "$(rules 'coracle: pods to the outside')" = 1 ]
+
 k scale deployment echo --replicas=1 > /dev/null
 ok "a pod that goes leaves the service" eventually 15 distinct 1 http inside "$(ip_of echo)"
 ok "and its UDP flows are forgotten" eventually 10 distinct 1 udp inside "$(ip_of echo):53"
