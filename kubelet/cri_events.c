@@ -39,11 +39,11 @@ static void handle(struct cri_events *e, struct bytes message, struct arena *a)
     if (!envelope || !envelope->event)
         return;
     struct bytes body = { (const char *)envelope->event->value.data, envelope->event->value.len };
-    if (str_equal(envelope->topic, "/tasks/exit")) {
-        const Ctd__TaskExit *exit =
-            (const Ctd__TaskExit *)cri_unpack(&ctd__task_exit__descriptor, body, a);
-        if (exit && str_equal(exit->container_id, exit->id))
-            e->event(CRI_EVENT_CONTAINER_EXITED, exit->container_id, e->arg);
+    if (str_equal(envelope->topic, "/tasks/delete")) {
+        const Ctd__TaskDelete *ended =
+            (const Ctd__TaskDelete *)cri_unpack(&ctd__task_delete__descriptor, body, a);
+        if (ended)
+            e->event(CRI_EVENT_CONTAINER_EXITED, ended->container_id, e->arg);
     } else if (str_equal(envelope->topic, "/tasks/oom")) {
         const Ctd__TaskOOM *oom =
             (const Ctd__TaskOOM *)cri_unpack(&ctd__task_oom__descriptor, body, a);
@@ -60,10 +60,12 @@ static void handle_cri(struct cri_events *e, struct bytes message, struct arena 
         e->event(CRI_EVENT_CONTAINER_EXITED, event->container_id, e->arg);
 }
 
+/* Not /tasks/exit: containerd's CRI deletes the task of what has exited, and only then says that it
+ * has exited. */
 static struct bytes subscription(struct arena *a)
 {
     static char *filters[] = {
-        (char *)"namespace==k8s.io,topic==\"/tasks/exit\"",
+        (char *)"namespace==k8s.io,topic==\"/tasks/delete\"",
         (char *)"namespace==k8s.io,topic==\"/tasks/oom\"",
     };
     Ctd__SubscribeRequest request = CTD__SUBSCRIBE_REQUEST__INIT;

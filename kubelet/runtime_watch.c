@@ -17,9 +17,9 @@ struct runtime_watch {
     bool was_connected;
 };
 
-/* An exit event is faster than the runtime's own book-keeping: a container that ends at once is
- * still CREATED or RUNNING when its event arrives.  *IS_SETTLED tells whether the runtime agrees by
- * now that it has ended.  The pod's uid, NULL: not one of ours. */
+/* An exit event can be faster than the runtime's own book-keeping, by a moment: a container that
+ * has ended is still CREATED or RUNNING when its event arrives.  *IS_SETTLED tells whether the
+ * runtime agrees by now that it has ended.  The pod's uid, NULL: not one of ours. */
 static const char *uid_of_ended(struct cri_client *cri, const char *id, struct arena *a,
                                 bool *is_settled)
 {
