@@ -124,19 +124,29 @@ node_pids() {
     } | sort -un | grep -vx "$$"
 }
 
+unmount_below() {
+    local mount
+    tac /proc/mounts | awk -v d="$1/" 'index($2 "/", d) == 1 { print $2 }' | while read -r mount; do
+        umount -l "$mount" 2> /dev/null
+    done
+}
+
 node_down() {
     trap - EXIT
     server_stop
-    local pid pass mount
+    local pid pass state
     for pass in TERM KILL; do
         for pid in $(node_pids); do
             kill -s "$pass" "$pid" 2> /dev/null
         done
         sleep 0.3
     done
-    tac /proc/mounts | awk -v d="$data" '$2 ~ "^" d { print $2 }' | while read -r mount; do
-        umount -l "$mount" 2> /dev/null
-    done
+    unmount_below "$data"
+    state=$(sed -n 's/^state = "\(.*\)"$/\1/p' "$data/agent/etc/containerd/config.toml" 2> /dev/null)
+    if [ -n "$state" ]; then # outside the data folder: mounts left there slow down every later runc
+        unmount_below "$state"
+        rm -rf --one-file-system "$(dirname "$state")"
+    fi
     ip netns del "$node" 2> /dev/null
     ip netns del "$node-out" 2> /dev/null
     for pid in $(ip netns list | grep -o '^cni-[^ ]*'); do # of pods: those in which nothing runs any more
