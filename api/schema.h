@@ -52,12 +52,14 @@ enum schema_flag {
     SCHEMA_ALWAYS = 1 << 12,    /* made by the generator: an encoder writes it even when empty */
     SCHEMA_GRANULAR =
         1 << 13, /* server-side apply takes it field by field though its type is atomic */
+    SCHEMA_EMPTY_COUNTS = 1 << 14, /* a client says something by an empty list: it is not dropped */
 };
 
 struct schema_type;
 
 struct schema_field {
-    const char *name; /* JSON name */
+    const char *name;  /* JSON name */
+    const char *child; /* "f:NAME", as a set of fields names it; NULL if made at run time */
     const char *doc;
     const struct schema_type *type;   /* never NULL: scalars have a table too */
     uint16_t proto;                   /* field number; 0: not in protobuf (apiVersion and kind) */

@@ -258,7 +258,7 @@ static bool is_left_out(const struct schema_field *f, const struct json *v)
     case JSON_STRING:
         return v->len == 0 && f->type->scalar != SCHEMA_INT_OR_STRING;
     case JSON_ARRAY:
-        return v->len == 0 && f->type->scalar != SCHEMA_RAW;
+        return v->len == 0 && f->type->scalar != SCHEMA_RAW && !(f->flags & SCHEMA_EMPTY_COUNTS);
     case JSON_OBJECT:
         return v->len == 0 && f->card == SCHEMA_MAP;
     case JSON_NULL:

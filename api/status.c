@@ -174,31 +174,26 @@ static bool is_internal(enum error_code code)
     return code == ERR_INTERNAL || code == ERR_IO || code == ERR_CANCELED;
 }
 
-static void add_causes(struct json *details, const struct field_errors *errors, struct arena *a)
+static void add_cause(struct json *details, const char *reason, const char *message,
+                      const char *field, struct arena *a)
 {
-    struct json *causes =
-        json_set_static(a, details, "causes", (struct json){ .type = JSON_ARRAY });
+    struct json *causes = json_make_array(a, details, "causes");
+    struct json *cause = json_append(a, causes, (struct json){ .type = JSON_OBJECT });
+    json_put_str(a, cause, "reason", reason);
+    json_put_str(a, cause, "message", message);
+    if (*field)
+        json_put_str(a, cause, "field", field);
+}
+
+static void add_field_errors(struct json *details, const struct field_errors *errors,
+                             struct arena *a)
+{
     for (size_t i = 0; i < errors->n; i++) {
         const struct field_error *e = &errors->items[i];
         scoped(buffer) struct buffer body = { 0 };
         add_body(&body, e);
-        struct json *cause = json_append(a, causes, (struct json){ .type = JSON_OBJECT });
-        json_put_str(a, cause, "reason", types[e->type].reason);
-        json_put_str(a, cause, "message", body.data);
-        if (*e->path)
-            json_put_str(a, cause, "field", e->path);
+        add_cause(details, types[e->type].reason, body.data, e->path, a);
     }
-}
-
-static void add_cause(struct json *details, const char *reason, const char *message,
-                      const char *field, struct arena *a)
-{
-    struct json *causes =
-        json_set_static(a, details, "causes", (struct json){ .type = JSON_ARRAY });
-    struct json *cause = json_append(a, causes, (struct json){ .type = JSON_OBJECT });
-    json_put_str(a, cause, "reason", reason);
-    json_put_str(a, cause, "message", message);
-    json_put_str(a, cause, "field", field);
 }
 
 static const char *reason_of_body(const char *body)
@@ -258,7 +253,7 @@ static struct json make_details(const struct error *err, const struct status_det
     if (err->code == ERR_INVALID && (!d->field_errors || !d->field_errors->n) &&
         read_details(err->message, &out, a))
         return out;
-    if (tells_object(err->code)) {
+    if (tells_object(err->code) && !d->causes_n) {
         if (!str_empty(d->name))
             json_put_str(a, &out, "name", d->name);
         if (d->resource && *d->resource->group)
@@ -270,7 +265,9 @@ static struct json make_details(const struct error *err, const struct status_det
             json_put_str(a, &out, "uid", d->uid);
     }
     if (d->field_errors && d->field_errors->n)
-        add_causes(&out, d->field_errors, a);
+        add_field_errors(&out, d->field_errors, a);
+    for (size_t i = 0; i < d->causes_n; i++)
+        add_cause(&out, d->causes[i].reason, d->causes[i].message, d->causes[i].field, a);
     if (err->code == ERR_FORBIDDEN)
         tell_terminating(err->message, &out, a);
     if (d->retry_after_s > 0)
@@ -283,6 +280,8 @@ static const char *full_message(const struct error *err, const struct status_det
                                 struct arena *a)
 {
     static const char internal[] = "Internal error occurred: ";
+    if (d->message)
+        return d->message;
     if (is_internal(err->code) && !str_has_prefix(err->message, internal))
         return arena_printf(a, "%s%s", internal, err->message);
     if (err->code != ERR_INVALID || !d->resource || !d->field_errors || !d->field_errors->n)

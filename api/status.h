@@ -43,12 +43,19 @@ void field_error_add(struct field_errors *list, enum field_error_type type, cons
 void field_error_not_supported(struct field_errors *list, const char *path,
                                const struct json *value, const char *const *supported);
 
+struct status_cause {
+    const char *reason, *message, *field;
+};
+
 /* What a failed request knows about its object; any part may be NULL. */
 struct status_details {
     const struct resource *resource;
     const char *name;
     const char *uid;
     const struct field_errors *field_errors;
+    const struct status_cause *causes; /* where they are no field errors */
+    size_t causes_n;
+    const char *message; /* in full, where an error value has no room for it */
     int retry_after_s;
 };
 

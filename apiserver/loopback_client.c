@@ -30,6 +30,23 @@ static void call_scoped(struct call *c)
     arena_free(c->arena);
 }
 
+/* What upstream's component of that identity is called where it writes. */
+static const char *agent_of(const char *user)
+{
+    static const struct {
+        const char *user, *agent;
+    } agents[] = {
+        { "system:kube-scheduler", "kube-scheduler" },
+        { "system:kube-controller-manager", "kube-controller-manager" },
+        { "system:serviceaccount:kube-system:", "kube-controller-manager" },
+        { "system:node:", "kubelet" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(agents); i++)
+        if (str_has_prefix(user, agents[i].user))
+            return agents[i].agent;
+    return "coracle";
+}
+
 /* Fills C and asks for leave. */
 static int call_begin(struct call *c, struct client *client, enum request_verb verb,
                       const struct resource *r, const struct object_key *key,
@@ -44,7 +61,7 @@ static int call_begin(struct call *c, struct client *client, enum request_verb v
     request->arena = c->arena;
     request->user = l->user;
     request->audit_id = "";
-    request->user_agent = "coracle";
+    request->user_agent = agent_of(l->user.name);
     request->query = BYTES("");
     request->received_ns = clock_monotonic_ns(l->server->clock);
     request_info_make(&request->info, verb, r, key, subresource, c->arena);

@@ -41,7 +41,7 @@ static int take_namespace(struct draft *d, struct json *meta, const char *ns, st
 int object_meta_prepare_create(struct strategy_call *c, struct draft *d, struct error *err)
 {
     static const char *const cleared[] = { "deletionTimestamp", "deletionGracePeriodSeconds",
-                                           "selfLink", "managedFields", "generation" };
+                                           "selfLink", "generation" };
     struct json *meta = metadata_of(d);
     if (!str_empty(json_str(meta, "resourceVersion", "")))
         return error_set(err, ERR_INTERNAL,
@@ -88,7 +88,6 @@ void object_meta_prepare_update(const struct object *old, struct draft *d)
     else if (!json_get(was, "deletionTimestamp"))
         json_remove(meta, "deletionGracePeriodSeconds");
     json_remove(meta, "selfLink");
-    json_remove(meta, "managedFields");
     if (!json_get(meta, "name"))
         json_put_str(d->arena, meta, "name", old->key.name);
     if (old->resource->namespaced)

@@ -22,11 +22,16 @@ enum field_validation { FIELD_VALIDATION_WARN, FIELD_VALIDATION_STRICT, FIELD_VA
 /* What the query of a write may say. */
 struct write_options {
     bool is_dry_run;
-    bool force; /* apply */
+    bool force;     /* apply */
+    bool has_force; /* the query says whether to */
     enum field_validation field_validation;
     const char *field_manager;
+    bool is_apply; /* the draft's managedFields are what is to be stored */
 };
 must_check int write_options_parse(struct request *r, struct write_options *out, struct error *err);
+/* What depends on the type of a patch. */
+must_check int patch_options_check(struct request *r, enum patch_type type,
+                                   const struct write_options *o, struct error *err);
 
 /* What a verb answers: an object (a reference of the caller's) or a document in the request's
  * arena. */
@@ -48,6 +53,9 @@ must_check int rest_create(struct request *r, const struct body *body,
                            const struct write_options *o, struct outcome *out, struct error *err);
 must_check int rest_update(struct request *r, const struct body *body,
                            const struct write_options *o, struct outcome *out, struct error *err);
+/* Server-side apply: creates what is not there. */
+must_check int rest_apply(struct request *r, const struct body *body, const struct write_options *o,
+                          struct outcome *out, struct error *err);
 must_check int rest_patch(struct request *r, enum patch_type type, const struct body *body,
                           const struct write_options *o, struct outcome *out, struct error *err);
 
@@ -116,6 +124,12 @@ must_check int body_decode_document(struct request *r, const struct body *body,
 /* DeleteOptions, of whichever version. */
 must_check int body_decode_options(struct request *r, const struct body *body, struct json **out,
                                    struct error *err);
+/* The name, and the namespace if there is one, must be the path's. */
+must_check int body_check_names(const struct request *r, const struct draft *d, struct error *err);
+/* What an apply sends: YAML, of which JSON is a part.  What upstream's strict decoder says of keys
+ * that are repeated is told in *REPEATED. */
+must_check int body_parse_config(struct request *r, const struct body *body, struct json **out,
+                                 struct json_duplicates *repeated, struct error *err);
 /* A patch: JSON text, whatever its content type. */
 must_check int body_parse_patch(struct request *r, const struct body *body, struct json **out,
                                 struct error *err);

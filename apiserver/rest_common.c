@@ -2,6 +2,7 @@
 /* rest_common.c - bodies, options and answers that the verbs share. */
 #include "api/protobuf.h"
 #include "apiserver/conversion.h"
+#include "apiserver/managed_writes.h"
 #include "apiserver/rest.h"
 #include "base/yaml.h"
 
@@ -46,7 +47,10 @@ int write_options_parse(struct request *r, struct write_options *out, struct err
         (struct write_options){ .field_manager = query_get(r->query, "fieldManager", 0, r->arena),
                                 .field_validation = FIELD_VALIDATION_WARN };
     const char *force = query_get(r->query, "force", 0, r->arena);
-    out->force = str_equal(force, "true") || str_equal(force, "1");
+    out->has_force = force;
+    out->force = force && strcasecmp(force, "false") != 0 && strcmp(force, "0") != 0;
+    if (managed_manager_check(out->field_manager, options_kind(r), err) < 0)
+        return -1;
     const char *v = query_get(r->query, "fieldValidation", 0, r->arena);
     if (str_equal(v, "Strict"))
         out->field_validation = FIELD_VALIDATION_STRICT;
@@ -58,6 +62,22 @@ int write_options_parse(struct request *r, struct write_options *out, struct err
                          "\"%s\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
                          options_kind(r), v);
     return parse_dry_run(r, &out->is_dry_run, err);
+}
+
+int patch_options_check(struct request *r, enum patch_type type, const struct write_options *o,
+                        struct error *err)
+{
+    if (type == PATCH_APPLY && str_empty(o->field_manager))
+        return error_set(err, ERR_INVALID,
+                         "%s.meta.k8s.io \"\" is invalid: fieldManager: Required value: is "
+                         "required for apply patch",
+                         options_kind(r));
+    if (type != PATCH_APPLY && o->has_force)
+        return error_set(err, ERR_INVALID,
+                         "%s.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified "
+                         "for non-apply patch",
+                         options_kind(r));
+    return 0;
 }
 
 /* ---- outcomes ---- */
@@ -278,6 +298,63 @@ int body_decode_options(struct request *r, const struct body *body, struct json 
 {
     static const char name[] = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
     return parse_any(body, schema_type_find(name), "DeleteOptions", r->arena, NULL, out, err);
+}
+
+int body_check_names(const struct request *r, const struct draft *d, struct error *err)
+{
+    const char *name = json_str(d->doc, "metadata.name", "");
+    const char *ns = json_str(d->doc, "metadata.namespace", "");
+    if (!*name)
+        return error_set(
+            err, ERR_BAD_REQUEST,
+            "the name of the object (%s based on URL) was undeterminable: name must be "
+            "provided",
+            r->info.name);
+    if (strcmp(name, r->info.name) != 0)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "the name of the object (%s) does not match the name on the URL (%s)",
+                         name, r->info.name);
+    if (r->info.resource->namespaced && *ns && strcmp(ns, r->info.ns) != 0)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "the namespace of the object (%s) does not match the namespace on the "
+                         "request (%s)",
+                         ns, r->info.ns);
+    return 0;
+}
+
+/* JSON is parsed as such, which is faster, unless it cannot be or has repeated keys: their lines
+ * are known to the other parser. */
+static int parse_config(const struct body *body, struct arena *a, struct json **out,
+                        struct json_duplicates *repeated, struct error *err)
+{
+    struct json_duplicates duplicates = { 0 };
+    struct bytes text = body->text;
+    struct error ignored;
+    *out = text.len && text.data[0] == '{' ? json_parse(text, a, &duplicates, &ignored) : NULL;
+    if (*out && duplicates.n == 0)
+        return 0;
+    return yaml_next_lenient(&text, a, out, repeated, err) < 0 ? -1 : 0;
+}
+
+int body_parse_config(struct request *r, const struct body *body, struct json **out,
+                      struct json_duplicates *repeated, struct error *err)
+{
+    static const char *const kinds[] = { [JSON_BOOL] = "bool",     [JSON_INT] = "number",
+                                         [JSON_DOUBLE] = "number", [JSON_STRING] = "string",
+                                         [JSON_ARRAY] = "array",   [JSON_OBJECT] = "object" };
+    if (parse_config(body, r->arena, out, repeated, err) < 0) {
+        const char *why = arena_strdup(r->arena, err->message);
+        return error_set(err, ERR_BAD_REQUEST,
+                         "error decoding YAML: error converting YAML to JSON: %s", why);
+    }
+    if (!*out)
+        *out = json_new(r->arena, JSON_OBJECT);
+    if ((*out)->type == JSON_OBJECT)
+        return 0;
+    return error_set(err, ERR_BAD_REQUEST,
+                     "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: "
+                     "cannot unmarshal %s into Go value of type map[string]interface {}",
+                     kinds[(*out)->type]);
 }
 
 int body_parse_patch(struct request *r, const struct body *body, struct json **out,

@@ -2,6 +2,7 @@
 /* rest_create.c - POST: a new object. */
 #include "apiserver/admission.h"
 #include "apiserver/conversion.h"
+#include "apiserver/managed_writes.h"
 #include "apiserver/object_meta.h"
 #include "apiserver/rest.h"
 #include "apiserver/rest_storage.h"
@@ -122,6 +123,8 @@ int rest_create_object(struct request *r, struct draft *new_take, const struct w
     object_meta_generate_name(new);
     reset_status(new);
     schema_default(new->resource, new->doc, new->arena);
+    if (!o->is_apply)
+        managed_track_create(r, o, new);
     conversion_draft(new, new->resource->storage);
     first_generation(new);
     struct admission_attributes at = { .resource = new->resource,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rest_patch.c - PATCH: JSON patch, merge patch, strategic merge patch. */
+#include "api/go_print.h"
 #include "api/patch.h"
 #include "apiserver/conversion.h"
 #include "apiserver/rest.h"
@@ -20,69 +21,13 @@ static struct json *apply_patch(struct request *r, enum patch_type type,
         return patch_merge(current->doc, patch, r->arena);
     case PATCH_STRATEGIC:
         return patch_strategic(r->info.resource->type, current->doc, patch, r->arena, err);
-    case PATCH_APPLY:
+    case PATCH_APPLY: /* rest_apply() */
         break;
     }
-    error_set(err, ERR_UNSUPPORTED_MEDIA_TYPE,
-              "the body of the request was in an unknown format - accepted media types include: "
-              "application/json-patch+json, application/merge-patch+json, "
-              "application/strategic-merge-patch+json");
-    return NULL;
+    ensure(false);
 }
 
 /* ---- a patch whose result is no object of its kind ---- */
-
-/* A value as Go prints a map[string]any, which is how upstream shows a strategic merge patch:
- * map[spec:map[replicas:three]]. */
-static void print_go(const struct json *v, struct buffer *out);
-
-static int by_name(const void *a, const void *b)
-{
-    const struct json_member *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
-static void print_go_map(const struct json *v, struct buffer *out)
-{
-    const struct json_member **sorted = xcalloc(v->len + 1, sizeof(*sorted));
-    for (uint32_t i = 0; i < v->len; i++)
-        sorted[i] = &v->members[i];
-    qsort(sorted, v->len, sizeof(*sorted), by_name);
-    buffer_add_str(out, "map[");
-    for (uint32_t i = 0; i < v->len; i++) {
-        buffer_printf(out, "%s%s:", i ? " " : "", sorted[i]->name);
-        print_go(&sorted[i]->value, out);
-    }
-    buffer_add_char(out, ']');
-    free(sorted);
-}
-
-static void print_go(const struct json *v, struct buffer *out)
-{
-    switch ((enum json_type)v->type) {
-    case JSON_OBJECT:
-        print_go_map(v, out);
-        break;
-    case JSON_ARRAY:
-        buffer_add_char(out, '[');
-        for (uint32_t i = 0; i < v->len; i++) {
-            if (i)
-                buffer_add_char(out, ' ');
-            print_go(&v->items[i], out);
-        }
-        buffer_add_char(out, ']');
-        break;
-    case JSON_STRING:
-        buffer_add(out, v->string, v->len);
-        break;
-    case JSON_NULL:
-        buffer_add_str(out, "<nil>");
-        break;
-    default:
-        json_print(v, out);
-        break;
-    }
-}
 
 /* Upstream fills objects from a merged map without decoding; its words for a scalar that does not
  * fit name the type that was wanted. */
@@ -108,7 +53,7 @@ static int bad_patch(struct request *r, enum patch_type type, const struct json 
     scoped(buffer) struct buffer value = { 0 };
     scoped(buffer) struct buffer quoted = { 0 };
     if (type == PATCH_STRATEGIC)
-        print_go(patch, &value);
+        go_print(patch, &value);
     else
         json_print(d->doc, &value);
     size_t shown = value.len < PATCHED_SHOWN_BYTES ? value.len : PATCHED_SHOWN_BYTES;

@@ -90,6 +90,7 @@ static const struct {
     { "application/json-patch+json", PATCH_JSON },
     { "application/merge-patch+json", PATCH_MERGE },
     { "application/strategic-merge-patch+json", PATCH_STRATEGIC },
+    { "application/apply-patch+yaml", PATCH_APPLY },
 };
 
 static int patch_type_of(const struct body *body, enum patch_type *out, struct error *err)
@@ -107,15 +108,17 @@ static int patch_type_of(const struct body *body, enum patch_type *out, struct e
     return error_set(err, ERR_UNSUPPORTED_MEDIA_TYPE,
                      "the body of the request was in an unknown format - accepted media types "
                      "include: application/json-patch+json, application/merge-patch+json, "
-                     "application/strategic-merge-patch+json");
+                     "application/strategic-merge-patch+json, application/apply-patch+yaml");
 }
 
 static int write_patch(struct request *r, const struct body *body, const struct write_options *o,
                        struct outcome *out, struct error *err)
 {
     enum patch_type type = PATCH_JSON;
-    if (patch_type_of(body, &type, err) < 0)
+    if (patch_type_of(body, &type, err) < 0 || patch_options_check(r, type, o, err) < 0)
         return -1;
+    if (type == PATCH_APPLY)
+        return is_scale(r) ? scale_apply(r, body, o, out, err) : rest_apply(r, body, o, out, err);
     return is_scale(r) ? scale_patch(r, type, body, o, out, err)
                        : rest_patch(r, type, body, o, out, err);
 }

@@ -35,5 +35,7 @@ must_check int post_token(struct request *r, const struct body *body, const stru
 must_check int scale_get(struct request *r, struct outcome *out, struct error *err);
 must_check int scale_update(struct request *r, const struct body *body,
                             const struct write_options *o, struct outcome *out, struct error *err);
+must_check int scale_apply(struct request *r, const struct body *body,
+                           const struct write_options *o, struct outcome *out, struct error *err);
 must_check int scale_patch(struct request *r, enum patch_type type, const struct body *body,
                            const struct write_options *o, struct outcome *out, struct error *err);

@@ -2,6 +2,7 @@
 /* rest_update.c - PUT, and the tail that PATCH shares with it: a new state for an object. */
 #include "apiserver/admission.h"
 #include "apiserver/conversion.h"
+#include "apiserver/managed_writes.h"
 #include "apiserver/object_meta.h"
 #include "apiserver/rest.h"
 #include "apiserver/rest_storage.h"
@@ -160,12 +161,27 @@ static int validate_changed(struct strategy_call *call, const char *subresource,
     return outcome_invalid(out, call->request, old->key.name, &errors, err);
 }
 
-/* Nothing but the resourceVersion may differ. */
+static bool equal_but(const struct json *a, const struct json *b, const char *left_out)
+{
+    json_each_member (a, m) {
+        if (strcmp(m->name, left_out) != 0 && !json_equal(&m->value, json_get(b, m->name)))
+            return false;
+    }
+    json_each_member (b, m) {
+        if (strcmp(m->name, left_out) != 0 && !json_get(a, m->name))
+            return false;
+    }
+    return true;
+}
+
+/* Nothing but the resourceVersion and the times of managers may differ. */
 static bool is_unchanged(const struct object *old, struct draft *d)
 {
+    const struct json *was = object_metadata(old), *is = json_get(d->doc, "metadata");
     json_put_str(d->arena, d->doc, "metadata.resourceVersion",
-                 json_str(object_metadata(old), "resourceVersion", ""));
-    return json_equal(old->doc, d->doc);
+                 json_str(was, "resourceVersion", ""));
+    return equal_but(old->doc, d->doc, "metadata") && equal_but(was, is, "managedFields") &&
+           managed_fields_equal(json_get(was, "managedFields"), json_get(is, "managedFields"));
 }
 
 static bool is_ready_to_go(const struct object *old, const struct draft *d)
@@ -300,9 +316,15 @@ int rest_update_object(const struct update_call *c, const struct object *old,
     out->http_status = 200;
     if (check_uid(r, old, new, err) < 0 || check_revision(c, old, new, out, err) < 0)
         return -1;
+    struct json managed = managed_take(new);
     take_over(c, old, new);
     if (s && s->prepare_update && s->prepare_update(&call, old, new, err) < 0)
         return -1;
+    schema_complete(new->resource->type, new->doc, new->arena); /* as OLD is: they are compared */
+    if (c->options->is_apply)
+        managed_put(new, managed);
+    else
+        managed_track_update(c, old, &managed, new);
     struct admission_attributes at = { .resource = old->resource,
                                        .subresource = c->subresource,
                                        .verb = REQUEST_UPDATE,
@@ -311,7 +333,7 @@ int rest_update_object(const struct update_call *c, const struct object *old,
                                        .name = old->key.name };
     if (admission_admit(&call, &at, new, err) < 0)
         return -1;
-    schema_complete(new->resource->type, new->doc, new->arena); /* as OLD is: they are compared */
+    schema_complete(new->resource->type, new->doc, new->arena); /* what admission has added */
     if (strcmp(c->subresource, "status") != 0)
         count_generation(old, new);
     if (validate_changed(&call, c->subresource, old, new, out, err) < 0)
@@ -333,28 +355,6 @@ int rest_update_object(const struct update_call *c, const struct object *old,
 }
 
 /* ---- PUT ---- */
-
-static int check_names(const struct request *r, const struct draft *d, struct error *err)
-{
-    const char *name = json_str(d->doc, "metadata.name", "");
-    const char *ns = json_str(d->doc, "metadata.namespace", "");
-    if (!*name)
-        return error_set(
-            err, ERR_BAD_REQUEST,
-            "the name of the object (%s based on URL) was undeterminable: name must be "
-            "provided",
-            r->info.name);
-    if (strcmp(name, r->info.name) != 0)
-        return error_set(err, ERR_BAD_REQUEST,
-                         "the name of the object (%s) does not match the name on the URL (%s)",
-                         name, r->info.name);
-    if (r->info.resource->namespaced && *ns && strcmp(ns, r->info.ns) != 0)
-        return error_set(err, ERR_BAD_REQUEST,
-                         "the namespace of the object (%s) does not match the namespace on the "
-                         "request (%s)",
-                         ns, r->info.ns);
-    return 0;
-}
 
 static int create_missing(struct request *r, struct draft *new_take, const struct write_options *o,
                           struct outcome *out, struct error *err)
@@ -379,7 +379,7 @@ int rest_update(struct request *r, const struct body *body, const struct write_o
         struct draft *new;
         if (body_decode(r, body, resource, o, &new, err) < 0)
             return -1;
-        if (check_names(r, new, err) < 0) {
+        if (body_check_names(r, new, err) < 0) {
             draft_free(new);
             return -1;
         }

@@ -33,6 +33,7 @@ static const struct {
     [ERR_NO_SPACE]               = { 507, "" },
     [ERR_IO]                     = { 500, "InternalError" },
     [ERR_CANCELED]               = { 500, "InternalError" },
+    [ERR_UNKNOWN]                = { 500, "" },
     // clang-format on
 };
 

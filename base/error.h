@@ -32,6 +32,7 @@ enum error_code {
     ERR_NO_SPACE,               /* 507: disk or quota full */
     ERR_IO,                     /* 500: a disk or socket failed */
     ERR_CANCELED,               /* 500: stopped by us, not by a fault */
+    ERR_UNKNOWN,                /* 500 without a reason, as upstream answers what has no Status */
     ERR_CODES
 };
 

@@ -22,6 +22,7 @@ struct reader {
     struct arena *arena;
     struct error *err;
     struct hashmap anchors;
+    struct json_duplicates *repeated; /* NULL: a repeated key is an error */
     size_t nodes, bytes; /* so far, aliases expanded */
     size_t depth;
 };
@@ -257,6 +258,20 @@ static const char *key_text(struct reader *r, const struct json *key, yaml_mark_
     return NULL;
 }
 
+static int repeated_key(struct reader *r, const char *name, yaml_mark_t mark)
+{
+    struct json_duplicates *d = r->repeated;
+    if (!d)
+        return error_set(r->err, ERR_BAD_REQUEST, "yaml: line %zu: key \"%s\" already set in map",
+                         mark.line + 1, name);
+    if (d->n < JSON_DUPLICATES_MAX) {
+        d->paths = arena_grow(r->arena, d->paths, d->n, &d->capacity, sizeof(*d->paths));
+        d->paths[d->n++] =
+            arena_printf(r->arena, "line %zu: key \"%s\" already set in map", mark.line + 1, name);
+    }
+    return 0;
+}
+
 static int pair(struct reader *r, yaml_event_t *key_event, struct json *object,
                 struct hashmap *names)
 {
@@ -266,9 +281,9 @@ static int pair(struct reader *r, yaml_event_t *key_event, struct json *object,
     const char *name = key_text(r, &key, key_event->start_mark);
     if (!name)
         return -1;
-    if (hashmap_put(names, bytes_of(name), object))
-        return error_set(r->err, ERR_BAD_REQUEST, "yaml: line %zu: key \"%s\" already set in map",
-                         key_event->start_mark.line + 1, name);
+    bool is_repeated = hashmap_put(names, bytes_of(name), object);
+    if (is_repeated && repeated_key(r, name, key_event->start_mark) < 0)
+        return -1;
     yaml_event_t e;
     if (next_event(r, &e) < 0)
         return -1;
@@ -276,7 +291,10 @@ static int pair(struct reader *r, yaml_event_t *key_event, struct json *object,
     yaml_event_delete(&e);
     if (rc < 0)
         return -1;
-    json_add(r->arena, object, name, v);
+    if (is_repeated)
+        json_set(r->arena, object, name, v);
+    else
+        json_add(r->arena, object, name, v);
     return 0;
 }
 
@@ -413,11 +431,17 @@ static struct bytes take_document(struct bytes *text)
 
 int yaml_next(struct bytes *text, struct arena *a, struct json **out, struct error *err)
 {
+    return yaml_next_lenient(text, a, out, NULL, err);
+}
+
+int yaml_next_lenient(struct bytes *text, struct arena *a, struct json **out,
+                      struct json_duplicates *repeated, struct error *err)
+{
     *out = NULL;
     if (text->len == 0)
         return 0;
     struct bytes document = take_document(text);
-    struct reader r = { .arena = a, .err = err };
+    struct reader r = { .arena = a, .repeated = repeated, .err = err };
     ensure(yaml_parser_initialize(&r.parser));
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)document.data, document.len);
     struct json *v = NULL;

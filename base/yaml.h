@@ -12,4 +12,8 @@
  * YAML_NODES_MAX values in all. */
 #define YAML_NODES_MAX 1000000
 must_check int yaml_next(struct bytes *text, struct arena *a, struct json **out, struct error *err);
+/* The same, but a key that is repeated in a map is no error: the last one wins, and
+ * `line 3: key "a" already set in map` is added to REPEATED. */
+must_check int yaml_next_lenient(struct bytes *text, struct arena *a, struct json **out,
+                                 struct json_duplicates *repeated, struct error *err);
 void yaml_print(const struct json *v, struct buffer *out);

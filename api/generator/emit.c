@@ -94,8 +94,7 @@ static void emit_default_functions(FILE *out, const struct model *m)
 
 static void emit_field(FILE *out, const struct field *f)
 {
-    fputs("    { .name = ", out);
-    emit_string(out, f->name);
+    fprintf(out, "    { .child = \"f:%s\", .name = &\"f:%s\"[2]", f->name, f->name); /* one text */
     fprintf(out, ", .type = &schema_types[%zu], .proto = %u, .flags = %u, .card = %d",
             f->type->index, f->proto, f->flags, f->card);
     fprintf(out, ", .list_type = %d, .list_map_keys = ", f->list_type);

@@ -62,6 +62,7 @@ static const struct {
     { "deprecated", SCHEMA_DEPRECATED },
     { "inline", SCHEMA_INLINE },
     { "nojson", SCHEMA_NO_JSON },
+    { "emptyCounts", SCHEMA_EMPTY_COUNTS },
 };
 
 static const char *const verb_names[] = {
