@@ -28,11 +28,10 @@ static int check_fit(const struct field_write *w, const struct json *config, str
     if (field_validate(w->type, config, err) == 0)
         return 0;
     const char *version = w->api_version, *why = arena_strdup(w->arena, err->message);
-    return error_set(err, ERR_UNKNOWN,
-                     "failed to create typed patch object (%s/%s; %s%s, Kind=%s): %s",
-                     json_str(config, "metadata.namespace", ""),
-                     json_str(config, "metadata.name", ""), strchr(version, '/') ? "" : "/", version,
-                     json_str(config, "kind", ""), why);
+    return error_set(
+        err, ERR_UNKNOWN, "failed to create typed patch object (%s/%s; %s%s, Kind=%s): %s",
+        json_str(config, "metadata.namespace", ""), json_str(config, "metadata.name", ""),
+        strchr(version, '/') ? "" : "/", version, json_str(config, "kind", ""), why);
 }
 
 /* ---- pruning ---- */
@@ -79,12 +78,11 @@ static void put_back_owned(const struct field_write *w, const char *api_version,
     struct view whole, less;
     if (!view_at(w, merged, api_version, &whole) || !view_at(w, pruned, api_version, &less))
         return;
-    const struct json *owned =
-        field_set_with_parents(whole.type, owned_at(m, api_version, a), a);
+    const struct json *owned = field_set_with_parents(whole.type, owned_at(m, api_version, a), a);
     const struct json *kept = field_set_union(fields_of(&less, a), owned, a);
     *merged = *pruned = whole;
-    pruned->doc = field_remove(whole.type, whole.doc,
-                               field_set_difference(fields_of(&whole, a), kept, a), a);
+    pruned->doc =
+        field_remove(whole.type, whole.doc, field_set_difference(fields_of(&whole, a), kept, a), a);
 }
 
 static bool is_version_done(const struct managed_fields *m, size_t i, const char *first)
@@ -383,17 +381,21 @@ int apply_config(const struct field_write *w, const struct json *live, const str
                  struct apply_result *out, struct error *err)
 {
     bool is_kubectl = strcmp(w->manager, "kubectl") == 0;
-    if (m->n == 0)
-        claim_for_the_past(w, empty, live, m);
+    struct managed_fields next = copy_of(m, w->arena);
+    if (next.n == 0)
+        claim_for_the_past(w, empty, live, &next);
     if (check_fit(w, config, err) < 0)
         return -1;
-    merge_config(w, live, config, force, m, out);
+    merge_config(w, live, config, force, &next, out);
     if (out->conflicts_n > 0 && is_kubectl) {
         forgive_last_applied(w, live, out);
         if (out->conflicts_n == 0)
-            merge_config(w, live, config, true, m, out);
+            merge_config(w, live, config, true, &next, out);
     }
-    if (out->conflicts_n == 0 && is_kubectl)
+    if (out->conflicts_n > 0)
+        return 0;
+    if (is_kubectl)
         out->doc = with_last_applied(w, out->doc, config);
+    *m = next;
     return 0;
 }

@@ -39,6 +39,7 @@ struct remote {
     struct arena *arena; /* of the texts below */
     struct http_client *http;
     const char *server; /* without a slash at the end */
+    const char *agent;  /* "kubelet/1.0": of the User-Agent header */
     const char *token, *token_file;
     struct tls_client_config tls;
     struct account account;
@@ -230,7 +231,7 @@ static int exchange(struct remote *r, const struct call *call, struct arena *a,
         return -1;
     struct http_header headers[HEADERS_MAX] = {
         { "accept", "application/json" },
-        { "user-agent", "coracle/" CORACLE_VERSION },
+        { "user-agent", r->agent },
     };
     size_t n = 2;
     if (bearer)
@@ -672,6 +673,7 @@ static struct remote *remote_new(void)
 {
     struct remote *r = xcalloc(1, sizeof(*r));
     r->client.ops = &ops;
+    r->agent = "coracle/" CORACLE_VERSION;
     r->arena = arena_new();
     pthread_mutex_init(&r->account.lock, NULL);
     return r;
@@ -697,6 +699,7 @@ struct client *client_http_open_account(struct client *issuer, const char *ns, c
     r->account.key.ns = arena_strdup(r->arena, ns);
     r->account.key.name = arena_strdup(r->arena, name);
     r->server = of(issuer)->server;
+    r->agent = of(issuer)->agent;
     r->tls = of(issuer)->tls;
     r->tls.certificate_pem = r->tls.key_pem = (struct bytes){ 0 };
     r->http = http_client_new(&r->tls, err);
@@ -705,6 +708,11 @@ struct client *client_http_open_account(struct client *issuer, const char *ns, c
         return NULL;
     }
     return &r->client;
+}
+
+void client_http_set_agent(struct client *c, const char *agent)
+{
+    of(c)->agent = agent;
 }
 
 struct bytes client_http_ca_pem(struct client *c)

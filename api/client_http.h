@@ -9,6 +9,10 @@
 /* PATH: a kubeconfig file; its current context is used. */
 struct client *client_http_open(const char *kubeconfig_path, struct error *err);
 
+/* Writes go by this name in managedFields; constant text.  Before the first call of C and of the
+ * clients that are opened from it. */
+void client_http_set_agent(struct client *c, const char *agent);
+
 /* Acts as a service account, with tokens that ISSUER (a client of client_http_open that outlives
  * this one) asks for when they are needed; an account that does not exist is made. */
 struct client *client_http_open_account(struct client *issuer, const char *ns, const char *name,

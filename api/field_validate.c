@@ -31,8 +31,9 @@ static void fault_value(struct checker *c, const char *wanted, bool is_go_syntax
 {
     scoped(buffer) struct buffer shown = { 0 };
     go_print(v, &shown);
-    fault(c, is_go_syntax ? "expected %s, got &value.valueUnstructured{Value:%s}"
-                          : "expected %s, got &{%s}",
+    fault(c,
+          is_go_syntax ? "expected %s, got &value.valueUnstructured{Value:%s}"
+                       : "expected %s, got &{%s}",
           wanted, shown.len ? shown.data : "");
 }
 

@@ -218,8 +218,8 @@ static void collect_members(struct field_slot s, const struct json *v, struct ar
         struct part below;
         if (!field_member_slot(s, m->name, &member))
             continue;
-        bool is_null_or_empty = m->value.type == JSON_NULL ||
-                                (m->value.type == JSON_OBJECT && m->value.len == 0);
+        bool is_null_or_empty =
+            m->value.type == JSON_NULL || (m->value.type == JSON_OBJECT && m->value.len == 0);
         collect(member, &m->value, is_null_or_empty || !member.field, arena, &below);
         part_add(out, field_member_child(member, m->name, arena), &below, arena);
     }
@@ -290,4 +290,41 @@ const struct json *field_set_with_parents(const struct schema_type *type, const 
     struct json *all = arena_alloc(arena, sizeof(*all));
     *all = with_parents((struct field_slot){ .type = type }, true, set, false, arena);
     return all;
+}
+
+/* ---- copies ---- */
+
+static const char *copy_child(struct field_slot s, bool is_known, const char *child,
+                              struct arena *arena, struct field_slot *below)
+{
+    *below = field_item_slot(s);
+    if (child[0] == '.')
+        return ".";
+    if (child[0] == 'f' && is_known && field_member_slot(s, child + 2, below) && below->field &&
+        below->field->child)
+        return below->field->child;
+    return arena_strdup(arena, child);
+}
+
+static struct json copy_set(struct field_slot s, bool is_known, const struct json *set,
+                            struct arena *arena)
+{
+    struct json c = { .type = JSON_OBJECT, .len = set->len };
+    c.members = set->len ? arena_alloc(arena, set->len * sizeof(*c.members)) : NULL;
+    for (size_t i = 0; i < set->len; i++) {
+        const struct json_member *m = &set->members[i];
+        struct field_slot below;
+        c.members[i].name = copy_child(s, is_known, m->name, arena, &below);
+        /* The type of what only a newer or older table declares is not known. */
+        bool is_field = m->name[0] == 'f' && !(s.field && s.field->card == SCHEMA_MAP);
+        c.members[i].value =
+            copy_set(below, is_known && (!is_field || below.field), &m->value, arena);
+    }
+    return c;
+}
+
+struct json field_set_copy(const struct schema_type *type, const struct json *set,
+                           struct arena *arena)
+{
+    return copy_set((struct field_slot){ .type = type }, type, set, arena);
 }

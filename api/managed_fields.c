@@ -114,7 +114,7 @@ void managed_fields_read(const struct json *live, const struct json *new, struct
     if (is_reset(new))
         return;
     /* Clients send back what they read, mostly: it need not be checked again. */
-    bool is_foreign = new && !(live &&json_equal(live, new));
+    bool is_foreign = new && !(live && json_equal(live, new));
     if (!is_foreign || read_entries(new, false, arena, out) < 0 || out->n == 0)
         read_entries(live, true, arena, out);
 }
@@ -152,20 +152,8 @@ static void put_constant(struct arena *arena, struct json *entry, const char *na
              (struct json){ .type = JSON_STRING, .len = (uint32_t)strlen(text), .string = text });
 }
 
-/* Names of fields are the tables' own, which live for ever: only what is in the way is copied. */
-static struct json copy_set(const struct json *set, struct arena *arena)
-{
-    struct json c = { .type = JSON_OBJECT, .len = set->len };
-    c.members = set->len ? arena_alloc(arena, set->len * sizeof(*c.members)) : NULL;
-    for (size_t i = 0; i < set->len; i++) {
-        const char *name = set->members[i].name;
-        c.members[i].name = name[0] == '.' ? "." : arena_strdup(arena, name);
-        c.members[i].value = copy_set(&set->members[i].value, arena);
-    }
-    return c;
-}
-
-struct json managed_fields_json(const struct managed_fields *m, struct arena *arena)
+struct json managed_fields_json(const struct managed_fields *m, const struct schema_type *type,
+                                struct arena *arena)
 {
     struct json list = { .type = JSON_ARRAY };
     qsort(m->items, m->n, sizeof(*m->items), in_list_order);
@@ -177,7 +165,7 @@ struct json managed_fields_json(const struct managed_fields *m, struct arena *ar
         put_text(arena, entry, "apiVersion", e->api_version);
         put_text(arena, entry, "time", e->time);
         put_constant(arena, entry, "fieldsType", "FieldsV1");
-        json_add(arena, entry, "fieldsV1", copy_set(e->fields, arena));
+        json_add(arena, entry, "fieldsV1", field_set_copy(type, e->fields, arena));
         put_text(arena, entry, "subresource", e->subresource);
     }
     return list;
@@ -291,7 +279,8 @@ static struct managed_entry *bucket_of(struct managed_fields *m, struct managed_
 static void cap_updaters(struct managed_fields *m, struct arena *arena)
 {
     size_t n = 0, left;
-    struct managed_entry **updaters = arena_alloc(arena, (m->n + 1) * sizeof(struct managed_entry *));
+    struct managed_entry **updaters =
+        arena_alloc(arena, (m->n + 1) * sizeof(struct managed_entry *));
     for (size_t i = 0; i < m->n; i++)
         if (!m->items[i].is_apply)
             updaters[n++] = &m->items[i];

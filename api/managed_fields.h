@@ -28,8 +28,10 @@ struct managed_fields { /* zero-initialised is empty */
  * else those of the LIVE object; none if NEW is [] or [{}], which resets them. */
 void managed_fields_read(const struct json *live, const struct json *new, struct arena *arena,
                          struct managed_fields *out);
-/* Sorted, in ARENA, sharing nothing.  A list of no entries is never to be stored. */
-struct json managed_fields_json(const struct managed_fields *m, struct arena *arena);
+/* Sorted, in ARENA, sharing nothing but TYPE's names.  A list of no entries is never to be stored.
+ */
+struct json managed_fields_json(const struct managed_fields *m, const struct schema_type *type,
+                                struct arena *arena);
 /* The same but for times. */
 bool managed_fields_equal(const struct json *a, const struct json *b);
 

@@ -40,6 +40,7 @@ static const char *agent_of(const char *user)
         { "system:kube-controller-manager", "kube-controller-manager" },
         { "system:serviceaccount:kube-system:", "kube-controller-manager" },
         { "system:node:", "kubelet" },
+        { "system:kube-proxy", "kube-proxy" },
     };
     for (size_t i = 0; i < ARRAY_LEN(agents); i++)
         if (str_has_prefix(user, agents[i].user))

@@ -79,14 +79,19 @@ const char *managed_manager(struct request *r, const struct write_options *o)
 
 /* ---- what a kind of write cannot set ---- */
 
-enum { OF_OBJECT, OF_OBJECT_WITH_STATUS, OF_STATUS, WRITES = OF_STATUS + STATUS_KEEPS_METADATA + 1 };
+enum {
+    OF_OBJECT,
+    OF_OBJECT_WITH_STATUS,
+    OF_STATUS,
+    WRITES = OF_STATUS + STATUS_KEEPS_METADATA + 1
+};
 
 static const char *const not_set[WRITES][4] = {
     [OF_OBJECT_WITH_STATUS] = { "status" },
     [OF_STATUS + STATUS_TAKES_METADATA] = { "spec" },
     [OF_STATUS + STATUS_KEEPS_LABELS] = { "spec", "metadata.labels" },
-    [OF_STATUS + STATUS_KEEPS_OWNERS] = { "spec", "metadata.deletionTimestamp",
-                                          "metadata.ownerReferences" },
+    [OF_STATUS +
+        STATUS_KEEPS_OWNERS] = { "spec", "metadata.deletionTimestamp", "metadata.ownerReferences" },
     [OF_STATUS + STATUS_KEEPS_METADATA] = { "spec", "metadata" },
 };
 static const struct json *ignored[WRITES];
@@ -212,7 +217,7 @@ void managed_track_create(struct request *r, const struct write_options *o, stru
     schema_complete(d->resource->type, d->doc, d->arena);
     managed_fields_read(NULL, list_or_null(&sent), r->arena, &m);
     managed_fields_update(&w, managed_nothing(r->info.resource, r->arena), d->doc, &m);
-    managed_put(d, managed_fields_json(&m, d->arena));
+    managed_put(d, managed_fields_json(&m, w.type, d->arena));
 }
 
 void managed_track_update(const struct update_call *c, const struct object *old,
@@ -233,5 +238,5 @@ void managed_track_update(const struct update_call *c, const struct object *old,
     live = as_row(live, old->resource, r->info.resource, r->arena);
     doc = as_row(doc, old->resource, r->info.resource, r->arena);
     managed_fields_update(&w, live, doc, &m);
-    managed_put(new, managed_fields_json(&m, new->arena));
+    managed_put(new, managed_fields_json(&m, w.type, new->arena));
 }

@@ -76,7 +76,8 @@ static int not_of_type(struct request *r, const struct json *doc, struct error *
                      "failed to convert new object (%s/%s; %s%s, Kind=%s) to proper version (%s): "
                      "%s",
                      json_str(doc, "metadata.namespace", ""), json_str(doc, "metadata.name", ""),
-                     strchr(version, '/') ? "" : "/", version, r->info.resource->kind, version, why);
+                     strchr(version, '/') ? "" : "/", version, r->info.resource->kind, version,
+                     why);
 }
 
 static struct draft *draft_of(struct request *r, const struct json *doc, struct managed_fields *m,
@@ -89,7 +90,7 @@ static struct draft *draft_of(struct request *r, const struct json *doc, struct 
         draft_free(d);
         return NULL;
     }
-    managed_put(d, managed_fields_json(m, arena));
+    managed_put(d, managed_fields_json(m, d->resource->type, arena));
     return d;
 }
 

@@ -339,9 +339,10 @@ static int parse_config(const struct body *body, struct arena *a, struct json **
 int body_parse_config(struct request *r, const struct body *body, struct json **out,
                       struct json_duplicates *repeated, struct error *err)
 {
-    static const char *const kinds[] = { [JSON_BOOL] = "bool",     [JSON_INT] = "number",
-                                         [JSON_DOUBLE] = "number", [JSON_STRING] = "string",
-                                         [JSON_ARRAY] = "array",   [JSON_OBJECT] = "object" };
+    static const char *const kinds[] = {
+        [JSON_BOOL] = "bool",     [JSON_INT] = "number",  [JSON_DOUBLE] = "number",
+        [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object"
+    };
     if (parse_config(body, r->arena, out, repeated, err) < 0) {
         const char *why = arena_strdup(r->arena, err->message);
         return error_set(err, ERR_BAD_REQUEST,

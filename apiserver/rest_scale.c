@@ -129,8 +129,8 @@ int scale_update(struct request *r, const struct body *body, const struct write_
 {
     struct json *scale;
     outcome_about(out, r);
-    if (body_decode_document(r, body, r->info.sub->type, SCALE_VERSION, "Scale", o, &scale,
-                             err) < 0)
+    if (body_decode_document(r, body, r->info.sub->type, SCALE_VERSION, "Scale", o, &scale, err) <
+        0)
         return -1;
     const char *name = json_str(scale, "metadata.name", r->info.name);
     if (strcmp(name, r->info.name) != 0)
@@ -259,7 +259,7 @@ static int apply_once(struct request *r, const struct object *old, const struct 
         return -1;
     managers_of_parent(&m, api_version, r->arena, &parent);
     struct draft *d = scaled(old, result.doc);
-    managed_put(d, managed_fields_json(&parent, d->arena));
+    managed_put(d, managed_fields_json(&parent, d->resource->type, d->arena));
     return write_draft(r, old, d, o, out, err);
 }
 

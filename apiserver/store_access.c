@@ -230,6 +230,11 @@ static enum store_result put_draft_take(struct apiserver *a, const struct object
     w->draft = new;
     json_drop(w->draft->doc, "metadata.resourceVersion");
     print_draft(w);
+    if (w->text.len > OBJECT_BYTES_MAX) { /* perhaps it fits without its managers: upstream's way */
+        json_drop(w->draft->doc, "metadata.managedFields");
+        buffer_clear(&w->text);
+        print_draft(w);
+    }
 
     enum store_result rc = STORE_FAILED;
     if (check_size(w, err) == 0)

@@ -23,7 +23,7 @@ struct reader {
     struct error *err;
     struct hashmap anchors;
     struct json_duplicates *repeated; /* NULL: a repeated key is an error */
-    size_t nodes, bytes; /* so far, aliases expanded */
+    size_t nodes, bytes;              /* so far, aliases expanded */
     size_t depth;
 };
 

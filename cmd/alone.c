@@ -10,6 +10,8 @@
 #include "cmd/leading.h"
 
 #define PEM_BYTES_MAX          (1 << 20)
+#define SCHEDULER_AGENT        "kube-scheduler/" CORACLE_VERSION
+#define CONTROLLERS_AGENT      "kube-controller-manager/" CORACLE_VERSION
 #define SERVING_CERTIFICATE_NS (365 * 24 * 3600 * NS_PER_S)
 
 struct alone {
@@ -19,6 +21,15 @@ struct alone {
     struct parts *parts;
     struct leading *leading; /* NULL: without election */
 };
+
+/* AGENT is what upstream's component calls itself, which managedFields show. */
+static struct client *open_client(const struct alone *a, const char *agent, struct error *err)
+{
+    struct client *client = client_http_open(a->config->kubeconfig, err);
+    if (client)
+        client_http_set_agent(client, agent);
+    return client;
+}
 
 /* As upstream's with --use-service-account-credentials: each controller has the rights of its own
  * account, and the kubeconfig's user needs few. */
@@ -64,14 +75,14 @@ static int serving_certificate(struct alone *a, struct node_identity *identity, 
 static int start_scheduler(struct parts *p, void *arg, struct error *err)
 {
     struct alone *a = arg;
-    a->client = client_http_open(a->config->kubeconfig, err);
+    a->client = open_client(a, SCHEDULER_AGENT, err);
     return a->client ? parts_start_scheduler(p, a->client, err) : -1;
 }
 
 static int start_controllers(struct parts *p, void *arg, struct error *err)
 {
     struct alone *a = arg;
-    a->client = client_http_open(a->config->kubeconfig, err);
+    a->client = open_client(a, CONTROLLERS_AGENT, err);
     if (!a->client)
         return -1;
     struct controller_clients clients = {
@@ -90,7 +101,7 @@ static int start_elected(struct alone *a, enum config_command part, struct error
         .config = a->config,
         .name = is_scheduler ? "kube-scheduler" : "kube-controller-manager",
         .component = is_scheduler ? "default-scheduler" : "kube-controller-manager",
-        .client = client_http_open(a->config->kubeconfig, err),
+        .client = open_client(a, is_scheduler ? SCHEDULER_AGENT : CONTROLLERS_AGENT, err),
         .start = is_scheduler ? start_scheduler : start_controllers,
         .arg = a,
     };
@@ -102,7 +113,7 @@ static int start_elected(struct alone *a, enum config_command part, struct error
 
 static int start_kubelet(struct alone *a, struct error *err)
 {
-    struct client *client = client_http_open(a->config->kubeconfig, err);
+    struct client *client = open_client(a, "kubelet/" CORACLE_VERSION, err);
     if (!client)
         return -1;
     struct node_identity identity = { .client = client,
@@ -116,7 +127,7 @@ static int start_kubelet(struct alone *a, struct error *err)
 
 static int start_proxy(struct alone *a, struct error *err)
 {
-    struct client *client = client_http_open(a->config->kubeconfig, err);
+    struct client *client = open_client(a, "kube-proxy/" CORACLE_VERSION, err);
     return client ? parts_start_proxy(a->parts, client, err) : -1;
 }
 

@@ -70,6 +70,10 @@ metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80}]}
 YAML
 sed 's/replicas: 2/replicas: 3/' "$dir/web.yaml" > "$dir/web3.yaml"
+for replicas in 1 2 3; do
+    sed "1,/^---/d; s/name: web}\$/name: applied}/; s/replicas: 2/replicas: $replicas/" "$dir/web.yaml" > "$dir/applied$replicas.yaml"
+done
+sed 's/replicas: 1/replicas: 1\n  wheels: 4/' "$dir/applied1.yaml" > "$dir/applied-unknown.yaml"
 sed 's/replicas: 2/replicas: 2\n  wheels: 4/' "$dir/web.yaml" > "$dir/unknown.yaml"
 sed 's/replicas: 2/replicas: two/' "$dir/web.yaml" > "$dir/mistyped.yaml"
 
@@ -86,6 +90,24 @@ for kubectl in "${releases[@]}"; do
     fails "an unknown field" 'unknown field "spec.wheels"' apply "${n[@]}" -f "$dir/unknown.yaml" --validate=strict
     fails "a wrong type" 'unrecognized type: int32' \
         apply "${n[@]}" -f "$dir/mistyped.yaml"
+    by=(apply --server-side "${n[@]}" -f)
+    does "server-side apply creates" 'deployment.apps/applied serverside-applied' "${by[@]}" "$dir/applied1.yaml"
+    does "server-side apply again" 'serverside-applied' "${by[@]}" "$dir/applied2.yaml"
+    fails "a conflict" 'Apply failed with 1 conflict: conflict with "kubectl": .spec.replicas' "${by[@]}" "$dir/applied3.yaml" --field-manager=other
+    does "--force-conflicts" 'serverside-applied' "${by[@]}" "$dir/applied3.yaml" --field-manager=other --force-conflicts
+    does "get --show-managed-fields" 'manager: other' get "${n[@]}" deploy/applied -o yaml --show-managed-fields
+    does "server-side apply --dry-run=server" 'serverside-applied \(server dry run\)' "${by[@]}" "$dir/applied2.yaml" --field-manager=other --dry-run=server
+    fails "diff --server-side finds it" '^\+  replicas: 1' diff --server-side "${n[@]}" -f "$dir/applied1.yaml" --field-manager=other
+    if "$kubectl" diff --server-side "${n[@]}" -f "$dir/applied3.yaml" --field-manager=other > "$dir/out" 2>&1 && ! grep -q '^[+-]' "$dir/out"; then
+        ok "$release: diff --server-side finds nothing"
+    else
+        not_ok "$release: diff --server-side finds nothing"
+    fi
+    fails "an unknown field in server-side apply" 'spec.wheels: field not declared in schema' "${by[@]}" "$dir/applied-unknown.yaml"
+    does "client-side apply becomes server-side" 'deployment.apps/web serverside-applied' "${by[@]}" "$dir/web3.yaml"
+    does "and is kubectl's" 'kubectl Apply' get "${n[@]}" deploy/web --show-managed-fields -o jsonpath='{range .metadata.managedFields[*]}{.manager} {.operation}{"\n"}{end}'
+    does "and client-side again" 'deployment.apps/web ' apply "${n[@]}" -f "$dir/web3.yaml"
+    does "it is deleted" deleted delete "${n[@]}" deploy/applied
     does "get as a table" '^web +0/3 +' get "${n[@]}" deployments
     does "get -o wide" 'localhost/web:1 +app=web' get "${n[@]}" deployments -o wide
     does "get -o yaml" '^kind: Deployment' get "${n[@]}" deploy/web -o yaml

@@ -28,6 +28,8 @@ cat > "$data/pod.json" << 'E2'
 {"apiVersion":"v1","kind":"Pod","metadata":{"generateName":"bench-","labels":{"app":"bench"}},"spec":{"schedulerName":"nobody","containers":[{"name":"web","image":"coracle.test/multi:1","env":[{"name":"A","value":"1"}],"ports":[{"containerPort":8080}],"resources":{"requests":{"cpu":"10m","memory":"16Mi"}}}]}}
 E2
 printf '{"status":{"message":"patched"}}' > "$data/patch.json"
+maps=$url/api/v1/namespaces/bench/configmaps
+printf '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"bench-"},"data":{"a":"0","b":"1"}}' > "$data/map.json"
 
 # load CLIENTS REQUESTS ARGS...: "requests-per-second p99-ms failed"
 load() {
@@ -64,6 +66,8 @@ names() { k -n bench get pods --no-headers -o custom-columns=N:.metadata.name; }
 uris() { names | sed "s|^|$pods/|; s|\$|$1|" > "$data/uris"; }
 patch=(-H ':method: PATCH' -H 'content-type: application/merge-patch+json' -d "$data/patch.json")
 
+load 16 "$objects" -H 'content-type: application/json' -d "$data/map.json" "$maps" > /dev/null
+k -n bench get configmaps --no-headers -o custom-columns=N:.metadata.name | grep ^bench- > "$data/maps"
 for round in $(seq "$rounds"); do
     echo "# round $round"
     row "create a pod, 16 clients" "$(load 16 "$objects" -H 'content-type: application/json' -d "$data/pod.json" "$pods")"
@@ -74,6 +78,10 @@ for round in $(seq "$rounds"); do
     row "label selector, none match, 16 clients" "$(load 16 4000 "$pods?labelSelector=app%3Dnobody")"
     uris /status
     row "patch a pod's status, 16 clients" "$(load_each "${patch[@]}")"
+    printf '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"app":"bench"}},"data":{"a":"%s"}}' "$round" > "$data/apply.json"
+    sed "s|^|$maps/|; s|\$|?fieldManager=bench\&force=true|" "$data/maps" > "$data/uris"
+    row "server-side apply of a ConfigMap, 16 clients" "$(load_each -H ':method: PATCH' \
+        -H 'content-type: application/apply-patch+yaml' -d "$data/apply.json")"
     uris '?gracePeriodSeconds=0'
     row "delete a pod, 16 clients" "$(load_each -H ':method: DELETE')"
 done | tee "$data/rows"
