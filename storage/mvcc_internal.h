@@ -68,3 +68,5 @@ int64_t history_key_revision(struct bytes key);
 int history_record(struct lmdb_txn *t, struct bytes data, struct record *out, struct error *err);
 int read_state(struct lmdb_txn *t, struct database_state *out,
                struct error *err); /* 1, 0: new, -1 */
+int write_state(struct lmdb_txn *t, const struct database_state *state, struct error *err);
+void mvcc_note_size(struct mvcc *m); /* what the quota looks at */
