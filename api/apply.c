@@ -330,7 +330,7 @@ static void sort_members(struct json *v)
     if (v->type == JSON_ARRAY)
         for (size_t i = 0; i < v->len; i++)
             sort_members(&v->items[i]);
-    if (v->type != JSON_OBJECT)
+    if (v->type != JSON_OBJECT || v->len == 0)
         return;
     qsort(v->members, v->len, sizeof(*v->members), by_name);
     for (size_t i = 0; i < v->len; i++)

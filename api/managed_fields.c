@@ -156,7 +156,8 @@ struct json managed_fields_json(const struct managed_fields *m, const struct sch
                                 struct arena *arena)
 {
     struct json list = { .type = JSON_ARRAY };
-    qsort(m->items, m->n, sizeof(*m->items), in_list_order);
+    if (m->n > 1)
+        qsort(m->items, m->n, sizeof(*m->items), in_list_order);
     for (size_t i = 0; i < m->n; i++) {
         const struct managed_entry *e = &m->items[i];
         struct json *entry = json_append(arena, &list, (struct json){ .type = JSON_OBJECT });
