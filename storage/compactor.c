@@ -85,7 +85,7 @@ int mvcc_prune(struct mvcc *m, struct error *err)
         return error_wrap(err, "compact the database");
     }
     (void)failpoint("storage.compact.before_commit");
-    if (lmdb_write_commit(t, err) < 0)
+    if (mvcc_commit(m, t, err) < 0)
         return error_wrap(err, "compact the database");
     (void)failpoint("storage.compact.after_commit");
     m->disk_state = next;
@@ -94,23 +94,4 @@ int mvcc_prune(struct mvcc *m, struct error *err)
         mvcc_note_size(m);
     }
     return is_last ? 0 : 1;
-}
-
-/* ---- the file ---- */
-
-int mvcc_defragment(struct mvcc *m, struct error *err)
-{
-    struct lmdb_env *env = lmdb_env_compact(m->env, err);
-    if (!env)
-        return error_wrap(err, "defragment the database");
-    pthread_mutex_lock(&m->lock);
-    struct lmdb_env *old = m->env;
-    m->env = env;
-    while (m->pool_n) /* they rest, so ending them is quick */
-        lmdb_read_end(m->pool[--m->pool_n]);
-    pthread_mutex_unlock(&m->lock);
-    lmdb_env_unref(old);
-    mvcc_note_size(m);
-    (void)failpoint("storage.defragment.end");
-    return 0;
 }

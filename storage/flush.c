@@ -156,7 +156,9 @@ static int end_part(struct flush *f, struct error *err)
 {
     struct lmdb_txn *t = take_ptr(&f->t);
     (void)failpoint("storage.flush.before_commit");
-    return lmdb_write_commit(t, err);
+    int rc = mvcc_commit(f->m, t, err);
+    lmdb_env_release(f->m->env); /* it went all over the file */
+    return rc;
 }
 
 /* BYTES were dirtied: ends a part that is large enough. */

@@ -32,7 +32,7 @@
 #define TREE_DEPTH     3 /* trees of some thousand leaves are walked by several threads */
 #define THREADS_MAX    4
 
-    struct page_head {
+struct page_head {
     uint64_t id;
     uint16_t pad, flags;
     uint16_t lower, upper; /* of an overflow page: a count of pages */

@@ -40,6 +40,7 @@ struct lmdb_env {
     size_t map_bytes;
     MDB_env *env;
     MDB_dbi dbi[TABLES];
+    struct lmdb_env *before; /* counted; writing must wait until it has no readers */
     bool is_folder_unsynced; /* writing transactions': the file's name may not be on disk yet */
 };
 
@@ -106,14 +107,9 @@ static int adopt_sum(struct lmdb_env *e, const struct lmdb_check *check, struct 
 
 /* The file is PATH; LOCK is where LMDB keeps its readers.  What a lock file holds from before is of
  * no use: nobody else has the folder. */
-static struct lmdb_env *open_file(const struct lmdb_env *like, const char *path, const char *lock,
-                                  unsigned flags, struct error *err)
+static struct lmdb_env *open_unchecked(const struct lmdb_env *like, const char *path,
+                                       const char *lock, unsigned flags, struct error *err)
 {
-    struct lmdb_check check;
-    scoped(str) char *file =
-        flags & MDB_NOSUBDIR ? xstrdup(path) : xasprintf("%s/" FILE_NAME, path);
-    if (lmdb_check_file(file, &check, err) < 0)
-        return NULL;
     unlink(lock);
     struct lmdb_env *e = xcalloc(1, sizeof(*e));
     atomic_init(&e->refs, 1);
@@ -128,11 +124,24 @@ static struct lmdb_env *open_file(const struct lmdb_env *like, const char *path,
         rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
         rc = mdb_env_open(e->env, path, MDB_NOTLS | flags, 0600);
-    if (rc == 0 ? open_tables(e, err) < 0 || adopt_sum(e, &check, err) < 0
-                : fail(err, rc, "open the database")) {
+    if (rc == 0 ? open_tables(e, err) : fail(err, rc, "open the database")) {
         lmdb_env_unref(e);
         return NULL;
     }
+    return e;
+}
+
+static struct lmdb_env *open_file(const struct lmdb_env *like, const char *path, const char *lock,
+                                  unsigned flags, struct error *err)
+{
+    struct lmdb_check check;
+    scoped(str) char *file =
+        flags & MDB_NOSUBDIR ? xstrdup(path) : xasprintf("%s/" FILE_NAME, path);
+    if (lmdb_check_file(file, &check, err) < 0)
+        return NULL;
+    struct lmdb_env *e = open_unchecked(like, path, lock, flags, err);
+    if (e && adopt_sum(e, &check, err) < 0)
+        lmdb_env_unref(take_ptr(&e));
     return e;
 }
 
@@ -157,8 +166,42 @@ void lmdb_env_unref(struct lmdb_env *e)
         return;
     if (e->env)
         mdb_env_close(e->env);
+    lmdb_env_unref(e->before);
     free(e->dir);
     free(e);
+}
+
+/* ---- after a failure ---- */
+
+bool lmdb_env_is_dead(struct lmdb_env *e)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn);
+    if (rc == 0)
+        mdb_txn_abort(txn);
+    return rc == MDB_PANIC;
+}
+
+struct lmdb_env *lmdb_env_revive(struct lmdb_env *e, struct error *err)
+{
+    scoped(str) char *lock = xasprintf("%s/" LOCK_NAME, e->dir);
+    struct lmdb_env *fresh = open_unchecked(e, e->dir, lock, 0, err);
+    if (!fresh)
+        return NULL;
+    fresh->is_folder_unsynced = e->is_folder_unsynced;
+    fresh->before = lmdb_env_ref(e);
+    return fresh;
+}
+
+/* The file's older readers are not in the new list of readers: their pages must not be reused. */
+static int wait_for_readers(struct lmdb_env *e, struct error *err)
+{
+    if (!e->before)
+        return 0;
+    if (atomic_load_explicit(&e->before->refs, memory_order_acquire) > 1)
+        return error_set(err, ERR_IO, "the database failed, and is still being read as it was");
+    lmdb_env_unref(take_ptr(&e->before));
+    return 0;
 }
 
 /* ---- a smaller file ---- */
@@ -356,7 +399,7 @@ int lmdb_read_renew(struct lmdb_txn *t, struct error *err)
 
 struct lmdb_txn *lmdb_write_begin(struct lmdb_env *e, struct error *err)
 {
-    if (e->is_folder_unsynced && sync_folder(e, err) < 0)
+    if (wait_for_readers(e, err) < 0 || (e->is_folder_unsynced && sync_folder(e, err) < 0))
         return NULL;
     struct lmdb_txn *t = begin(e, 0, err);
     struct bytes sum;
@@ -394,12 +437,10 @@ static int put_row(struct lmdb_txn *t, enum lmdb_table table, struct bytes key, 
 }
 
 /* LMDB calls a write that was cut short EIO; a full disk is what cuts writes short. */
-static bool is_disk_full(MDB_env *env)
+static bool is_disk_full(const struct lmdb_env *e)
 {
-    mdb_filehandle_t fd;
     struct statvfs fs;
-    mdb_env_get_fd(env, &fd);
-    return fstatvfs(fd, &fs) == 0 && fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
+    return statvfs(e->dir, &fs) == 0 && fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
 }
 
 static int commit(struct lmdb_txn *t)
@@ -421,7 +462,7 @@ int lmdb_write_commit(struct lmdb_txn *t, struct error *err)
         return fail(err, number, "commit to the database");
     }
     int rc = commit(t);
-    if (rc == EIO && is_disk_full(t->env->env))
+    if (rc == EIO && is_disk_full(t->env))
         rc = ENOSPC;
     (void)failpoint("storage.database.committed");
     free_txn(t);

@@ -43,6 +43,11 @@ struct lmdb_env *lmdb_env_compact(struct lmdb_env *e, struct error *err);
 must_check int lmdb_env_size(struct lmdb_env *e, size_t *size_bytes, size_t *in_use_bytes,
                              struct error *err);
 
+/* After the disk refused the last step of a commit LMDB begins no transaction any more.  The same
+ * file is opened anew; E's readers go on, and until the last has ended nothing can be written. */
+bool lmdb_env_is_dead(struct lmdb_env *e);
+struct lmdb_env *lmdb_env_revive(struct lmdb_env *e, struct error *err);
+
 /* Takes a large file's pages out of this process's memory.  They stay in the kernel's cache, from
  * where they come back as they are read, and which is the kernel's to shrink. */
 void lmdb_env_release(struct lmdb_env *e);

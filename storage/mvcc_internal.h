@@ -44,7 +44,8 @@ struct mvcc {
     uint32_t salt;                      /* disk_state's, which never changes: any thread's */
     struct buffer prune_cursor;         /* upkeep's: history key where the next part starts */
 
-    pthread_mutex_t lock; /* innermost; guards the rest */
+    pthread_mutex_t commit_lock; /* upkeep's, from a commit until a dead database is revived */
+    pthread_mutex_t lock;        /* innermost; guards the rest */
     struct key_index *active;
     struct key_index *frozen; /* NULL: none */
     int64_t flushed;
@@ -69,4 +70,6 @@ int history_record(struct lmdb_txn *t, struct bytes data, struct record *out, st
 int read_state(struct lmdb_txn *t, struct database_state *out,
                struct error *err); /* 1, 0: new, -1 */
 int write_state(struct lmdb_txn *t, const struct database_state *state, struct error *err);
+/* Commits T, on upkeep's thread. */
+int mvcc_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err);
 void mvcc_note_size(struct mvcc *m); /* what the quota looks at */

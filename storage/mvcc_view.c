@@ -37,21 +37,36 @@ int64_t history_key_revision(struct bytes key)
 
 /* Beginning a transaction searches a slot under a process-wide lock; renewing a resting one does
  * not. */
-static struct lmdb_txn *take_txn(struct mvcc *m, struct error *err)
+static struct lmdb_txn *try_to_take_txn(struct mvcc *m, bool *is_dead, struct error *err)
 {
     pthread_mutex_lock(&m->lock);
     struct lmdb_txn *t = m->pool_n ? m->pool[--m->pool_n] : NULL;
-    struct lmdb_env *env = t ? NULL : lmdb_env_ref(m->env);
+    struct lmdb_env *env = lmdb_env_ref(m->env);
     pthread_mutex_unlock(&m->lock);
     if (!t) {
         t = lmdb_read_begin(env, err);
-        lmdb_env_unref(env);
-        return t;
+    } else if (lmdb_read_renew(t, err) < 0) {
+        lmdb_read_end(t);
+        t = NULL;
     }
-    if (lmdb_read_renew(t, err) == 0)
-        return t;
-    lmdb_read_end(t);
-    return NULL;
+    *is_dead = !t && lmdb_env_is_dead(env);
+    lmdb_env_unref(env);
+    return t;
+}
+
+static struct lmdb_txn *take_txn(struct mvcc *m, struct error *err)
+{
+    bool is_dead;
+    struct error first = { 0 };
+    struct lmdb_txn *t = try_to_take_txn(m, &is_dead, &first);
+    if (!t && is_dead) { /* it is being revived */
+        pthread_mutex_lock(&m->commit_lock);
+        pthread_mutex_unlock(&m->commit_lock);
+        return try_to_take_txn(m, &is_dead, err);
+    }
+    if (!t)
+        *err = first;
+    return t;
 }
 
 static void give_txn(struct mvcc *m, struct lmdb_txn *t)

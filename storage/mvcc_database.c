@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mvcc_database.c - which database file is the one: after a failure, and when it is made smaller.
+ */
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "storage/mvcc_internal.h"
+
+static void use_env(struct mvcc *m, struct lmdb_env *env)
+{
+    pthread_mutex_lock(&m->lock);
+    struct lmdb_env *old = m->env;
+    m->env = env;
+    while (m->pool_n) /* they rest, so ending them is quick */
+        lmdb_read_end(m->pool[--m->pool_n]);
+    pthread_mutex_unlock(&m->lock);
+    lmdb_env_unref(old);
+}
+
+static void revive(struct mvcc *m)
+{
+    struct error err = { 0 };
+    struct lmdb_env *env = lmdb_env_is_dead(m->env) ? lmdb_env_revive(m->env, &err) : NULL;
+    if (env)
+        use_env(m, env);
+    if (err.code) /* the next commit fails too, and tries again */
+        log_error("storage", "open the database again: %s", err.message);
+}
+
+/* Readers who find the database dead wait for the lock, and then find it revived. */
+int mvcc_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err)
+{
+    pthread_mutex_lock(&m->commit_lock);
+    int rc = lmdb_write_commit(t, err);
+    if (rc < 0)
+        revive(m);
+    pthread_mutex_unlock(&m->commit_lock);
+    return rc;
+}
+
+int mvcc_defragment(struct mvcc *m, struct error *err)
+{
+    struct lmdb_env *env = lmdb_env_compact(m->env, err);
+    if (!env)
+        return error_wrap(err, "defragment the database");
+    use_env(m, env);
+    mvcc_note_size(m);
+    (void)failpoint("storage.defragment.end");
+    return 0;
+}
