@@ -71,6 +71,7 @@ void http_server_connection_unref(struct connection *c)
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
     arena_free(c->arena);
+    tls_unref(c->tls);
     free(c);
 }
 
@@ -144,11 +145,24 @@ static void remote_ip(int fd, char out[INET6_ADDRSTRLEN])
         inet_ntop(AF_INET6, &sa.v6.sin6_addr, out, INET6_ADDRSTRLEN);
 }
 
+/* For the connections to come.  libh2o reaches for the context only when a client says hello: a
+ * connection keeps what it began with. */
+static struct tls *use_newest_tls(struct server_loop *loop)
+{
+    struct http_server *s = loop->server;
+    pthread_mutex_lock(&s->lock);
+    struct tls *tls = tls_ref(s->tls);
+    pthread_mutex_unlock(&s->lock);
+    loop->accept.ssl_ctx = tls ? tls_server_ctx(tls, on_tls_peer) : NULL;
+    return tls;
+}
+
 static void connection_start(struct server_loop *loop, int fd)
 {
     struct connection *c = xcalloc(1, sizeof(*c));
     atomic_init(&c->refs, 1);
     c->loop = loop;
+    c->tls = use_newest_tls(loop);
     c->arena = arena_new_sized(256);
     c->early_ends_left = EARLY_ENDS_MAX;
     c->refilled_at_ms = h2o_now(loop->ctx.loop);
@@ -230,29 +244,6 @@ static void on_listener(h2o_socket_t *listener, const char *h2o_err)
 
 /* ---- start and stop ---- */
 
-static void loop_use_tls(struct server_loop *loop)
-{
-    struct http_server *s = loop->server;
-    pthread_mutex_lock(&s->lock);
-    struct tls *tls = tls_ref(s->tls);
-    pthread_mutex_unlock(&s->lock);
-    loop->accept.ssl_ctx = tls ? tls_server_ctx(tls, on_tls_peer) : NULL;
-    tls_unref(loop->tls); /* connections hold the old context themselves */
-    loop->tls = tls;
-}
-
-struct tls_mail {
-    struct mail mail;
-    struct server_loop *loop;
-};
-
-static void on_tls_mail(struct mail *m)
-{
-    struct tls_mail *t = container_of(m, struct tls_mail, mail);
-    loop_use_tls(t->loop);
-    free(t);
-}
-
 void http_server_set_tls(struct http_server *s, struct tls *tls)
 {
     pthread_mutex_lock(&s->lock);
@@ -260,11 +251,6 @@ void http_server_set_tls(struct http_server *s, struct tls *tls)
     s->tls = tls_ref(tls);
     pthread_mutex_unlock(&s->lock);
     tls_unref(old);
-    for (int i = 0; i < s->loops_n; i++) {
-        struct tls_mail *t = xcalloc(1, sizeof(*t));
-        t->loop = &s->loops[i];
-        http_server_post(t->loop, &t->mail, on_tls_mail);
-    }
 }
 
 /* Closes connections on which nothing has been going on since the last sweep, all of them once the
@@ -324,7 +310,6 @@ static void loop_init(struct server_loop *loop)
     h2o_timeout_init(loop->ctx.loop, &loop->accept_pause, ACCEPT_PAUSE_MS);
     loop->sweep_entry.cb = on_sweep;
     loop->accept_pause_entry.cb = on_accept_pause_over;
-    loop_use_tls(loop);
     if (loop != &s->loops[0])
         return;
     loop->listener =
@@ -348,7 +333,6 @@ static void loop_deinit(struct server_loop *loop)
     h2o_context_dispose(&loop->ctx);
     h2o_evloop_destroy(h2o);
     pthread_mutex_destroy(&loop->post_lock);
-    tls_unref(loop->tls);
 }
 
 /* libh2o keeps free lists in thread-local storage and its sockets remember whose, so that whatever

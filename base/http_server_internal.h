@@ -46,7 +46,6 @@ struct server_loop {
     pthread_t thread;
     h2o_context_t ctx;
     h2o_accept_ctx_t accept;
-    struct tls *tls;
     h2o_multithread_queue_t *queue;
     h2o_multithread_receiver_t mailbox;
     pthread_mutex_t post_lock; /* held while posting, so that the loop does not go away under it */
@@ -90,6 +89,7 @@ struct connection {
     struct server_loop *loop;
     h2o_socket_t *sock; /* NULL once closed */
     struct arena *arena;
+    struct tls *tls; /* NULL: plain text */
     struct tls_peer peer;
     char remote_ip[INET6_ADDRSTRLEN];
     size_t open_requests;
@@ -136,7 +136,7 @@ struct http_stream {
     struct http_request *request;
     void (*on_close)(void *arg);
     void *arg;
-    atomic_size_t queued;
+    atomic_size_t queued, queued_bytes;
 
     pthread_mutex_t lock;    /* guards what follows; before server_loop.post_lock */
     pthread_cond_t advanced; /* chunks were written, or the client has left */
@@ -147,7 +147,7 @@ struct http_stream {
     /* the loop's */
     struct list ready; /* server_loop.ready */
     struct shared_bytes *flight[STREAM_BATCH_CHUNKS];
-    size_t flight_n;
+    size_t flight_n, flight_bytes;
     char *gathered; /* the flight in one piece; NULL: it was sent as it is */
     bool is_sending, sent_final;
 };
