@@ -7,6 +7,7 @@
 #include "apiserver/respond.h"
 #include "apiserver/server.h"
 #include "base/limits.h"
+#include "base/log.h"
 
 /* Without timeoutSeconds a watch lives 30 to 60 minutes, so that clients spread over servers anew.
  */
@@ -27,6 +28,7 @@ struct http_watcher {
     bool has_columns; /* a Table's columns go with its first event only */
     bool is_initial;
     struct buffer initial;
+    size_t initial_bytes; /* written so far */
 };
 
 static const char *const type_names[] = {
@@ -83,6 +85,8 @@ static void write_buffer(struct http_watcher *h, struct buffer *b)
     if (b->len > 0 && h->stream) {
         scoped(shared_bytes) struct shared_bytes *chunk = shared_bytes_new(buffer_bytes(b));
         http_stream_write(h->stream, chunk);
+        if (h->is_initial)
+            h->initial_bytes += b->len;
     }
     buffer_clear(b);
 }
@@ -184,7 +188,9 @@ static void on_bookmark(struct watcher *w, int64_t revision, bool ends_initial_e
 static bool is_slow(struct watcher *w)
 {
     struct http_watcher *h = (struct http_watcher *)w;
-    return h->stream && http_stream_queued(h->stream) > WATCH_QUEUED_MAX;
+    return h->stream &&
+           (http_stream_queued(h->stream) > WATCH_QUEUED_MAX ||
+            http_stream_queued_bytes(h->stream) > WATCH_QUEUED_BYTES_MAX + h->initial_bytes);
 }
 
 static void on_ended(struct watcher *w, const struct error *err)
@@ -195,6 +201,7 @@ static void on_ended(struct watcher *w, const struct error *err)
     if (!stream)
         return;
     if (err && err->code == ERR_UNAVAILABLE) {
+        log_info("apiserver", "%s", err->message);
         http_stream_abort(stream);
         return;
     }

@@ -7,7 +7,6 @@
 
 #include "apiserver/server.h"
 #include "base/hashmap.h"
-#include "base/limits.h"
 
 /* Upstream's pace of bookmarks. */
 #define BOOKMARK_EVERY_NS (60 * NS_PER_S)
@@ -323,8 +322,7 @@ static void flush_told(struct watch_delivery *d)
         if (!w->ops->is_slow(w))
             continue;
         struct error err = { 0 };
-        error_set(&err, ERR_UNAVAILABLE, "watch is too slow: more than %d events behind",
-                  WATCH_QUEUED_MAX);
+        error_set(&err, ERR_UNAVAILABLE, "watch of %s is too slow: closed", w->resource->plural);
         end_watcher(d, w, &err);
     }
     d->told_n = 0;

@@ -100,12 +100,14 @@ void http_stream_write(struct http_stream *s,
 void http_stream_add(struct http_stream *s, struct shared_bytes *chunk);
 void http_stream_flush(struct http_stream *s);
 size_t http_stream_queued(struct http_stream *s); /* chunks not yet written */
+size_t http_stream_queued_bytes(struct http_stream *s);
 /* For a producer that is faster than its client: waits until at most QUEUED_MAX chunks are not yet
  * written.  False: the client has left.  Not on a loop thread. */
 bool http_stream_wait(struct http_stream *s, size_t queued_max);
 bool http_stream_is_closed(struct http_stream *s); /* the client has left */
 void http_stream_end(struct http_stream *s);       /* orderly end; frees the handle */
-void http_stream_abort(struct http_stream *s);     /* resets the connection; frees the handle */
+/* Forgets what is not on its way yet and resets; frees the handle. */
+void http_stream_abort(struct http_stream *s);
 
 /* HTTP/1.1 Upgrade: answers 101 with HEAD's headers and turns the connection into a duplex byte
  * stream, which ON_SOCKET gets on a worker thread of the server made for it; the function may block

@@ -192,10 +192,21 @@ void http_server_respond_text(struct http_request *r, int status, const char *co
  * a stream while it is in line goes out in the same write. */
 #define STREAMS_PER_TURN 64
 
+/* Under the stream's lock, or when nobody else has it any more. */
+static void drop_pending(struct http_stream *s)
+{
+    for (size_t i = 0; i < s->pending_n; i++) {
+        struct shared_bytes *chunk = s->pending[s->pending_first + i];
+        atomic_fetch_sub(&s->queued_bytes, chunk->len);
+        shared_bytes_unref(chunk);
+    }
+    atomic_fetch_sub(&s->queued, s->pending_n);
+    s->pending_n = 0;
+}
+
 static void stream_free(struct http_stream *s)
 {
-    for (size_t i = 0; i < s->pending_n; i++)
-        shared_bytes_unref(s->pending[s->pending_first + i]);
+    drop_pending(s);
     free(s->pending);
     pthread_cond_destroy(&s->advanced);
     pthread_mutex_destroy(&s->lock);
@@ -210,34 +221,33 @@ static void stream_landed(struct http_stream *s)
     free(take_ptr(&s->gathered));
     pthread_mutex_lock(&s->lock);
     atomic_fetch_sub(&s->queued, s->flight_n);
+    atomic_fetch_sub(&s->queued_bytes, s->flight_bytes);
     pthread_cond_broadcast(&s->advanced);
     pthread_mutex_unlock(&s->lock);
-    s->flight_n = 0;
+    s->flight_n = s->flight_bytes = 0;
     s->is_sending = false;
 }
 
 /* Over HTTP/1.1 libh2o makes a TLS record of each piece that it is given. */
 static bool is_better_in_one_piece(const struct http_stream *s)
 {
-    return s->flight_n > 1 && s->request->loop->tls && s->request->h2o->version < 0x200;
+    return s->flight_n > 1 && s->request->connection->tls && s->request->h2o->version < 0x200;
 }
 
 /* The chunks of the flight as libh2o takes them; returns how many pieces. */
 static size_t flight_pieces(struct http_stream *s, h2o_iovec_t pieces[STREAM_BATCH_CHUNKS])
 {
-    size_t bytes = 0, at = 0;
-    for (size_t i = 0; i < s->flight_n; i++) {
+    size_t at = 0;
+    for (size_t i = 0; i < s->flight_n; i++)
         pieces[i] = h2o_iovec_init(s->flight[i]->data, s->flight[i]->len);
-        bytes += pieces[i].len;
-    }
     if (!is_better_in_one_piece(s))
         return s->flight_n;
-    s->gathered = xmalloc(bytes);
+    s->gathered = xmalloc(s->flight_bytes);
     for (size_t i = 0; i < s->flight_n; i++) {
         memcpy(s->gathered + at, pieces[i].base, pieces[i].len);
         at += pieces[i].len;
     }
-    pieces[0] = h2o_iovec_init(s->gathered, bytes);
+    pieces[0] = h2o_iovec_init(s->gathered, s->flight_bytes);
     return 1;
 }
 
@@ -245,12 +255,12 @@ bool http_server_stream_send(struct http_stream *s)
 {
     if (s->is_sending || s->sent_final)
         return false;
-    size_t bytes = 0;
     pthread_mutex_lock(&s->lock);
-    while (s->flight_n < STREAM_BATCH_CHUNKS && bytes < STREAM_BATCH_BYTES && s->pending_n > 0) {
+    while (s->flight_n < STREAM_BATCH_CHUNKS && s->flight_bytes < STREAM_BATCH_BYTES &&
+           s->pending_n > 0) {
         struct shared_bytes *chunk = s->pending[s->pending_first++];
         s->pending_n--;
-        bytes += chunk->len;
+        s->flight_bytes += chunk->len;
         s->flight[s->flight_n++] = chunk;
     }
     bool is_final = s->pending_n == 0 && (s->is_ended || s->request->loop->stopping);
@@ -331,9 +341,13 @@ static void on_stream_mail(struct mail *m)
     struct http_stream *s = container_of(m, struct http_stream, mail);
     pthread_mutex_lock(&s->lock);
     s->is_posted = false;
-    bool is_ended = s->is_ended;
+    bool is_ended = s->is_ended, is_aborted = s->is_aborted;
     pthread_mutex_unlock(&s->lock);
-    if (s->request->h2o)
+    /* A client that does not read would keep its connection until it is taken for dead.  HTTP/2
+     * has more on it than this stream. */
+    if (s->request->h2o && is_aborted && s->is_sending && s->request->h2o->version < 0x200)
+        http_server_connection_shut(s->request->connection);
+    else if (s->request->h2o)
         get_in_line(s);
     else if (is_ended)
         stream_free(s);
@@ -422,6 +436,7 @@ static void stream_add(struct http_stream *s, struct shared_bytes *chunk)
     stream_reserve(s);
     s->pending[s->pending_first + s->pending_n++] = shared_bytes_ref(chunk);
     atomic_fetch_add(&s->queued, 1);
+    atomic_fetch_add(&s->queued_bytes, chunk->len);
 }
 
 static void stream_flush(struct http_stream *s)
@@ -457,6 +472,11 @@ size_t http_stream_queued(struct http_stream *s)
     return atomic_load(&s->queued);
 }
 
+size_t http_stream_queued_bytes(struct http_stream *s)
+{
+    return atomic_load(&s->queued_bytes);
+}
+
 bool http_stream_wait(struct http_stream *s, size_t queued_max)
 {
     ensure(!http_server_current_loop);
@@ -488,6 +508,7 @@ void http_stream_abort(struct http_stream *s)
 {
     pthread_mutex_lock(&s->lock);
     s->is_ended = s->is_aborted = true;
+    drop_pending(s);
     stream_post(s);
     pthread_mutex_unlock(&s->lock);
 }

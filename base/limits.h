@@ -10,4 +10,5 @@
 #define JSON_DEPTH_MAX           512
 #define ARENA_ALLOC_BYTES_MAX    ((size_t)1 << 30)
 #define WATCH_QUEUED_MAX         4096 /* events a slow watcher may be behind before it is closed */
+#define WATCH_QUEUED_BYTES_MAX   (64 * 1024 * 1024) /* the same in bytes */
 #define LIST_ITEMS_PER_TURN      500 /* list items a loop thread handles before it lets others run */

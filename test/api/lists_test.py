@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists and watches: pages, selectors, revisions, order, bookmarks."""
 import base64
+import http.client
 import json
 
 from server import ApiTest, main
@@ -228,6 +229,22 @@ class Watches(ApiTest):
         for w in watches:
             self.assertEqual(self.shape(w.take(10)), wanted)
             w.close()
+
+    def test_one_that_does_not_read_is_closed_and_the_others_see_everything(self):
+        changes = 100  # of 1 MB: more than the sockets and WATCH_QUEUED_BYTES_MAX take
+        revision = self.configmap("a", big="x" * 1000000)["metadata"]["resourceVersion"]
+        with self.watch(resourceVersion=revision) as slow, self.watch(resourceVersion=revision) as fast:
+            for i in range(changes):
+                self.admin.patch(self.path("configmaps", "a"), {"data": {"i": str(i)}})
+                self.assertEqual(fast.next()["object"]["data"]["i"], str(i))
+            seen = []
+            try:
+                while (event := slow.next()):
+                    seen.append(event["object"]["data"]["i"])
+            except (OSError, ValueError, http.client.HTTPException):
+                pass  # cut off in the middle of an event
+            self.assertEqual(seen, [str(i) for i in range(len(seen))])
+            self.assertLess(len(seen), changes)
 
 
 class Errors(ApiTest):
