@@ -2,7 +2,8 @@
 /*
  * leader_election.c - a thread that takes and renews the lease, and one that begins and ends.
  *
- *     elector:  get, update, sleep ...      sets LEADS_UNTIL after each success
+ *     elector:  get, update, sleep ...      sets LEADS_UNTIL after each success; while another one
+ *               leads, a watch tells of each renewal, and at once of a lease that is given up
  *     runner:   began() once LEADS_UNTIL lies ahead, ended() once it has passed: also while the
  *               elector waits for an answer that does not come
  */
@@ -14,7 +15,8 @@
 #include "api/event_recorder.h"
 #include "base/log.h"
 
-#define JITTER_FACTOR 1.2 /* candidates wait for up to 2.2 periods */
+#define JITTER_FACTOR 1.2               /* candidates wait for up to 2.2 periods */
+#define EXPIRY_JITTER (100 * NS_PER_MS) /* after a lease that runs out before that */
 #define BEGIN_AGAIN_S 5
 
 struct leader_elector {
@@ -27,9 +29,13 @@ struct leader_elector {
     struct object *lease; /* as last seen; NULL: none */
     int64_t seen_ns;      /* when it last changed, by our clock */
     bool is_holder;
+    struct client_watch *watch; /* NULL: not open */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
+    struct object *news; /* the lease as the watch told last; NULL: nothing new */
+    int64_t news_ns;
+    bool is_watch_over;
     int64_t leads_until_ns; /* monotonic; 0: does not lead */
     bool is_stopping;
 };
@@ -157,13 +163,94 @@ static void wait_ns(struct leader_elector *e, int64_t ns)
     pthread_cond_timedwait(&e->changed, &e->lock, &until);
 }
 
-static int64_t pause_ns(const struct leader_elector *e)
+static int64_t below(int64_t ns)
 {
-    int64_t period_ns = e->config.retry_period_ns;
+    return (int64_t)rng_below(system_rng, (uint64_t)ns + 1);
+}
+
+/* Until the next attempt, in monotonic time. */
+static int64_t next_attempt_ns(const struct leader_elector *e)
+{
+    int64_t now_ns = clock_monotonic_ns(e->config.clock), period_ns = e->config.retry_period_ns;
     if (e->leads_until_ns)
-        return period_ns;
-    int64_t jitter_ns = (int64_t)((double)period_ns * JITTER_FACTOR);
-    return period_ns + (int64_t)rng_below(system_rng, (uint64_t)jitter_ns + 1);
+        return now_ns + period_ns;
+    return now_ns + period_ns + below((int64_t)((double)period_ns * JITTER_FACTOR));
+}
+
+/* The same, or sooner: when the lease is out. */
+static int64_t not_after_expiry(const struct leader_elector *e, int64_t at_ns)
+{
+    if (e->leads_until_ns || !e->lease)
+        return at_ns;
+    int64_t duration_s = json_int(e->lease->doc, "spec.leaseDurationSeconds", 0);
+    int64_t out_ns = e->seen_ns + duration_s * NS_PER_S;
+    return is_taken(e) && out_ns < at_ns ? out_ns + below(EXPIRY_JITTER) : at_ns;
+}
+
+/* ---- what the watch tells ---- */
+
+static void on_event(const struct watch_event *event, void *arg)
+{
+    struct leader_elector *e = arg;
+    if (event->type != WATCH_ADDED && event->type != WATCH_MODIFIED)
+        return;
+    pthread_mutex_lock(&e->lock);
+    object_unref(e->news);
+    e->news = object_ref(event->object);
+    e->news_ns = clock_monotonic_ns(e->config.clock);
+    pthread_cond_broadcast(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void on_ended(const struct error *err, void *arg)
+{
+    struct leader_elector *e = arg;
+    (void)err;
+    pthread_mutex_lock(&e->lock);
+    e->is_watch_over = true;
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void close_watch(struct leader_elector *e)
+{
+    client_watch_close(e->watch);
+    e->watch = NULL;
+    e->is_watch_over = false;
+    object_unref(e->news);
+    e->news = NULL;
+}
+
+/* Who cannot watch asks now and then: that is enough, only slower. */
+static void keep_watch(struct leader_elector *e, bool is_wanted, bool is_over)
+{
+    if (e->watch && (is_over || !is_wanted))
+        close_watch(e);
+    if (e->watch || !is_wanted || !e->lease)
+        return;
+    scoped(str) char *selector = xasprintf("metadata.name=%s", e->name);
+    struct client_watch_options options = { .ns = e->ns,
+                                            .field_selector = selector,
+                                            .resource_version = e->lease->resource_version,
+                                            .event = on_event,
+                                            .ended = on_ended,
+                                            .arg = e };
+    struct error err = { 0 };
+    e->watch = client_watch(e->config.client, leases(), &options, &err);
+    if (!e->watch)
+        log_debug("leader-election", "%s/%s: %s", e->ns, e->name, err.message);
+}
+
+/* Under the lock.  True: the lease can be had now. */
+static bool take_news(struct leader_elector *e)
+{
+    struct object *news = take_ptr(&e->news);
+    if (!news)
+        return false;
+    if (e->lease && news->resource_version <= e->lease->resource_version)
+        object_unref(news);
+    else
+        keep_lease_take(e, news, e->news_ns);
+    return !e->leads_until_ns && e->lease && !is_taken(e);
 }
 
 static bool is_lost(const struct leader_elector *e, int64_t now_ns)
@@ -172,14 +259,28 @@ static bool is_lost(const struct leader_elector *e, int64_t now_ns)
            (e->lease && !str_equal(holder_of(e->lease), e->identity));
 }
 
+/* Under the lock. */
+static void wait_for_turn(struct leader_elector *e)
+{
+    int64_t at_ns = next_attempt_ns(e);
+    while (!e->is_stopping && !take_news(e)) {
+        int64_t left_ns = not_after_expiry(e, at_ns) - clock_monotonic_ns(e->config.clock);
+        if (left_ns <= 0)
+            return;
+        wait_ns(e, left_ns);
+    }
+}
+
 static void *run_elector(void *arg)
 {
     struct leader_elector *e = arg;
     pthread_mutex_lock(&e->lock);
     while (!e->is_stopping) {
+        bool is_watch_over = e->is_watch_over;
         pthread_mutex_unlock(&e->lock);
         int64_t begin_ns = clock_monotonic_ns(e->config.clock);
         bool is_ours = take_or_renew(e);
+        keep_watch(e, !is_ours, is_watch_over);
         pthread_mutex_lock(&e->lock);
         e->is_holder = is_ours;
         if (is_ours)
@@ -189,11 +290,10 @@ static void *run_elector(void *arg)
         else
             e->is_holder = true; /* until the deadline: the server may answer again before it */
         pthread_cond_broadcast(&e->changed);
-        int64_t until_ns = clock_monotonic_ns(e->config.clock) + pause_ns(e), now_ns;
-        while (!e->is_stopping && (now_ns = clock_monotonic_ns(e->config.clock)) < until_ns)
-            wait_ns(e, until_ns - now_ns);
+        wait_for_turn(e);
     }
     pthread_mutex_unlock(&e->lock);
+    close_watch(e);
     return NULL;
 }
 
