@@ -52,10 +52,31 @@ int files_write_all(int fd, struct bytes text, struct error *err)
     return write_all(fd, text) < 0 ? error_errno(err, "write") : 0;
 }
 
-int files_sync_dir(const char *dir, struct error *err)
+/* 0, or why not. */
+static int try_sync_dir(const char *dir)
 {
     scoped(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) < 0 ? error_errno(err, "sync the folder %s", dir) : 0;
+    return fd < 0 || fsync(fd) < 0 ? errno : 0;
+}
+
+int files_sync_dir(const char *dir, struct error *err)
+{
+    errno = try_sync_dir(dir);
+    return errno ? error_errno(err, "sync %s", dir) : 0;
+}
+
+int files_sync_parents(const char *path, struct error *err)
+{
+    scoped(str) char *copy = xstrdup(path);
+    char *dir = copy;
+    do {
+        dir = dirname(dir);
+        errno = try_sync_dir(dir);
+        /* What we may not read, or what cannot be written, is not of our making. */
+        if (errno && errno != EACCES && errno != EROFS && errno != EINVAL)
+            return error_errno(err, "sync %s", dir);
+    } while (!str_equal(dir, "/") && !str_equal(dir, "."));
+    return 0;
 }
 
 static int write_beside(const char *path, struct bytes text, mode_t mode, bool is_durable,

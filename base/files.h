@@ -23,6 +23,8 @@ must_check int files_write_durably(const char *path, struct bytes text, mode_t m
 must_check int files_write_all(int fd, struct bytes text, struct error *err);
 /* Makes what was done to the entries of a folder last: files made, renamed, removed. */
 must_check int files_sync_dir(const char *dir, struct error *err);
+/* The same for all folders above PATH: somebody may just have made them. */
+must_check int files_sync_parents(const char *path, struct error *err);
 /* Whole file, at most LIMIT bytes.  ERR_NOT_FOUND, ERR_TOO_LARGE. */
 must_check int files_read(const char *path, size_t limit, struct arena *a, struct bytes *out,
                           struct error *err);

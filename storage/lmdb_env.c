@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/files.h"
 #include "storage/lmdb_check.h"
 
 /* Read transactions open at once: worker threads, and watches that catch up. */
@@ -145,12 +146,35 @@ static struct lmdb_env *open_file(const struct lmdb_env *like, const char *path,
     return e;
 }
 
+/* A power cut may leave any part of a file that was never synced, and LMDB refuses most of them. So
+ * a database is made beside its place, and gets its name when it is on disk, and all folders above
+ * it are. */
+static int create(const struct lmdb_env *like, const char *path, const char *new_path,
+                  struct error *err)
+{
+    scoped(str) char *lock = xasprintf("%s/" NEW_LOCK_NAME, like->dir);
+    struct lmdb_env *e = open_file(like, new_path, lock, MDB_NOSUBDIR, err);
+    if (!e)
+        return -1;
+    lmdb_env_unref(e);
+    unlink(lock);
+    if (files_sync_parents(path, err) < 0)
+        return -1;
+    (void)failpoint("storage.database.before_name");
+    if (rename(new_path, path) < 0)
+        return error_errno(err, "rename %s", new_path);
+    return files_sync_dir(like->dir, err);
+}
+
 struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *err)
 {
     struct lmdb_env like = { .dir = (char *)(uintptr_t)dir, .map_bytes = map_bytes };
     scoped(str) char *lock = xasprintf("%s/" LOCK_NAME, dir);
-    scoped(str) char *left_over = xasprintf("%s/" NEW_FILE_NAME, dir);
-    unlink(left_over);
+    scoped(str) char *path = xasprintf("%s/" FILE_NAME, dir);
+    scoped(str) char *new_path = xasprintf("%s/" NEW_FILE_NAME, dir);
+    unlink(new_path); /* left over */
+    if (access(path, F_OK) < 0 && create(&like, path, new_path, err) < 0)
+        return NULL;
     return open_file(&like, dir, lock, 0, err);
 }
 
