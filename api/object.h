@@ -29,7 +29,7 @@ struct object {
     struct object_key key;
     const char *uid;
     int64_t resource_version;
-    uint64_t sealed_by; /* the API server's: the key that it is stored under; 0: as it is */
+    uint64_t sealed_by;     /* the API server's: the key that it is stored under; 0: as it is */
     const struct json *doc; /* with apiVersion, kind and metadata.resourceVersion */
 };
 

@@ -147,8 +147,8 @@ void grpc_call_send_shared(struct grpc_server_call *call, struct bytes start,
 void grpc_call_send_header(struct grpc_server_call *call, size_t len);
 void grpc_call_send_part_take(struct grpc_server_call *call, char *part, size_t len);
 size_t grpc_call_queued_bytes(struct grpc_server_call *call);
-/* Waits, not on the loop, until no more than BYTES are queued or TIMEOUT_MS (< 0: none) have passed.
- * False: the client is gone.  One thread a call. */
+/* Waits, not on the loop, until no more than BYTES are queued or TIMEOUT_MS (< 0: none) have
+ * passed. False: the client is gone.  One thread a call. */
 bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes, int timeout_ms);
 /* The last use of CALL, once and always; MESSAGE may be NULL. */
 void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message);

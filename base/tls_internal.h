@@ -30,8 +30,8 @@ DEFINE_SCOPED(transport, struct transport *, transport_close)
 /* Bytes moved; 0: end (read only); -1 with ERR; TRANSPORT_AGAIN: wait for transport_events(). */
 ssize_t transport_read(struct transport *t, void *buf, size_t n, struct error *err);
 ssize_t transport_write(struct transport *t, const void *buf, size_t n, struct error *err);
-/* For a reader that always reads until TRANSPORT_AGAIN: TLS takes from the socket what is there, not
- * a record at a time, which saves system calls. */
+/* For a reader that always reads until TRANSPORT_AGAIN: TLS takes from the socket what is there,
+ * not a record at a time, which saves system calls. */
 void transport_read_ahead(struct transport *t);
 int transport_fd(const struct transport *t);
 /* POLLIN, and POLLOUT when WANT_WRITE or when the handshake itself waits for room. */

@@ -40,9 +40,9 @@ static inline void open_server(struct fixture *f)
 {
     struct error err = { 0 };
     scoped(str) char *address = xasprintf("unix:%s/etcd", f->dir);
-    struct storage_etcd_config config = {
-        .storage = f->served, .bind_address = address, .scratch_dir = f->dir
-    };
+    struct storage_etcd_config config = { .storage = f->served,
+                                          .bind_address = address,
+                                          .scratch_dir = f->dir };
     f->server = storage_etcd_start(&config, &err);
     if (!f->server)
         fail_msg("%s", err.message);

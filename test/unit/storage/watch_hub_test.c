@@ -266,9 +266,8 @@ static void late_watches_miss_nothing_while_writers_go_on(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define BOTH(name)                                                                                 \
-    T(name), cmocka_unit_test_setup_teardown(name, setup_remote, teardown)
+#define T(name)    cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define BOTH(name) T(name), cmocka_unit_test_setup_teardown(name, setup_remote, teardown)
     const struct CMUnitTest tests[] = {
         T(a_write_is_seen_before_it_is_acknowledged),
         T(all_events_of_a_transaction_come_in_one_call),
