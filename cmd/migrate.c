@@ -26,16 +26,8 @@ static struct place place_of(const char *text, struct arena *arena)
 static struct storage *open_place(const struct place *p, const struct config *config,
                                   struct arena *arena, struct error *err)
 {
-    if (p->endpoints) {
-        struct storage_remote_config remote = {
-            .endpoints = p->endpoints,
-            .ca_file = config->datastore_cafile,
-            .cert_file = config->datastore_certfile,
-            .key_file = config->datastore_keyfile,
-            .compact_interval_ms = -1,
-        };
-        return storage_open_remote(&remote, err);
-    }
+    if (p->endpoints)
+        return tool_open_etcd(config, p->endpoints, err);
     if (access(arena_printf(arena, "%s/data.mdb", p->dir), F_OK) < 0) {
         error_set(err, ERR_NOT_FOUND, "no store in %s", p->dir);
         return NULL;
@@ -122,18 +114,17 @@ int datastore_main(int args_n, char **args)
 {
     static const struct tool tools[] = {
         { "migrate", NULL, NULL, "copy everything from one store to another, and compare",
-          "Stop every server that uses the source first.  The target's revision is not lower than "
-          "the\n"
-          "source's afterwards.  In a data folder keys keep their revisions; in etcd all of them "
-          "are\n"
-          "above the source's, for which the difference is used up by writes: some 10,000 a "
-          "second.\n"
-          "Clients list anew either way.  After a failure run it again: it starts over, and no\n"
-          "server starts on a target that is not complete.\n\n"
-          "Secrets stay sealed: server/cred/encryption-config.json goes with them.\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the target is not empty, 4 the source "
-          "was\n"
-          "written to meanwhile.",
+          "Stop every server that uses the source first.  The target's revision is not\n"
+          "lower than the source's afterwards.  In a data folder keys keep their revisions;\n"
+          "in etcd all of them are above the source's, for which the difference is used up\n"
+          "by writes: some 10,000 a second, up to 20,000,000.  A store that was restored is\n"
+          "farther ahead: let `etcdctl snapshot restore` make the cluster of its snapshot.\n"
+          "Clients list anew either way.\n\n"
+          "After a failure run it again: it starts over, and no server starts on a target\n"
+          "that is not complete.  Secrets stay sealed as they are, with the keys of\n"
+          "server/cred/encryption-config.json in --data-dir.\n\n"
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the target is not empty, 4 the\n"
+          "source was written to meanwhile, or is no complete store itself.",
           COMMAND_DATASTORE_MIGRATE, migrate },
     };
     return tool_main("datastore", tools, ARRAY_LEN(tools), args_n, args);

@@ -83,19 +83,39 @@ static const char *sealing_keys(const struct config *config, struct arena *arena
 }
 
 /* The store of a data folder whose server is stopped. */
-static int save_offline(const struct config *config, const char *path,
-                        enum storage_snapshot_form form, struct arena *arena, struct error *err)
+static struct storage *open_stopped(const struct config *config, struct arena *arena,
+                                    struct error *err)
 {
     const char *db = arena_printf(arena, "%s/server/db", config->data_dir);
-    if (access(arena_printf(arena, "%s/data.mdb", db), F_OK) < 0)
-        return error_set(err, ERR_NOT_FOUND, "no store in %s, and no server that runs on it", db);
+    if (access(arena_printf(arena, "%s/data.mdb", db), F_OK) < 0) {
+        error_set(err, ERR_NOT_FOUND, "no store in %s, and no server that runs on it", db);
+        return NULL;
+    }
     struct storage_embedded_config embedded = { .dir = db, .compact_interval_ms = -1 };
-    struct storage *s = storage_open_embedded(&embedded, err);
-    if (!s)
-        return -1;
-    int rc = storage_snapshot_save(s, path, form, err);
-    storage_close(s);
+    return storage_open_embedded(&embedded, err);
+}
+
+static int save_opened(struct storage *s, const char *path, enum storage_snapshot_form form,
+                       struct error *err)
+{
+    int rc = s ? storage_snapshot_save(s, path, form, err) : -1;
+    if (s)
+        storage_close(s);
     return rc;
+}
+
+static int save_to(const struct config *config, const char *path, enum storage_snapshot_form form,
+                   struct arena *arena, struct error *err)
+{
+    if (config->datastore_endpoint)
+        return save_opened(tool_open_etcd(config, config->datastore_endpoint, err), path, form,
+                           err);
+    const char *socket = arena_printf(arena, "unix:%s/server/etcd.sock", config->data_dir);
+    int rc = storage_snapshot_fetch(socket, path, form, err);
+    if (rc == 0 || err->code != ERR_UNAVAILABLE)
+        return rc;
+    *err = (struct error){ 0 };
+    return save_opened(open_stopped(config, arena, err), path, form, err);
 }
 
 static int save(const struct config *config, struct arena *arena, struct error *err)
@@ -103,14 +123,8 @@ static int save(const struct config *config, struct arena *arena, struct error *
     struct storage_snapshot_series of =
         series(config, config->name ? config->name : ON_DEMAND_NAME, arena);
     const char *path = storage_snapshot_path(&of, now_s(), arena);
-    const char *socket = arena_printf(arena, "unix:%s/server/etcd.sock", config->data_dir);
-    int rc = storage_snapshot_fetch(socket, path, of.form, err);
-    if (rc < 0 && err->code == ERR_UNAVAILABLE) {
-        *err = (struct error){ 0 };
-        rc = save_offline(config, path, of.form, arena, err);
-    }
     struct stat st = { 0 };
-    if (rc < 0)
+    if (save_to(config, path, of.form, arena, err) < 0)
         return EXIT_FAILURE;
     if (stat(path, &st) < 0) {
         error_errno(err, "stat %s", path);
@@ -350,15 +364,16 @@ void snapshot_forget_reset(const struct config *config)
 }
 
 #define KEYS_NOTE                                                                                  \
-    "A snapshot holds what the store holds, Secrets as they are sealed there: keep the keys,\n"    \
-    "server/cred/encryption-config.json in --data-dir, beside it (and server/tls, if "             \
-    "certificates\n"                                                                               \
-    "shall stay valid), and put them into a new data folder before its first start."
+    "A snapshot holds what the store holds, Secrets as they are sealed there: keep the\n"          \
+    "keys, server/cred/encryption-config.json in --data-dir, beside it (and server/tls,\n"         \
+    "if certificates shall stay valid), and put them into a new data folder before its\n"          \
+    "first start."
 
 int snapshot_main(int args_n, char **args)
 {
     static const struct tool tools[] = {
-        { "save", NULL, NULL, "save the store of a running server, or of a stopped one", KEYS_NOTE,
+        { "save", NULL, NULL,
+          "save the store of a running server, of a stopped one, or an etcd cluster", KEYS_NOTE,
           COMMAND_SNAPSHOT_SAVE, save },
         { "list", "ls", NULL, "list the snapshots", NULL, COMMAND_SNAPSHOT_LIST, list },
         { "delete", NULL, "NAME...", "delete snapshots", NULL, COMMAND_SNAPSHOT_DELETE, delete },
@@ -367,9 +382,8 @@ int snapshot_main(int args_n, char **args)
         { "status", NULL, "FILE", "check one, and tell its hash, revision, keys and size", NULL,
           COMMAND_SNAPSHOT_STATUS, status },
         { "restore", NULL, "FILE", "make a store from one, ours or etcd's, with a new identity",
-          "The server must be stopped.  What older watches ask for is 410 afterwards, and "
-          "revisions "
-          "go on above\nall that was ever given out.\n\n" KEYS_NOTE,
+          "The server must be stopped.  What older watches ask for is 410 afterwards, and\n"
+          "revisions go on above all that were ever given out.\n\n" KEYS_NOTE,
           COMMAND_SNAPSHOT_RESTORE, restore },
     };
     return tool_main("snapshot", tools, ARRAY_LEN(tools), args_n, args);

@@ -19,6 +19,19 @@ int tool_usage(struct error *err, const char *fmt, ...)
     return EXIT_USAGE;
 }
 
+struct storage *tool_open_etcd(const struct config *config, const char *endpoints,
+                               struct error *err)
+{
+    struct storage_remote_config remote = {
+        .endpoints = endpoints,
+        .ca_file = config->datastore_cafile,
+        .cert_file = config->datastore_certfile,
+        .key_file = config->datastore_keyfile,
+        .compact_interval_ms = -1,
+    };
+    return storage_open_remote(&remote, err);
+}
+
 static void print_group(const char *group, const struct tool *tools, size_t n, FILE *out)
 {
     fprintf(out, "Usage: coracle %s COMMAND [flags]\n\n", group);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cmd/config.h"
+#include "storage/storage.h"
 
 #define EXIT_USAGE 2
 
@@ -21,6 +22,10 @@ struct tool {
 /* GROUP is the word before the tool's name; ARGS are the words after it. */
 int tool_main(const char *group, const struct tool *tools, size_t n, int args_n, char **args);
 int tool_usage(struct error *err, const char *fmt, ...) printf_like(2, 3); /* EXIT_USAGE */
+
+/* An etcd cluster, which is looked after by somebody else. */
+struct storage *tool_open_etcd(const struct config *config, const char *endpoints,
+                               struct error *err);
 
 int snapshot_main(int args_n, char **args);
 int datastore_main(int args_n, char **args);

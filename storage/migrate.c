@@ -25,8 +25,9 @@
 #define TXN_OPS_MAX         100 /* etcd takes 128 */
 #define TXN_BYTES_MAX       ((size_t)1 << 20)
 #define STEPS_IN_FLIGHT_MAX 256
-#define STEPS_PER_COMPACT   100000 /* the mark's old versions must not fill the target's quota */
-#define ENDED_LEASE_TTL_S   60     /* of one that ended at the source while its keys were read */
+#define STEPS_PER_COMPACT   100000   /* the mark's old versions must not fill the target's quota */
+#define STEPS_MAX           20000000 /* half an hour or so */
+#define ENDED_LEASE_TTL_S   60       /* of one that ended at the source while its keys were read */
 #define WIPE_KEYS           1000
 
 /* ---- reading a store page by page ---- */
@@ -73,6 +74,7 @@ static int pages_next(struct pages *p, struct storage_range_result *out, struct 
         .end = EVERYTHING,
         .revision = p->revision,
         .limit = p->limit,
+        .is_count_unwanted = true,
     };
     if (storage_range(p->s, &range, p->arena, out, err) < 0)
         return -1;
@@ -415,6 +417,12 @@ static int check_target(struct migration *m, struct error *err)
     if (result.count && !mark && !m->config->is_overwrite)
         return error_set(err, ERR_ALREADY_EXISTS, "the target holds %lld keys",
                          (long long)result.count);
+    if (m->out->from_revision - result.revision > STEPS_MAX)
+        return error_set(
+            err, ERR_BAD_REQUEST,
+            "the target is %lld revisions behind, too many to use up; save a snapshot, and "
+            "let `etcdctl snapshot restore` make the cluster of it",
+            (long long)(m->out->from_revision - result.revision));
     return 0;
 }
 
@@ -461,7 +469,13 @@ static int wipe_keys(struct migration *m, struct bytes from, struct bytes end, s
 {
     scoped(arena) struct arena *arena = arena_new();
     struct storage_range_result page;
-    struct storage_range range = { .key = from, .end = end, .limit = WIPE_KEYS, .keys_only = true };
+    struct storage_range range = {
+        .key = from,
+        .end = end,
+        .limit = WIPE_KEYS,
+        .keys_only = true,
+        .is_count_unwanted = true,
+    };
     do {
         arena_reset(arena);
         if (storage_range(m->config->to, &range, arena, &page, err) < 0)

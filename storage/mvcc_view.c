@@ -336,6 +336,8 @@ static int collect(struct mvcc_iter *it, const struct storage_range *range,
         if (range->count_only || !is_within(range, &r))
             continue;
         out->more |= !is_wanted;
+        if (!is_wanted && range->is_count_unwanted)
+            return 0;
         if (!is_wanted)
             continue;
         if (out->n == capacity)

@@ -77,6 +77,8 @@ struct storage_range {
     int64_t revision; /* 0: newest */
     int64_t limit;    /* 0: none; taken after sorting and the bounds below */
     bool keys_only, count_only;
+    bool
+        is_count_unwanted; /* so that a page costs what is in it; the count is then of no meaning */
     enum storage_sort_target sort_target;
     enum storage_sort_order sort_order;
     int64_t min_mod_revision, max_mod_revision; /* 0: no bound */

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+import unittest
 
 from server import TOP, ApiTest, main
 
@@ -28,6 +29,12 @@ class Snapshots(ApiTest):
         """Saves and gives the path of what was saved."""
         said = self.run_tool("snapshot", "save", "--name", self.ns.replace("-", ""), *args)
         return said.split(" saved: ")[1].split(",")[0]
+
+    @staticmethod
+    def free_port():
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            return s.getsockname()[1]
 
     def saved(self):
         return json.loads(self.run_tool("snapshot", "list", "-o", "json"))
@@ -60,12 +67,6 @@ class OnDemand(Snapshots):
         writer.join()
         for i, path in enumerate(files):
             self.check_pair(path, os.path.join(self.dir, f"restored{i}"))
-
-    @staticmethod
-    def free_port():
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            return s.getsockname()[1]
 
     def check_pair(self, path, folder):
         coracle("snapshot", "restore", path, "--config", os.devnull, "--data-dir", folder)
@@ -205,6 +206,48 @@ class Reset(Snapshots):
         self.stop()
         self.reset(path, 0)
         self.start()
+
+
+@unittest.skipUnless(shutil.which("etcd"), "etcd is missing")
+class Moved(Snapshots):
+    """A cluster that outgrows one machine: its store becomes an etcd cluster, and back."""
+
+    def start_etcd(self):
+        client, peer = (f"http://127.0.0.1:{self.free_port()}" for _ in range(2))
+        self.etcd = subprocess.Popen(
+            ["etcd", "--data-dir", os.path.join(self.dir, "etcd"), "--listen-client-urls", client,
+             "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+             "--initial-cluster", "default=" + peer], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(self.etcd.wait)
+        self.addCleanup(self.etcd.kill)
+        return client
+
+    def restart_on(self, *flags):
+        type(self).flags = list(flags)
+        self.start()
+
+    def test_a_cluster_moves_to_etcd_and_back_with_its_secrets(self):
+        made = self.admin.post(self.path("secrets"), {"metadata": {"name": "s"}, "stringData": {"k": "v"}}).json
+        self.configmap("c", k="v")
+        last = int(self.admin.get(self.path("configmaps")).json["metadata"]["resourceVersion"])
+        etcd = self.start_etcd()
+        self.stop()
+        coracle("datastore", "migrate", "--from", self.dir, "--to", etcd, "--config", os.devnull)
+        self.restart_on("--datastore-endpoint", etcd)
+        listed = self.admin.get(self.path("secrets")).json
+        self.assertGreater(int(listed["metadata"]["resourceVersion"]), last)
+        self.assertEqual([(o["metadata"]["uid"], o["data"]) for o in listed["items"]],
+                         [(made["metadata"]["uid"], made["data"])])
+        with self.admin.watch(self.path("configmaps"), resourceVersion=str(last)) as watch:
+            self.assertEqual(watch.next()["object"]["code"], 410)
+        self.configmap("written-on-etcd")
+        said = coracle("datastore", "migrate", "--from", etcd, "--to", self.dir, "--config", os.devnull, code=3)
+        self.assertIn("exists already", said)
+        self.stop()
+        coracle("datastore", "migrate", "--from", etcd, "--to", self.dir, "--config", os.devnull, "--overwrite")
+        self.restart_on()
+        self.assertEqual(self.admin.get(self.path("secrets", "s")).json["data"], made["data"])
+        self.assertEqual(self.admin.get(self.path("configmaps", "written-on-etcd")).code, 200)
 
 
 if __name__ == "__main__":

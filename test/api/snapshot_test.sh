@@ -167,20 +167,35 @@ leases_and_their_keys_are_there() {
     [ -z "$(ctl restored get leased --prefix)" ]
 }
 holds leases_and_their_keys_are_there
+dump restored > "$work/restored.dump"
+restored_revision=$(revision restored)
+prepare ctl restored snapshot save "$work/of-restored"
 prepare stop restored
 
-etcd_restores_ours() { etcdctl snapshot restore "$file" --data-dir "$work/etcd-of-ours"; }
-prepare etcd_restores_ours
-# The restored member knows another peer address; only its data is looked at.
-etcdctl snapshot restore "$file" --data-dir "$work/eo" --initial-cluster default=http://127.0.0.1:1 \
-    --initial-advertise-peer-urls http://127.0.0.1:1 >/dev/null 2>&1
-client=$(free_port) peer=$(free_port)
-etcd --data-dir "$work/eo" --listen-client-urls "http://127.0.0.1:$client" --advertise-client-urls "http://127.0.0.1:$client" \
-    --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls http://127.0.0.1:1 \
-    --initial-cluster default=http://127.0.0.1:1 >"$work/eo.log" 2>&1 &
-pid[eo]=$!
-endpoint[eo]=http://127.0.0.1:$client
-prepare answers eo
+# A store that is too far ahead to be followed by writes goes to etcd as a snapshot.
+start_etcd_of() { # NAME SNAPSHOT
+    local client peer url
+    client=$(free_port) peer=$(free_port)
+    url=http://127.0.0.1:$peer
+    etcdctl snapshot restore "$2" --data-dir "$work/$1" --initial-cluster "default=$url" \
+        --initial-advertise-peer-urls "$url"
+    etcd --data-dir "$work/$1" --listen-client-urls "http://127.0.0.1:$client" \
+        --advertise-client-urls "http://127.0.0.1:$client" --listen-peer-urls "$url" \
+        --initial-advertise-peer-urls "$url" --initial-cluster "default=$url" >"$work/$1.log" 2>&1 &
+    pid[$1]=$!
+    endpoint[$1]=http://127.0.0.1:$client
+    answers "$1"
+}
+prepare start_etcd_of ahead "$work/of-restored"
+etcd_goes_on_from_our_revision() {
+    dump ahead > "$work/a"
+    same "$work/a" "$work/restored.dump"
+    [ "$(revision ahead)" = "$restored_revision" ]
+}
+holds etcd_goes_on_from_our_revision
+prepare stop ahead
+
+prepare start_etcd_of eo "$file"
 every_key_is_there_in_etcd() { dump eo > "$work/a"; same "$work/a" "$work/ours.dump"; }
 holds every_key_is_there_in_etcd
 prepare stop eo
@@ -197,6 +212,17 @@ etcd_status_is_what_etcdctl_says() {
     diff "$work/a" "$work/b"
 }
 holds etcd_status_is_what_etcdctl_says
+
+prepare coracle snapshot save --datastore-endpoint "${endpoint[etcd]}" --dir "$work/wire" --data-dir "$work/none"
+prepare coracle snapshot restore "$work"/wire/* --data-dir "$work/of-wire" --bump-revision 0
+prepare start_ours of_wire "$work/of-wire"
+a_cluster_is_saved_over_the_wire() {
+    dump of_wire > "$work/a"
+    same "$work/a" "$work/etcd.dump"
+    [ "$(revision of_wire)" = "$(revision etcd)" ]
+}
+holds a_cluster_is_saved_over_the_wire
+prepare stop of_wire
 
 prepare coracle snapshot restore "$work/of-etcd" --data-dir "$work/from-etcd" --bump-revision 0
 prepare start_ours from_etcd "$work/from-etcd"
@@ -333,6 +359,7 @@ a_target_that_is_not_empty_is_left_alone() {
     exits 3 migrate "${endpoint[target]}" "$work/back"
     exits 2 migrate "$work/ours" "$work/ours"
     exits 2 coracle datastore migrate --from "$work/ours"
+    says "revisions behind" migrate "$work/restored" "${endpoint[target]}" --overwrite
     exits 1 migrate "$work/nowhere" "${endpoint[target]}"
     exits 1 migrate "${endpoint[target]}" "${endpoint[target]}/" --overwrite
     dump target > "$work/a"
