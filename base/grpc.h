@@ -114,6 +114,7 @@ struct grpc_server_handler { /* one per method */
                   void *state); /* the client is gone; still finish it */
     void (*release)(
         void *state); /* the last callback: the call is finished and its stream closed */
+    const void *data; /* for grpc_call_data() */
 };
 struct grpc_server_config {
     const char *bind_address; /* "127.0.0.1", "unix:/path" */
@@ -136,6 +137,9 @@ int grpc_server_port(const struct grpc_server *s);
 void grpc_server_stop(struct grpc_server *s);
 const struct tls_peer *grpc_call_peer(struct grpc_server_call *call);
 const char *grpc_call_method(struct grpc_server_call *call); /* "/etcdserverpb.KV/Range" */
+const void *grpc_call_data(struct grpc_server_call *call);   /* its handler's */
+/* Its user's until the call is finished; what is in it stays until release(). */
+struct arena *grpc_call_arena(struct grpc_server_call *call);
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);
 /* Threads: any. */
 void grpc_call_send(struct grpc_server_call *call, struct bytes message);           /* copied */

@@ -32,8 +32,14 @@
 #define EVENTS_PER_TURN         256
 #define ACCEPTS_PER_TURN        64
 #define HTTP1_BYTES_MAX         8192
-#define FRAME_HEADER_BYTES      9  /* of HTTP/2 */
-#define HELD_CALLS_MAX          64 /* wake a loop that a thread holds: it has work for a while */
+#define FRAME_HEADER_BYTES      9    /* of HTTP/2 */
+#define CALL_BYTES              3584 /* a call with a small request and its answer */
+#ifdef __SANITIZE_ADDRESS__
+#define SPARE_ARENAS 1 /* who uses a call after its end shall be found */
+#else
+#define SPARE_ARENAS 256
+#endif
+#define HELD_CALLS_MAX 64 /* wake a loop that a thread holds: it has work for a while */
 
 struct connection {
     struct grpc_server *server;
@@ -69,8 +75,8 @@ struct grpc_server_call {
     const struct grpc_server_handler *handler;
     void *state;
     const char *method, *content_type, *message;
-    struct grpc_metadata metadata[METADATA_MAX];
-    size_t metadata_n, metadata_bytes;
+    struct grpc_metadata *metadata;
+    size_t metadata_n, metadata_capacity, metadata_bytes;
     struct tls_peer peer;
     struct grpc_deframer deframer;
     struct grpc_outbox sending;
@@ -93,6 +99,8 @@ struct grpc_server {
     /* the loop's */
     struct connection *connections, *touched;
     size_t connections_n, calls_n;
+    struct arena *spare[SPARE_ARENAS]; /* of calls that are over: most calls are short */
+    size_t spare_n;
     bool is_accepting;
 
     pthread_cond_t room;  /* a call's queue is short enough, or its client left */
@@ -116,12 +124,18 @@ static void call_free(struct grpc_server_call *call)
 {
     if (call->is_open && call->handler->release)
         call->handler->release(call->state);
-    call->server->calls_n--;
     grpc_outbox_deinit(&call->pending);
     grpc_outbox_deinit(&call->sending);
     grpc_deframer_deinit(&call->deframer);
-    arena_free(call->arena);
-    free(call);
+    struct grpc_server *s = call->server;
+    struct arena *arena = call->arena; /* CALL lies in it */
+    s->calls_n--;
+    if (s->spare_n == SPARE_ARENAS) {
+        arena_free(arena);
+        return;
+    }
+    arena_reset(arena);
+    s->spare[s->spare_n++] = arena;
 }
 
 /* Lets the loop write to the connection at the end of its turn. */
@@ -136,16 +150,18 @@ static void touch(struct connection *c)
 
 static struct grpc_server_call *call_new(struct connection *c, int32_t id)
 {
-    struct grpc_server_call *call = xcalloc(1, sizeof(*call));
-    call->server = c->server;
-    call->arena = arena_new_sized(1024);
+    struct grpc_server *s = c->server;
+    struct arena *arena = s->spare_n ? s->spare[--s->spare_n] : arena_new_sized(CALL_BYTES);
+    struct grpc_server_call *call = arena_zalloc(arena, sizeof(*call));
+    call->server = s;
+    call->arena = arena;
     call->connection = c;
     call->id = id;
     call->next = c->calls;
     if (c->calls)
         c->calls->prev = call;
     c->calls = call;
-    c->server->calls_n++;
+    s->calls_n++;
     return call;
 }
 
@@ -325,6 +341,13 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+static void add_metadata(struct grpc_server_call *call, const char *name, const char *value)
+{
+    call->metadata = arena_grow(call->arena, call->metadata, call->metadata_n,
+                                &call->metadata_capacity, sizeof(call->metadata[0]));
+    call->metadata[call->metadata_n++] = (struct grpc_metadata){ name, value };
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
@@ -344,7 +367,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     else if (str_equal(n, "content-type"))
         call->content_type = v;
     else if (n[0] != ':')
-        call->metadata[call->metadata_n++] = (struct grpc_metadata){ n, v };
+        add_metadata(call, n, v);
     return 0;
 }
 
@@ -733,6 +756,8 @@ void grpc_server_stop(struct grpc_server *s)
     pthread_mutex_unlock(&s->lock);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->room);
+    while (s->spare_n)
+        arena_free(s->spare[--s->spare_n]);
     hashmap_deinit(&s->handlers);
     free(s->handler_list);
     tls_unref(s->tls);
@@ -751,6 +776,16 @@ const struct tls_peer *grpc_call_peer(struct grpc_server_call *call)
 const char *grpc_call_method(struct grpc_server_call *call)
 {
     return call->method;
+}
+
+const void *grpc_call_data(struct grpc_server_call *call)
+{
+    return call->handler->data;
+}
+
+struct arena *grpc_call_arena(struct grpc_server_call *call)
+{
+    return call->arena;
 }
 
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name)

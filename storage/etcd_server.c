@@ -127,15 +127,6 @@ bool etcd_admit(struct etcd_server *s, struct grpc_server_call *call)
 static const struct etcd_method *const method_tables[] = { etcd_kv_methods, etcd_lease_methods,
                                                            etcd_maintenance_methods };
 
-static const struct etcd_method *find_method(const char *name)
-{
-    for (size_t t = 0; t < ARRAY_LEN(method_tables); t++)
-        for (const struct etcd_method *m = method_tables[t]; m->name; m++)
-            if (str_equal(m->name, name))
-                return m;
-    return NULL;
-}
-
 static void *allocate(void *arena, size_t bytes)
 {
     return arena_alloc(arena, bytes);
@@ -149,13 +140,13 @@ static void keep(void *arena, void *p)
 
 static void *unary_open(struct grpc_server_call *call, void *arg)
 {
-    struct arena *arena = arena_new_sized(2048);
+    struct arena *arena = grpc_call_arena(call);
     struct etcd_request *rq = arena_zalloc(arena, sizeof(*rq));
     rq->server = arg;
     rq->call = call;
     rq->arena = arena;
     rq->allocator = (ProtobufCAllocator){ allocate, keep, arena };
-    rq->method = find_method(grpc_call_method(call));
+    rq->method = grpc_call_data(call);
     rq->is_taken = !etcd_admit(rq->server, call);
     return rq;
 }
@@ -218,12 +209,6 @@ static void unary_close(struct grpc_server_call *call, void *state)
         return;
     rq->is_taken = true;
     grpc_call_finish(call, GRPC_CANCELLED, NULL);
-}
-
-static void unary_release(void *state)
-{
-    struct etcd_request *rq = state;
-    arena_free(rq->arena);
 }
 
 /* ---- writes: those that came together share a sync, and their answers a packet ---- */
@@ -297,8 +282,14 @@ static size_t list_handlers(struct grpc_server_handler *out, size_t max)
     for (size_t t = 0; t < ARRAY_LEN(method_tables); t++) {
         for (const struct etcd_method *m = method_tables[t]; m->name; m++) {
             ensure(n < max - 2);
-            out[n++] = (struct grpc_server_handler){ m->name,          unary_open,  unary_message,
-                                                     unary_half_close, unary_close, unary_release };
+            out[n++] = (struct grpc_server_handler){
+                .method = m->name,
+                .open = unary_open,
+                .message = unary_message,
+                .half_close = unary_half_close,
+                .close = unary_close,
+                .data = m,
+            };
         }
     }
     out[n++] = etcd_watch_handler;

@@ -2,12 +2,21 @@
 /* key_index.c - a skip list with one writer and lock-free readers. */
 #include "storage/key_index.h"
 
-#define HEIGHT_MAX 14 /* 4^14 versions: far more than an index ever holds */
+#define HEIGHT_MAX      14  /* 4^14 versions: far more than an index ever holds */
+#define PLACE_KEY_BYTES 256 /* longer ones are looked for each time */
+
+/* The links that lead to the first version of a key, or to where that would be. */
+struct place {
+    _Atomic(struct version *) *before[HEIGHT_MAX];
+    char key[PLACE_KEY_BYTES];
+    size_t key_len; /* 0: none is remembered */
+};
 
 struct key_index {
     atomic_uint refs;
     atomic_size_t size_bytes;
     _Atomic(struct version *) head[HEIGHT_MAX];
+    struct place place; /* the inserting thread's */
 };
 
 /* ---- versions ---- */
@@ -128,19 +137,6 @@ static struct version *descend(struct key_index *k, struct bytes key, int64_t re
     return at;
 }
 
-void key_index_insert(struct key_index *k, struct version *v)
-{
-    _Atomic(struct version *) *before[HEIGHT_MAX];
-    descend(k, v->r.key, v->r.mod_revision, v->r.sub, before);
-    version_ref(v);
-    for (int i = 0; i < v->height; i++) {
-        struct version *after = atomic_load_explicit(before[i], memory_order_relaxed);
-        atomic_store_explicit(&v->next[i], after, memory_order_relaxed);
-        atomic_store_explicit(before[i], v, memory_order_release);
-    }
-    atomic_fetch_add_explicit(&k->size_bytes, version_bytes(v), memory_order_relaxed);
-}
-
 static bool counts(const struct version *v, int64_t revision)
 {
     return v->r.mod_revision <= revision &&
@@ -152,12 +148,58 @@ static struct version *following(const struct version *v)
     return atomic_load_explicit(&v->next[0], memory_order_acquire);
 }
 
-struct version *key_index_find(struct key_index *k, struct bytes key, int64_t revision)
+/* The first from V on that counts, if it is KEY's. */
+static struct version *first_of(struct version *v, struct bytes key, int64_t revision)
 {
-    struct version *v = descend(k, key, revision, UINT32_MAX, NULL);
     while (v && bytes_equal(v->r.key, key) && !counts(v, revision))
         v = following(v);
     return v && bytes_equal(v->r.key, key) ? v : NULL;
+}
+
+static bool is_place_of(const struct place *p, struct bytes key)
+{
+    return p->key_len && bytes_equal(key, (struct bytes){ p->key, p->key_len });
+}
+
+/* Does V come before what stands at P? */
+static bool is_first(const struct place *p, const struct version *v)
+{
+    const struct version *at = atomic_load_explicit(p->before[0], memory_order_relaxed);
+    return !at || !is_before(at, v->r.key, v->r.mod_revision, v->r.sub);
+}
+
+struct version *key_index_find_newest(struct key_index *k, struct bytes key)
+{
+    struct place *p = &k->place;
+    if (!is_place_of(p, key)) {
+        descend(k, key, INT64_MAX, UINT32_MAX, p->before);
+        p->key_len = key.len <= PLACE_KEY_BYTES ? key.len : 0;
+        memcpy(p->key, key.data, p->key_len);
+    }
+    struct version *v = atomic_load_explicit(p->before[0], memory_order_relaxed);
+    return first_of(v, key, INT64_MAX);
+}
+
+void key_index_insert(struct key_index *k, struct version *v)
+{
+    struct place *place = &k->place;
+    bool is_there = is_place_of(place, v->r.key) && is_first(place, v);
+    if (!is_there)
+        descend(k, v->r.key, v->r.mod_revision, v->r.sub, place->before);
+    place->key_len = 0; /* one of the links changes */
+    _Atomic(struct version *) **before = place->before;
+    version_ref(v);
+    for (int i = 0; i < v->height; i++) {
+        struct version *after = atomic_load_explicit(before[i], memory_order_relaxed);
+        atomic_store_explicit(&v->next[i], after, memory_order_relaxed);
+        atomic_store_explicit(before[i], v, memory_order_release);
+    }
+    atomic_fetch_add_explicit(&k->size_bytes, version_bytes(v), memory_order_relaxed);
+}
+
+struct version *key_index_find(struct key_index *k, struct bytes key, int64_t revision)
+{
+    return first_of(descend(k, key, revision, UINT32_MAX, NULL), key, revision);
 }
 
 struct version *key_index_seek(struct key_index *k, struct bytes key, int64_t revision)

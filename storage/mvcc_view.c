@@ -141,18 +141,23 @@ static int follow_chain(struct mvcc_view *v, struct record *at, int64_t revision
     return 1;
 }
 
+static struct version *find_in_indexes(struct mvcc_view *v, struct bytes key, int64_t revision)
+{
+    struct version *at = revision == REVISION_STAGED
+                             ? key_index_find_newest(v->indexes[ACTIVE], key)
+                             : key_index_find(v->indexes[ACTIVE], key, revision);
+    if (!at && v->indexes[FROZEN])
+        at = key_index_find(v->indexes[FROZEN], key, revision);
+    return at;
+}
+
 int mvcc_view_find(struct mvcc_view *v, struct bytes key, int64_t revision, struct record *out,
                    struct error *err)
 {
-    if (revision >= v->flushed) {
-        for (int i = 0; i < INDEXES; i++) {
-            struct version *at =
-                v->indexes[i] ? key_index_find(v->indexes[i], key, revision) : NULL;
-            if (at) {
-                *out = at->r;
-                return 1;
-            }
-        }
+    struct version *at = revision >= v->flushed ? find_in_indexes(v, key, revision) : NULL;
+    if (at) {
+        *out = at->r;
+        return 1;
     }
     if (key.len == 0)
         return 0; /* the database has no place for the empty key, and nothing may write it */

@@ -16,7 +16,7 @@ struct server {
     sem_t has_call, has_closed;
     struct grpc_server_call *parked;
     pthread_t worker;
-    atomic_int closed;
+    atomic_int closed, turns;
 };
 
 static void *open_call(struct grpc_server_call *call, void *arg)
@@ -88,12 +88,26 @@ static void to_worker(struct grpc_server_call *call, void *state)
     pthread_detach(thread);
 }
 
+static void answer_data(struct grpc_server_call *call, void *state)
+{
+    (void)state;
+    grpc_call_answer(call, bytes_of(grpc_call_data(call)));
+}
+
+/* After the messages of a turn. */
+static void note_turn(void *arg)
+{
+    struct server *s = arg;
+    atomic_fetch_add(&s->turns, 1);
+}
+
 static const struct grpc_server_handler handlers[] = {
-    { "/test/Echo", open_call, echo_message, echo_end, just_finish, NULL },
-    { "/test/Fail", fail_open, NULL, NULL, NULL, NULL },
-    { "/test/Describe", open_call, NULL, describe_end, just_finish, NULL },
-    { "/test/Park", open_call, NULL, park, just_finish, NULL },
-    { "/test/Worker", open_call, NULL, to_worker, just_finish, NULL },
+    { "/test/Echo", open_call, echo_message, echo_end, just_finish, NULL, NULL },
+    { "/test/Fail", fail_open, NULL, NULL, NULL, NULL, NULL },
+    { "/test/Describe", open_call, NULL, describe_end, just_finish, NULL, NULL },
+    { "/test/Park", open_call, NULL, park, just_finish, NULL, NULL },
+    { "/test/Worker", open_call, NULL, to_worker, just_finish, NULL, NULL },
+    { "/test/Data", open_call, NULL, answer_data, just_finish, NULL, "the handler's own" },
 };
 
 static void start(struct server *s, struct tls *tls, int port)
@@ -104,6 +118,7 @@ static void start(struct server *s, struct tls *tls, int port)
                                                               .tls = tls,
                                                               .handlers = handlers,
                                                               .handlers_n = ARRAY_LEN(handlers),
+                                                              .turn_end = note_turn,
                                                               .arg = s },
                                 &err);
     if (!s->grpc)
@@ -298,6 +313,120 @@ static void a_slow_receiver_holds_the_server_back_and_loses_nothing(void **state
     free(data);
 }
 
+static struct grpc_stream *open_parked(struct server *s)
+{
+    struct error err = { 0 };
+    struct grpc_stream *stream = grpc_stream_open(s->channel, "/test/Park", NULL, &err);
+    assert_non_null(stream);
+    grpc_stream_end_send(stream);
+    sem_wait(&s->has_call);
+    return stream;
+}
+
+static void assert_next(struct server *s, struct grpc_stream *stream, const char *text, size_t len)
+{
+    struct error err = { 0 };
+    struct bytes out;
+    assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), 1);
+    assert_true(bytes_equal(out, (struct bytes){ text, len }));
+}
+
+static void an_answer_and_a_handler_have_their_own_data(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    assert_int_equal(
+        grpc_unary(s->channel, "/test/Data", BYTES("?"), NULL, s->fixture->arena, &out, NULL, &err),
+        0);
+    assert_true(bytes_equal_str(out, "the handler's own"));
+    assert_true(atomic_load(&s->turns) > 0);
+}
+
+static void a_message_may_come_in_parts(void **state)
+{
+    struct server *s = *state;
+    struct grpc_stream *stream = open_parked(s);
+    enum { PARTS = 40, PART_BYTES = 50000 };
+    scoped(str) char *whole = xmalloc(PARTS * PART_BYTES);
+    grpc_call_send(s->parked, BYTES("before"));
+    grpc_call_send_header(s->parked, PARTS * PART_BYTES);
+    for (int i = 0; i < PARTS; i++) {
+        char *part = xmalloc(PART_BYTES);
+        memset(part, 'a' + i % 26, PART_BYTES);
+        memcpy(whole + i * PART_BYTES, part, PART_BYTES);
+        grpc_call_send_part_take(s->parked, part, PART_BYTES);
+    }
+    grpc_call_answer(s->parked, BYTES("after"));
+    assert_next(s, stream, "before", 6);
+    assert_next(s, stream, whole, PARTS * PART_BYTES);
+    assert_next(s, stream, "after", 5);
+    grpc_stream_close(stream);
+}
+
+static void bytes_are_shared_by_messages_with_different_starts(void **state)
+{
+    struct server *s = *state;
+    struct grpc_stream *stream = open_parked(s);
+    const size_t sizes[] = { 0, 10, 1024, 1025, 100000 }; /* small ones are copied */
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct shared_bytes *rest = shared_bytes_new_sized(sizes[i]);
+        memset(rest->data, 'x', sizes[i]);
+        grpc_call_send_shared(s->parked, BYTES("one"), rest);
+        grpc_call_send_shared(s->parked, (struct bytes){ 0 }, rest);
+        shared_bytes_unref(rest);
+    }
+    grpc_call_finish(s->parked, GRPC_OK, NULL);
+    scoped(str) char *text = xmalloc(100004);
+    memset(text, 'x', 100004);
+    memcpy(text, "one", 3);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        assert_next(s, stream, text, 3 + sizes[i]);
+        assert_next(s, stream, text + 3, sizes[i]);
+    }
+    grpc_stream_close(stream);
+}
+
+static void what_is_held_back_goes_out_at_the_release(void **state)
+{
+    struct server *s = *state;
+    struct grpc_stream *stream = open_parked(s);
+    grpc_server_hold(s->grpc);
+    grpc_call_send(s->parked, BYTES("one"));
+    grpc_call_send(s->parked, BYTES("two"));
+    grpc_server_release(s->grpc);
+    assert_next(s, stream, "one", 3);
+    assert_next(s, stream, "two", 3);
+    grpc_server_hold(s->grpc);
+    grpc_call_finish(s->parked, GRPC_OK, NULL);
+    grpc_server_release(s->grpc);
+    struct error err = { 0 };
+    struct bytes out;
+    assert_int_equal(grpc_stream_receive(stream, s->fixture->arena, &out, &err), 0);
+    grpc_stream_close(stream);
+}
+
+static void waiting_for_room_ends_with_room_or_with_its_time(void **state)
+{
+    struct server *s = *state;
+    struct grpc_stream *stream = open_parked(s);
+    size_t size = 60 * 1000 * 1000 / 4; /* more than the windows take */
+    for (int i = 0; i < 4; i++)
+        grpc_call_send_take(s->parked, xcalloc(1, size), size);
+    assert_true(grpc_call_wait_room(s->parked, 0, 1));
+    assert_true(grpc_call_queued_bytes(s->parked) > 0);
+    struct error err = { 0 };
+    for (int i = 0; i < 4; i++) {
+        scoped(arena) struct arena *a = arena_new();
+        struct bytes out;
+        assert_int_equal(grpc_stream_receive(stream, a, &out, &err), 1);
+    }
+    assert_true(grpc_call_wait_room(s->parked, 0, -1));
+    assert_int_equal(grpc_call_queued_bytes(s->parked), 0);
+    grpc_call_finish(s->parked, GRPC_OK, NULL);
+    grpc_stream_close(stream);
+}
+
 struct caller {
     struct server *s;
     int failures;
@@ -436,6 +565,11 @@ int main(void)
         SERVER_TEST(many_threads_share_one_channel),
         SERVER_TEST(a_lost_connection_fails_its_calls_and_is_made_anew),
         SERVER_TEST(garbage_and_plain_text_do_not_harm_the_server),
+        SERVER_TEST(an_answer_and_a_handler_have_their_own_data),
+        SERVER_TEST(a_message_may_come_in_parts),
+        SERVER_TEST(bytes_are_shared_by_messages_with_different_starts),
+        SERVER_TEST(what_is_held_back_goes_out_at_the_release),
+        SERVER_TEST(waiting_for_room_ends_with_room_or_with_its_time),
         cmocka_unit_test(nobody_there_is_unavailable),
         cmocka_unit_test(a_unix_socket_without_tls_works_too),
     };

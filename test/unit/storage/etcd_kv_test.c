@@ -149,6 +149,50 @@ static void a_range_may_be_bounded_by_revisions(void **state)
     }
 }
 
+/* It is sent in parts, and nothing of it is packed as a whole. */
+static void a_long_range_is_whole(void **state)
+{
+    struct served *s = *state;
+    enum { KEYS = 300, VALUE_BYTES = 3000 };
+    char value[VALUE_BYTES + 1], key[16];
+    int64_t lease = 0;
+    struct error err = { 0 };
+    assert_int_equal(storage_lease_grant(s->f->s, 77, 100, &lease, &err), 0);
+    for (int i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof(key), "k%03d", i);
+        memset(value, 'a' + i % 26, VALUE_BYTES);
+        value[i * 10] = 0; /* of every length from none on */
+        struct storage_op op = { .type = STORAGE_PUT,
+                                 .key = bytes_of(key),
+                                 .value = bytes_of(value),
+                                 .lease = i % 3 ? 0 : lease };
+        apply_op(s->f, &op, NULL);
+    }
+    Etcd__RangeRequest r = ETCD__RANGE_REQUEST__INIT;
+    r.key = binary("k");
+    r.range_end = binary("l");
+    r.limit = KEYS - 1;
+    Etcd__RangeResponse *out =
+        unary(s, "/etcdserverpb.KV/Range", &r.base, &etcd__range_response__descriptor);
+    assert_non_null(out);
+    assert_int_equal(out->count, KEYS);
+    assert_true(out->more);
+    assert_int_equal(out->header->revision, storage_revision(s->f->s));
+    assert_int_equal(out->n_kvs, KEYS - 1);
+    for (int i = 0; i < KEYS - 1; i++) {
+        const Etcd__KeyValue *kv = out->kvs[i];
+        snprintf(key, sizeof(key), "k%03d", i);
+        assert_memory_equal(kv->key.data, key, 4);
+        assert_int_equal(kv->value.len, i * 10);
+        assert_true(i == 0 || kv->value.data[i * 10 - 1] == 'a' + i % 26);
+        assert_int_equal(kv->mod_revision, i + 2);
+        assert_int_equal(kv->create_revision, i + 2);
+        assert_int_equal(kv->version, 1);
+        assert_int_equal(kv->lease, i % 3 ? 0 : 77);
+    }
+    etcd__range_response__free_unpacked(out, NULL);
+}
+
 static void a_compare_may_cover_a_range(void **state)
 {
     struct served *s = *state;
@@ -341,6 +385,7 @@ int main(void)
         S(branches_of_an_inner_transaction_may_write_the_same_key),
         S(transactions_nested_too_deep_are_refused_before_they_are_unpacked),
         S(a_range_may_be_bounded_by_revisions),
+        S(a_long_range_is_whole),
         S(a_compare_may_cover_a_range),
         S(a_lease_is_compared),
         S(errors_have_etcds_codes_and_texts),
