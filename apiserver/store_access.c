@@ -220,6 +220,15 @@ static int lease_for(struct apiserver *a, int64_t ttl_s, int64_t *id, struct err
     return rc;
 }
 
+/* It is not in the store any more: etcd was restored from a backup, or ours slept for too long. */
+static void forget_lease(struct apiserver *a, int64_t id)
+{
+    pthread_mutex_lock(&a->lease.lock);
+    if (a->lease.id == id)
+        a->lease.id = 0;
+    pthread_mutex_unlock(&a->lease.lock);
+}
+
 static enum store_result put_draft_take(struct apiserver *a, const struct object_key *key,
                                         struct draft *new, int64_t expected_revision,
                                         const struct put_options *options, struct object **out,
@@ -254,7 +263,12 @@ enum store_result store_put(struct apiserver *a, const struct object_key *key,
         draft_free(new_take);
         return STORE_FAILED;
     }
-    return put_draft_take(a, key, new_take, expected_revision, &options, out, err);
+    enum store_result rc = put_draft_take(a, key, new_take, expected_revision, &options, out, err);
+    if (rc == STORE_FAILED && options.lease && err->code == ERR_NOT_FOUND) {
+        forget_lease(a, options.lease);
+        err->code = ERR_UNAVAILABLE; /* the next attempt gets another one */
+    }
+    return rc;
 }
 
 enum store_result store_put_allocated(struct request *r, const struct object_key *key,

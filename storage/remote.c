@@ -238,7 +238,7 @@ static bool goes_on(struct call *c, enum grpc_status status, bool not_sent, cons
 {
     struct remote *r = c->remote;
     bool refused = is_refusal(err);
-    bool is_safe = not_sent || refused || c->repeat == REMOTE_READ;
+    bool is_safe = not_sent || refused || c->repeat != REMOTE_WRITE;
     if (!is_safe || (!is_passing(status) && !refused) || atomic_load(&r->is_closing) ||
         c->attempts >= ATTEMPTS_MAX)
         return false;
@@ -264,10 +264,13 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
         err = &missing;
         status = GRPC_UNKNOWN;
     }
-    if (is_passing(status))
+    if (is_passing(status)) {
         remote_endpoint_failed(c->remote, c->endpoint, err->message);
-    else
+        if (c->remote->endpoints_n > 1 && !atomic_load(&c->remote->is_closing))
+            remote_watches_leave(c->remote->watches, c->endpoint);
+    } else {
         remote_endpoint_answered(c->endpoint);
+    }
     if (!goes_on(c, status, not_sent, err, &wait_ns)) {
         remote_error(status, not_sent, err, &failure);
         error_wrap(&failure, "etcd at %s", c->endpoint->url);
@@ -290,8 +293,9 @@ static void attempt(struct call *c)
         return;
     }
     /* A read may be answered by another member when this one hangs. */
-    int64_t timeout_ms = left_ms, part_ms = r->call_timeout_ms * 2 / 5;
-    if (c->repeat == REMOTE_READ && timeout_ms > part_ms && r->endpoints_n > 1)
+    int64_t timeout_ms = left_ms;
+    int64_t part_ms = r->call_timeout_ms * (c->repeat == REMOTE_PROBE ? 1 : 4) / 10;
+    if (c->repeat != REMOTE_WRITE && timeout_ms > part_ms && r->endpoints_n > 1)
         timeout_ms = part_ms;
     c->attempts++;
     c->has_response = false;

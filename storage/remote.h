@@ -80,6 +80,7 @@ static inline struct remote *remote_of(struct storage *s)
 /* ---- remote.c: calls ---- */
 
 enum remote_repeat {
+    REMOTE_PROBE, /* a read that takes no time: who does not answer it soon is gone */
     REMOTE_READ,  /* may be sent again whatever became of it */
     REMOTE_WRITE, /* again only if it has certainly not been carried out */
 };
@@ -139,6 +140,8 @@ static inline struct bytes remote_bytes(ProtobufCBinaryData b)
 
 struct remote_watches *remote_watches_new(struct remote *r);
 void remote_watches_stop(struct remote_watches *all); /* nothing is begun any more */
+/* E does not answer calls: its events would not come either. */
+void remote_watches_leave(struct remote_watches *all, const struct remote_endpoint *e);
 void remote_watches_free(struct remote_watches *all); /* after the endpoints */
 struct storage_watch *remote_watch(struct storage *s, const struct storage_watch_config *config,
                                    struct error *err);

@@ -238,19 +238,25 @@ static int to_txn_result(struct arena *a, const struct storage_txn *txn, const E
 
 /* ---- reading ---- */
 
-int remote_range(struct storage *s, const struct storage_range *range, struct arena *arena,
-                 struct storage_range_result *out, struct error *err)
+static int read_range(struct remote *r, const struct storage_range *range,
+                      enum remote_repeat repeat, struct arena *arena,
+                      struct storage_range_result *out, struct error *err)
 {
-    struct remote *r = remote_of(s);
     Etcd__RangeRequest request;
     Etcd__RangeResponse *response;
     fill_range(range, &request);
-    if (remote_call(r, METHOD_RANGE, REMOTE_READ, &request.base, arena,
+    if (remote_call(r, METHOD_RANGE, repeat, &request.base, arena,
                     &etcd__range_response__descriptor, &response, err) < 0)
         return -1;
     *out = to_range_result(arena, response);
     remote_saw_revision(r, out->revision);
     return 0;
+}
+
+int remote_range(struct storage *s, const struct storage_range *range, struct arena *arena,
+                 struct storage_range_result *out, struct error *err)
+{
+    return read_range(remote_of(s), range, REMOTE_READ, arena, out, err);
 }
 
 /* Of any key, also one that is not there: what counts is the header of a linearized read. */
@@ -259,7 +265,7 @@ static int read_header(struct remote *r, int64_t *revision, struct error *err)
     scoped(arena) struct arena *a = arena_new();
     struct storage_range any = { .key = BYTES("\0"), .count_only = true };
     struct storage_range_result result;
-    if (remote_range(&r->storage, &any, a, &result, err) < 0)
+    if (read_range(r, &any, REMOTE_PROBE, a, &result, err) < 0)
         return -1;
     *revision = result.revision;
     return 0;

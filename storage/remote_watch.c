@@ -333,17 +333,23 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
         if (w->state != WATCH_OVER)
             w->state = WATCH_ABSENT;
     }
-    bool goes_on = !all->is_stopping;
+    bool goes_on = all->is_waiting = !all->is_stopping;
     unsigned failures = all->failures++;
-    if (goes_on) {
-        remote_endpoint_failed(all->remote, all->endpoint,
-                               err->code ? err->message : "the watch stream ended");
-        all->is_waiting = true;
-    }
     pthread_mutex_unlock(&all->lock);
     grpc_stream_close(stream);
-    if (goes_on)
-        remote_schedule(all->remote, &all->task, failures ? remote_backoff_ns(failures) : 0);
+    if (!goes_on)
+        return;
+    remote_endpoint_failed(all->remote, all->endpoint,
+                           err->code ? err->message : "the watch stream ended");
+    remote_schedule(all->remote, &all->task, failures ? remote_backoff_ns(failures) : 0);
+}
+
+void remote_watches_leave(struct remote_watches *all, const struct remote_endpoint *e)
+{
+    pthread_mutex_lock(&all->lock);
+    if (all->stream && all->endpoint == e)
+        grpc_stream_cancel(all->stream);
+    pthread_mutex_unlock(&all->lock);
 }
 
 /* "3.5.21" -> may a progress notification be believed?  Before 3.4.25 and 3.5.8 it could overtake
