@@ -552,9 +552,11 @@ void watch_delivery_advance(struct watch_delivery *d, int64_t revision)
 {
     pthread_mutex_lock(&d->lock);
     d->incoming.revision = revision;
-    if (d->incoming.events_n > 0)
-        pthread_cond_signal(&d->wake);
+    bool has_events = d->incoming.events_n > 0;
     pthread_mutex_unlock(&d->lock);
+    /* Not under the lock: the publisher would wait for the one whom it wakes. */
+    if (has_events)
+        pthread_cond_signal(&d->wake);
 }
 
 static void command_add_locked(struct watch_delivery *d, struct command c)

@@ -137,9 +137,11 @@ int worker_pool_submit(struct worker_pool *p, void (*fn)(void *arg), void *arg, 
         rc = error_set(err, ERR_UNAVAILABLE, "%s: no thread can be started", p->name);
     } else {
         push(p, (struct job){ fn, arg });
-        pthread_cond_signal(&p->work);
     }
     pthread_mutex_unlock(&p->lock);
+    /* Not under the lock, where the one who wakes may take the processor and run into it. */
+    if (rc == 0)
+        pthread_cond_signal(&p->work);
     return rc;
 }
 

@@ -20,4 +20,5 @@ struct worker_pool *worker_pool_new(const char *name, size_t threads_max, size_t
 /* ERR_TOO_MANY_REQUESTS when QUEUED_MAX jobs wait already. */
 must_check int worker_pool_submit(struct worker_pool *p, void (*fn)(void *arg), void *arg,
                                   struct error *err);
-void worker_pool_free(struct worker_pool *p); /* runs what is queued, then joins */
+/* Runs what is queued, then joins.  Nobody outside is still submitting. */
+void worker_pool_free(struct worker_pool *p);

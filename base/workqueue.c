@@ -99,13 +99,14 @@ static void forget_if_idle(struct workqueue *q, struct item *i)
     free(i);
 }
 
-static void make_ready(struct workqueue *q, struct item *i)
+/* True: somebody is to be woken. */
+static bool make_ready(struct workqueue *q, struct item *i)
 {
     if (i->is_ready)
-        return;
+        return false;
     if (i->is_in_work) {
         i->is_again = true;
-        return;
+        return false;
     }
     i->is_ready = true;
     i->next = NULL;
@@ -115,7 +116,7 @@ static void make_ready(struct workqueue *q, struct item *i)
         q->first = i;
     q->last = i;
     q->ready_n++;
-    pthread_cond_signal(&q->changed);
+    return true;
 }
 
 static void make_due_ready(struct workqueue *q)
@@ -125,7 +126,8 @@ static void make_due_ready(struct workqueue *q)
     int64_t now = clock_monotonic_ns(q->config.clock);
     for (struct due_node *d; (d = due_heap_first(&q->delayed)) && d->due_ns <= now;) {
         due_heap_remove(&q->delayed, d);
-        make_ready(q, (struct item *)d);
+        if (make_ready(q, (struct item *)d))
+            pthread_cond_signal(&q->changed);
     }
 }
 
@@ -144,15 +146,18 @@ static void add_delayed(struct workqueue *q, struct item *i, int64_t delay_ms)
 
 void workqueue_add_after(struct workqueue *q, struct bytes key, int64_t delay_ms)
 {
+    bool wakes = false;
     pthread_mutex_lock(&q->lock);
     if (!q->is_shut_down) {
         struct item *i = item_of(q, key);
         if (delay_ms <= 0)
-            make_ready(q, i);
+            wakes = make_ready(q, i);
         else
             add_delayed(q, i, delay_ms);
     }
     pthread_mutex_unlock(&q->lock);
+    if (wakes) /* not under the lock, into which the one who wakes would run */
+        pthread_cond_signal(&q->changed);
 }
 
 void workqueue_add(struct workqueue *q, struct bytes key)
@@ -244,7 +249,8 @@ void workqueue_done(struct workqueue *q, struct bytes key)
     i->is_in_work = false;
     if (i->is_again && !q->is_shut_down) {
         i->is_again = false;
-        make_ready(q, i);
+        if (make_ready(q, i))
+            pthread_cond_signal(&q->changed);
     }
     forget_if_idle(q, i);
     pthread_mutex_unlock(&q->lock);

@@ -24,7 +24,8 @@ struct workqueue_config {
 };
 
 struct workqueue *workqueue_new(const struct workqueue_config *config);
-void workqueue_free(struct workqueue *q); /* after shutdown and after its workers have left */
+/* After shutdown, when its workers have left and nobody is still adding. */
+void workqueue_free(struct workqueue *q);
 
 void workqueue_add(struct workqueue *q, struct bytes key);
 /* Added twice, the earlier wins. */
