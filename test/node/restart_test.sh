@@ -71,3 +71,5 @@ ok "pods run on while it is down" [ -n "$pid" ]
 server_start
 ok "and are adopted when it comes back" eventually 30 node_is_ready
 ok "with the same containers" [ "$before" = "$(containers app=steady)" ]
+ok "one rule masquerades what pods send out, after every start" \
+    [ "$(inside iptables-save -t nat | grep -c 'coracle: pods to the outside')" = 1 ]
