@@ -195,6 +195,7 @@ void watch_caches_moved(struct watch_caches *all, int64_t revision)
 static void on_events(const struct storage_event *events, size_t n, int64_t revision, void *arg)
 {
     struct watch_caches *all = arg;
+    pthread_mutex_lock(&all->change_lock);
     for (size_t i = 0; i < n; i++) {
         struct watch_cache *c = cache_for_key(all, events[i].kv.key);
         if (!c)
@@ -206,6 +207,7 @@ static void on_events(const struct storage_event *events, size_t n, int64_t revi
         observe(c, e->previous, e->type == WATCH_DELETED ? NULL : e->object);
         watch_delivery_push_take(all->delivery, e);
     }
+    pthread_mutex_unlock(&all->change_lock);
     watch_caches_moved(all, revision);
     watch_delivery_advance(all->delivery, revision);
 }
@@ -228,9 +230,11 @@ static void on_watch_failed(const struct error *err, int64_t compacted_revision,
 /* A gap: what lies before it cannot be resumed from. */
 void watch_cache_correct(struct watch_cache *c, const struct storage_event *event)
 {
+    pthread_mutex_lock(&c->all->change_lock);
     struct cache_event *e = event->is_delete ? apply_delete(c, event) : apply_put(c, event);
     if (e)
         observe(c, e->previous, e->type == WATCH_DELETED ? NULL : e->object);
+    pthread_mutex_unlock(&c->all->change_lock);
     cache_event_unref(e);
 }
 
@@ -336,6 +340,7 @@ struct watch_caches *watch_caches_start(struct apiserver *a, struct error *err)
     a->caches = all;
 
     pthread_rwlock_init(&all->watch_lock, NULL);
+    pthread_mutex_init(&all->change_lock, NULL);
     int64_t revision;
     if (storage_read_revision(a->storage, &revision, err) < 0)
         goto failed;
@@ -370,6 +375,7 @@ void watch_caches_stop(struct watch_caches *all)
         if (all->by_id[id])
             cache_free(all->by_id[id]);
     hashmap_deinit(&all->by_prefix);
+    pthread_mutex_destroy(&all->change_lock);
     pthread_rwlock_destroy(&all->watch_lock);
     pthread_cond_destroy(&all->moved);
     pthread_mutex_destroy(&all->wait_lock);

@@ -46,6 +46,9 @@ struct watch_caches {
     struct arena *arena;
     pthread_rwlock_t watch_lock; /* guards the next: its users read, who replaces it writes */
     struct storage_watch *watch; /* NULL: being replaced */
+    /* Held while a revision's changes are applied and observers are told, and while an observer is
+     * added: it hears of each object once, and then of every change.  Before a cache's lock. */
+    pthread_mutex_t change_lock;
     struct watch_reloader *reloader;
     struct watch_delivery *delivery;
     _Atomic int64_t revision;

@@ -241,7 +241,7 @@ void watch_cache_observe(struct watch_cache *c,
                          void (*fn)(const struct object *old, const struct object *new, void *arg),
                          void *arg)
 {
-    /* Before the first write of this process's own: nothing is published meanwhile. */
+    pthread_mutex_lock(&c->all->change_lock); /* other servers may be writing */
     ensure(c->observers_n < WATCH_CACHE_OBSERVERS_MAX);
     scoped(object_list) struct object_list list = { 0 };
     pthread_rwlock_wrlock(&c->lock);
@@ -253,6 +253,7 @@ void watch_cache_observe(struct watch_cache *c,
     pthread_rwlock_unlock(&c->lock);
     object_list_each (&list, o)
         fn(NULL, o, arg);
+    pthread_mutex_unlock(&c->all->change_lock);
 }
 
 int watch_cache_events_since(struct watch_cache *c, int64_t revision, struct cache_event ***events,
