@@ -380,6 +380,5 @@ int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n,
     (void)failpoint("storage.flush.end");
     key_index_unref(done);
     mvcc_note_size(m);
-    lmdb_env_release(m->env);
     return 0;
 }
