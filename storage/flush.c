@@ -13,6 +13,7 @@
  */
 #include "base/crypto.h"
 #include "base/failpoint.h"
+#include "storage/counts.h"
 #include "storage/latest.h"
 #include "storage/mvcc_internal.h"
 
@@ -30,6 +31,7 @@ struct row { /* to be written to history */
 
 struct change { /* of a key's newest version */
     struct version *version;
+    bool was_there;
     int64_t old_lease;
 };
 
@@ -56,13 +58,13 @@ static void add_row(struct flush *f, const struct row *row)
     f->rows[f->rows_n++] = *row;
 }
 
-static void add_change(struct flush *f, struct version *v, int64_t old_lease)
+static void add_change(struct flush *f, struct version *v, bool was_there, int64_t old_lease)
 {
     if (f->changes_n == f->changes_capacity) {
         f->changes_capacity = f->changes_capacity ? 2 * f->changes_capacity : 1024;
         f->changes = xrealloc(f->changes, f->changes_capacity * sizeof(f->changes[0]));
     }
-    f->changes[f->changes_n++] = (struct change){ v, old_lease };
+    f->changes[f->changes_n++] = (struct change){ v, was_there, old_lease };
 }
 
 static void add_version(struct flush *f, struct version *v, int64_t next)
@@ -98,7 +100,7 @@ static int plan_key(struct flush *f, struct version *const *versions, size_t n, 
     for (size_t i = n - 1; i > 0; i--)
         add_version(f, versions[i], versions[i - 1]->r.mod_revision);
     add_version(f, versions[0], 0);
-    add_change(f, versions[0], old_lease);
+    add_change(f, versions[0], got && !old.is_delete, old_lease);
     return 0;
 }
 
@@ -167,7 +169,9 @@ static int next_part(struct flush *f, size_t bytes, struct error *err)
     f->part_bytes += bytes;
     if (f->part_bytes < PART_BYTES && !failpoint("storage.flush.next_part"))
         return 0;
-    return end_part(f, err) < 0 ? -1 : begin_part(f, err);
+    if (mark_partial(f->t, err) < 0 || end_part(f, err) < 0)
+        return -1;
+    return begin_part(f, err);
 }
 
 /* ---- history ---- */
@@ -276,6 +280,8 @@ static int write_change(struct flush *f, const struct change *c, struct error *e
     const struct record *r = &c->version->r;
     int rc = r->is_delete && r->mod_revision < f->compacted ? latest_delete(f->t, r->key, err)
                                                             : latest_put(f->t, r, err);
+    if (rc == 0 && r->is_delete == c->was_there)
+        rc = counts_change(f->t, r->key, r->is_delete ? -1 : 1, err);
     return rc < 0 ? -1 : move_lease(f, r->key, c->old_lease, r->is_delete ? 0 : r->lease, err);
 }
 
@@ -341,7 +347,7 @@ static int flush_all(struct flush *f, const struct mvcc_lease *leases, size_t le
 {
     if (plan(f, err) < 0 || begin_part(f, err) < 0 || write_history(f, err) < 0 ||
         write_latest(f, err) < 0 || put_leases(f, leases, leases_n, err) < 0 ||
-        write_state(f->t, next, err) < 0)
+        write_state(f->t, next, err) < 0 || unmark_partial(f->t, err) < 0)
         return -1;
     return end_part(f, err);
 }

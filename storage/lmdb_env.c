@@ -32,7 +32,7 @@
 
 static const char *const table_names[TABLES] = {
     [TABLE_META] = LMDB_SUM_TABLE, [TABLE_LATEST] = "latest",         [TABLE_HISTORY] = "history",
-    [TABLE_LEASES] = "leases",     [TABLE_LEASE_KEYS] = "lease_keys",
+    [TABLE_LEASES] = "leases",     [TABLE_LEASE_KEYS] = "lease_keys", [TABLE_COUNTS] = "counts",
 };
 
 struct lmdb_env {
@@ -582,4 +582,18 @@ int lmdb_cursor_next(struct lmdb_cursor *c, struct bytes *key, struct bytes *val
 {
     MDB_val k;
     return move(c, &k, MDB_NEXT, key, value, err);
+}
+
+int lmdb_cursor_previous(struct lmdb_cursor *c, struct bytes *key, struct bytes *value,
+                         struct error *err)
+{
+    MDB_val k;
+    return move(c, &k, MDB_PREV, key, value, err);
+}
+
+int lmdb_cursor_last(struct lmdb_cursor *c, struct bytes *key, struct bytes *value,
+                     struct error *err)
+{
+    MDB_val k;
+    return move(c, &k, MDB_LAST, key, value, err);
 }

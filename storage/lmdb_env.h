@@ -19,6 +19,7 @@ enum lmdb_table {
     TABLE_HISTORY, /* revision, sub -> record with key */
     TABLE_LEASES,  /* id -> time to live */
     TABLE_LEASE_KEYS, /* id, key -> nothing */
+    TABLE_COUNTS,     /* where a run of keys begins -> how many of them are there */
     TABLES,
 };
 
@@ -78,5 +79,9 @@ void lmdb_cursor_close(struct lmdb_cursor *c); /* before its transaction ends; N
 /* 1: *KEY and *VALUE are set; 0: past the end; -1. */
 must_check int lmdb_cursor_seek(struct lmdb_cursor *c, struct bytes from, struct bytes *key,
                                 struct bytes *value, struct error *err);
+must_check int lmdb_cursor_last(struct lmdb_cursor *c, struct bytes *key, struct bytes *value,
+                                struct error *err);
+must_check int lmdb_cursor_previous(struct lmdb_cursor *c, struct bytes *key, struct bytes *value,
+                                    struct error *err);
 must_check int lmdb_cursor_next(struct lmdb_cursor *c, struct bytes *key, struct bytes *value,
                                 struct error *err);

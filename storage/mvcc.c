@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mvcc.c - opening and recovery, the writer's groups, and the state that views are taken of. */
+#include "storage/counts.h"
 #include "storage/mvcc_internal.h"
 
 #include <errno.h>
@@ -241,6 +242,24 @@ int read_state(struct lmdb_txn *t, struct database_state *out, struct error *err
     return 1;
 }
 
+static const struct bytes partial_key = { "partial", 7 };
+
+int mark_partial(struct lmdb_txn *t, struct error *err)
+{
+    return lmdb_put(t, TABLE_META, partial_key, (struct bytes){ "", 0 }, err);
+}
+
+int unmark_partial(struct lmdb_txn *t, struct error *err)
+{
+    return lmdb_delete(t, TABLE_META, partial_key, err);
+}
+
+int is_partial(struct lmdb_txn *t, struct error *err)
+{
+    struct bytes data;
+    return lmdb_get(t, TABLE_META, partial_key, &data, err);
+}
+
 static int create_state(struct mvcc *m, int64_t revision, struct error *err)
 {
     /* etcd's first revision is 1: the empty store's. */
@@ -263,6 +282,21 @@ static int create_state(struct mvcc *m, int64_t revision, struct error *err)
     return lmdb_write_commit(t, err);
 }
 
+/* A database of before has no counts. */
+static int make_counts(struct mvcc *m, struct error *err)
+{
+    struct lmdb_txn *t = lmdb_write_begin(m->env, err);
+    struct lmdb_cursor *c = t ? lmdb_cursor_open(t, TABLE_COUNTS, err) : NULL;
+    struct bytes key, value;
+    int got = c ? lmdb_cursor_last(c, &key, &value, err) : -1;
+    lmdb_cursor_close(c);
+    if (got == 0 && counts_build(t, err) == 0)
+        return lmdb_write_commit(t, err);
+    if (t)
+        lmdb_write_abort(t);
+    return got == 1 ? 0 : -1;
+}
+
 static int load_state(struct mvcc *m, const struct mvcc_config *config, struct error *err)
 {
     struct lmdb_txn *t = lmdb_read_begin(m->env, err);
@@ -274,7 +308,8 @@ static int load_state(struct mvcc *m, const struct mvcc_config *config, struct e
         return error_set(err, ERR_IO,
                          "the database is corrupt: there is a commit log beside it, "
                          "but it is empty");
-    if (got < 0 || (got == 0 && create_state(m, config->first_revision, err) < 0))
+    if (got < 0 || (got == 0 && create_state(m, config->first_revision, err) < 0) ||
+        make_counts(m, err) < 0)
         return -1;
     atomic_init(&m->revision, m->disk_state.revision);
     atomic_init(&m->compacted, m->disk_state.compacted);

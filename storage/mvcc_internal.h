@@ -69,6 +69,10 @@ int64_t history_key_revision(struct bytes key);
 int history_record(struct lmdb_txn *t, struct bytes data, struct record *out, struct error *err);
 int read_state(struct lmdb_txn *t, struct database_state *out,
                struct error *err); /* 1, 0: new, -1 */
+/* While a flush has written some of its parts, "latest" and "counts" are ahead of the state. */
+int mark_partial(struct lmdb_txn *t, struct error *err);
+int unmark_partial(struct lmdb_txn *t, struct error *err);
+int is_partial(struct lmdb_txn *t, struct error *err); /* 1, 0, -1 */
 int write_state(struct lmdb_txn *t, const struct database_state *state, struct error *err);
 /* Commits T, on upkeep's thread. */
 int mvcc_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err);

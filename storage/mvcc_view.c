@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mvcc_view.c - reading: views, iteration over three sources, history. */
+#include "storage/counts.h"
 #include "storage/latest.h"
 #include "storage/mvcc_internal.h"
 
@@ -323,6 +324,65 @@ static bool is_sorted(const struct storage_range *range)
     return range->sort_target != STORAGE_SORT_KEY || range->sort_order != STORAGE_ASCENDING;
 }
 
+/* What VERSION did to the number of keys. */
+static int count_change(const struct record *r)
+{
+    return r->is_delete ? -1 : r->version == 1;
+}
+
+/* How many keys the versions that the database has not, up to REVISION, add to its own. */
+static int64_t count_index(struct mvcc_iter *it, struct key_index *index, struct bytes from)
+{
+    int64_t count = 0;
+    struct version *v = key_index_seek(index, from, it->revision);
+    for (; v && !is_past_end(it, v->r.key); v = key_index_next(v))
+        if (v->r.mod_revision > it->view->flushed && v->r.mod_revision <= it->revision)
+            count += count_change(&v->r);
+    return count;
+}
+
+/* The keys of IT's range from FROM on, without a look at each.  1; 0: that cannot be known for this
+ * revision, or while a flush is half done; -1. */
+static int count_quickly(struct mvcc_iter *it, struct bytes from, int64_t *out, struct error *err)
+{
+    struct mvcc_view *v = it->view;
+    if (it->is_one_key || it->revision < v->flushed)
+        return 0;
+    int is_half_done = is_partial(v->txn, err);
+    if (is_half_done)
+        return is_half_done < 0 ? -1 : 0;
+    if (counts_range(v->txn, from, it->end, out, err) < 0)
+        return -1;
+    for (int i = 0; i < INDEXES; i++)
+        if (v->indexes[i])
+            *out += count_index(it, v->indexes[i], from);
+    return 1;
+}
+
+/* Counts what follows the last of OUT, if that can be done quickly: 1, 0, -1. */
+static int count_rest(struct mvcc_iter *it, const struct storage_range *range, struct arena *arena,
+                      struct storage_range_result *out, struct error *err)
+{
+    struct bytes from = it->key;
+    int64_t rest;
+    bool has_bounds = range->min_mod_revision || range->max_mod_revision ||
+                      range->min_create_revision || range->max_create_revision;
+    if (has_bounds) /* each key must be looked at to know whether there are more */
+        return 0;
+    if (out->n) {
+        struct bytes last = out->kvs[out->n - 1].key;
+        char *after = arena_zalloc(arena, last.len + 1);
+        memcpy(after, last.data, last.len);
+        from = (struct bytes){ after, last.len + 1 };
+    }
+    int got = count_quickly(it, from, &rest, err);
+    if (got == 1) {
+        out->count = (int64_t)out->n + rest;
+        out->more = !range->count_only && rest > 0;
+    }
+    return got;
+}
+
 static int collect(struct mvcc_iter *it, const struct storage_range *range,
                    enum mvcc_range_bytes bytes, struct arena *arena,
                    struct storage_range_result *out, struct error *err)
@@ -332,8 +392,15 @@ static int collect(struct mvcc_iter *it, const struct storage_range *range,
     /* The limit is for what comes first, which only a whole sort knows. */
     int64_t limit = range->limit > 0 && !is_sorted(range) ? range->limit : INT64_MAX;
     bool has_values = !range->keys_only || range->sort_target == STORAGE_SORT_VALUE;
+    bool may_count = !range->is_count_unwanted;
     for (;;) {
         bool is_wanted = !range->count_only && (int64_t)out->n < limit;
+        if (!is_wanted && may_count) {
+            int counted = count_rest(it, range, arena, out, err);
+            if (counted)
+                return counted < 0 ? -1 : 0;
+            may_count = false;
+        }
         int got = mvcc_iter_next(it, is_wanted && has_values ? MVCC_WHOLE : MVCC_COUNT, &r, err);
         if (got <= 0)
             return got;
