@@ -4,6 +4,8 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "api/status.h"
 #include "base/clock.h"
@@ -145,7 +147,7 @@ struct call {
     const char *url;
     const char *content_type;
     struct bytes body;
-    const atomic_bool *cancel; /* a watch: no time limit */
+    int cancel_fd; /* of a watch, which has no time limit; else 0 */
     int (*on_body)(struct bytes piece, void *arg);
     void *arg;
 };
@@ -244,8 +246,8 @@ static int exchange(struct remote *r, const struct call *call, struct arena *a,
         .headers = headers,
         .headers_n = n,
         .body = call->body,
-        .timeout_ms = call->cancel ? 0 : CALL_TIMEOUT_MS,
-        .cancel = call->cancel,
+        .timeout_ms = call->cancel_fd ? 0 : CALL_TIMEOUT_MS,
+        .cancel_fd = call->cancel_fd,
     };
     if (http_client_do(r->http, &request, call->on_body, call->arg, a, out, err) < 0)
         return -1;
@@ -508,6 +510,7 @@ struct remote_watch {
     void *arg;
     pthread_t thread;
     atomic_bool is_closed;
+    int close_fd; /* readable once it is closed */
     struct buffer line;
     struct error failure; /* what the stream itself said */
 };
@@ -576,7 +579,7 @@ static void *read_watch(void *arg)
     struct call call = {
         .method = "GET",
         .url = w->url,
-        .cancel = &w->is_closed,
+        .cancel_fd = w->close_fd,
         .on_body = on_piece,
         .arg = w,
     };
@@ -605,6 +608,8 @@ static char *watch_url(struct remote *r, const struct resource *resource,
 
 static void watch_free(struct remote_watch *w)
 {
+    if (w->close_fd >= 0)
+        close(w->close_fd);
     buffer_free(&w->line);
     free(w->url);
     free(w);
@@ -618,10 +623,16 @@ static struct client_watch *remote_watch(struct client *c, const struct resource
         .watch.client = c,
         .resource = resource,
         .url = watch_url(of(c), resource, o),
+        .close_fd = eventfd(0, EFD_CLOEXEC),
         .event = o->event,
         .ended = o->ended,
         .arg = o->arg,
     };
+    if (w->close_fd < 0) {
+        error_errno(err, "start a watch of %s", resource->plural);
+        watch_free(w);
+        return NULL;
+    }
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, WATCH_STACK);
@@ -639,7 +650,7 @@ static void remote_watch_close(struct client_watch *watch)
 {
     struct remote_watch *w = (struct remote_watch *)watch;
     atomic_store(&w->is_closed, true);
-    http_client_wake(of(watch->client)->http);
+    eventfd_write(w->close_fd, 1);
     pthread_join(w->thread, NULL);
     watch_free(w);
 }

@@ -2,6 +2,9 @@
 /* kubelet_proxy.c - logs and proxied requests: one HTTP exchange, streamed through. */
 #include "apiserver/kubelet_proxy.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "apiserver/pki.h"
 #include "apiserver/respond.h"
 #include "apiserver/server.h"
@@ -18,7 +21,7 @@ struct exchange {
     struct kubelet_target target;
     struct http_client *client;
     struct http_stream *stream; /* of a log, once its first bytes are there */
-    atomic_bool client_left;
+    int client_left_fd;         /* readable once it has */
 };
 
 static struct http_client *client_for(struct request *r, const struct kubelet_target *target,
@@ -40,7 +43,7 @@ static const char *url_of(struct request *r, const struct kubelet_target *t)
 static void on_client_left(void *arg)
 {
     struct exchange *x = arg;
-    atomic_store(&x->client_left, true);
+    eventfd_write(x->client_left_fd, 1);
 }
 
 static void start_stream(struct exchange *x)
@@ -63,14 +66,14 @@ static int on_log_piece(struct bytes piece, void *arg)
     return 0;
 }
 
-/* The exchange lives until both the log has ended and the stream's close has been told, in the
- * stream's memory order: http_stream_end() is the last that this thread does with it. */
 static void finish_log(struct exchange *x, const struct http_client_response *answer, int rc,
                        struct error *err)
 {
     struct request *r = x->request;
     if (x->stream) {
+        eventfd_t ignored;
         http_stream_end(x->stream);
+        eventfd_read(x->client_left_fd, &ignored); /* on_client_left() has run, or will */
         return;
     }
     if (rc < 0) {
@@ -89,13 +92,20 @@ static void run_log(struct exchange *x)
 {
     struct request *r = x->request;
     struct error err = { 0 };
+    x->client_left_fd = eventfd(0, EFD_CLOEXEC);
+    if (x->client_left_fd < 0) {
+        error_errno(&err, "follow a log");
+        respond_error(r, &err, NULL);
+        return;
+    }
     scoped(arena) struct arena *arena = arena_new();
     struct http_client_response answer = { 0 };
     struct http_client_request ask = { .method = "GET",
                                        .url = url_of(r, &x->target),
-                                       .cancel = &x->client_left };
+                                       .cancel_fd = x->client_left_fd };
     int rc = http_client_do(x->client, &ask, on_log_piece, x, arena, &answer, &err);
     finish_log(x, &answer, rc, &err);
+    close(x->client_left_fd);
 }
 
 /* ---- proxy ---- */

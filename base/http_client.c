@@ -7,6 +7,7 @@
  */
 #include "base/http_client.h"
 
+#include <poll.h>
 #include <pthread.h>
 
 #include <curl/curl.h>
@@ -17,12 +18,12 @@
 #define SLOTS_IDLE_MAX          16
 #define SLOT_CONNECTIONS_MAX    4
 #define CONNECT_TIMEOUT_MS      10000
-#define CANCEL_LOOK_MS          1000 /* the net under http_client_wake() */
+#define WAIT_MS_MAX             3600000 /* libcurl wants a limit; it shortens it as its timers ask */
 #define BODY_BYTES_MAX_DEFAULT  (64 * 1024 * 1024)
 #define UPLOAD_BUFFER_BYTES_MAX (64L * 1024)
 
 struct slot {
-    struct slot *next, *prev;
+    struct slot *next;
     CURLM *multi;
     CURL *easy;
 };
@@ -33,8 +34,9 @@ struct http_client {
     bool insecure_skip_verify;
 
     pthread_mutex_t lock; /* guards what follows */
-    struct slot *idle, *active;
+    struct slot *idle;
     int idle_n;
+    int active_n; /* slots that are taken */
 };
 
 struct call {
@@ -95,6 +97,7 @@ static struct slot *slot_take(struct http_client *c)
         c->idle = s->next;
         c->idle_n--;
     }
+    c->active_n++;
     pthread_mutex_unlock(&c->lock);
     if (!s) {
         s = xcalloc(1, sizeof(*s));
@@ -103,13 +106,6 @@ static struct slot *slot_take(struct http_client *c)
         ensure(s->multi && s->easy);
         curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)SLOT_CONNECTIONS_MAX);
     }
-    pthread_mutex_lock(&c->lock);
-    s->prev = NULL;
-    s->next = c->active;
-    if (c->active)
-        c->active->prev = s;
-    c->active = s;
-    pthread_mutex_unlock(&c->lock);
     return s;
 }
 
@@ -117,12 +113,7 @@ static void slot_give_back(struct http_client *c, struct slot *s)
 {
     curl_easy_reset(s->easy); /* keeps the connections, forgets what was the caller's */
     pthread_mutex_lock(&c->lock);
-    if (s->prev)
-        s->prev->next = s->next;
-    else
-        c->active = s->next;
-    if (s->next)
-        s->next->prev = s->prev;
+    c->active_n--;
     bool keep = c->idle_n < SLOTS_IDLE_MAX;
     if (keep) {
         s->next = c->idle;
@@ -134,19 +125,11 @@ static void slot_give_back(struct http_client *c, struct slot *s)
         slot_free(s);
 }
 
-void http_client_wake(struct http_client *c)
-{
-    pthread_mutex_lock(&c->lock);
-    for (struct slot *s = c->active; s; s = s->next)
-        curl_multi_wakeup(s->multi);
-    pthread_mutex_unlock(&c->lock);
-}
-
 void http_client_free(struct http_client *c)
 {
     if (!c)
         return;
-    ensure(!c->active);
+    ensure(c->active_n == 0);
     while (c->idle) {
         struct slot *next = c->idle->next;
         slot_free(c->idle);
@@ -295,7 +278,8 @@ static int call_set_up(struct call *call, const struct http_client *c, struct er
 
 static bool is_canceled(const struct call *call)
 {
-    return call->request->cancel && atomic_load(call->request->cancel);
+    struct pollfd cancel = { .fd = call->request->cancel_fd, .events = POLLIN };
+    return cancel.fd > 0 && poll(&cancel, 1, 0) > 0;
 }
 
 /* Runs the transfer to its end: libcurl's verdict, or ERR_CANCELED. */
@@ -314,8 +298,8 @@ static int call_run(struct call *call, CURLcode *verdict, struct error *err)
         }
         if (is_canceled(call))
             return error_set(err, ERR_CANCELED, "canceled");
-        code =
-            curl_multi_poll(multi, NULL, 0, call->request->cancel ? CANCEL_LOOK_MS : 60000, NULL);
+        struct curl_waitfd cancel = { .fd = call->request->cancel_fd, .events = CURL_WAIT_POLLIN };
+        code = curl_multi_poll(multi, &cancel, cancel.fd > 0, WAIT_MS_MAX, NULL);
         if (code != CURLM_OK)
             return error_set(err, ERR_INTERNAL, "%s", curl_multi_strerror(code));
     }

@@ -23,18 +23,15 @@ struct http_client_request {
     const struct http_header *headers; /* "authorization", "content-type", ... */
     size_t headers_n;
     struct bytes body;
-    int timeout_ms;            /* whole exchange; 0: none (watches, logs) */
-    size_t body_bytes_max;     /* 0: 64 MiB */
-    const atomic_bool *cancel; /* NULL, or raised by another thread, then http_client_wake() */
+    int timeout_ms;        /* whole exchange; 0: none (watches, logs) */
+    size_t body_bytes_max; /* 0: 64 MiB */
+    int cancel_fd;         /* 0: none; an eventfd: once it is readable, the call ends */
 };
 struct http_client_response {
     int status;
     struct bytes body;         /* in the arena; empty when ON_BODY took it */
     struct bytes content_type; /* in the arena */
 };
-
-/* Lets every running call look at its cancel flag now; without it they do once a second. */
-void http_client_wake(struct http_client *c);
 
 /* ERR_UNAVAILABLE if the peer cannot be reached, ERR_TIMEOUT, ERR_CANCELED; any status is a success
  * here.  ON_BODY, if given, gets the body of a 2xx answer in pieces; it returns -1 to stop,

@@ -14,6 +14,7 @@
  *   delete    DELETE of the Deployment until a watch has told the end of its pods
  */
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -37,7 +38,7 @@ static const char *url, *token, *image;
 static struct http_client *client;
 static struct cri_client *cri;
 static int pods_n = 2;
-static atomic_bool is_over;
+static int over_fd; /* readable once the watches shall end */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what the watches have seen */
 static pthread_cond_t seen = PTHREAD_COND_INITIALIZER;
@@ -70,7 +71,7 @@ static struct bytes call(const char *method, const char *path, struct bytes body
         .headers = headers,
         .headers_n = ARRAY_LEN(headers),
         .body = body,
-        .cancel = on_body ? &is_over : NULL,
+        .cancel_fd = on_body ? over_fd : 0,
     };
     struct http_client_response answer = { 0 };
     if (http_client_do(client, &r, on_body, arg, a, &answer, &err) < 0) {
@@ -339,6 +340,7 @@ int main(int argc, char **argv)
     scoped(arena) struct arena *a = arena_new();
     read_services(a);
     pthread_t watches[2];
+    over_fd = eventfd(0, EFD_CLOEXEC);
     pthread_create(&watches[0], NULL, watch, (void *)DEPLOYMENTS);
     pthread_create(&watches[1], NULL, watch, (void *)PODS);
     sleep(1); /* both are there */
@@ -349,8 +351,7 @@ int main(int argc, char **argv)
     print("delete", f.delete, rounds);
     printf("rollout / direct: %.2f\n", ratio);
 
-    atomic_store(&is_over, true);
-    http_client_wake(client);
+    eventfd_write(over_fd, 1);
     for (size_t i = 0; i < ARRAY_LEN(watches); i++)
         pthread_join(watches[i], NULL);
     object_list_deinit(&services);

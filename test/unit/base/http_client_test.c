@@ -4,6 +4,8 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/socket.h"
 #include "test/unit/base/net_fixture.h"
@@ -15,7 +17,7 @@ struct world {
     struct http_stream *stream;
     struct http_request *parked;
     sem_t has_stream, has_parked;
-    atomic_bool cancel;
+    int cancel_fd;
 };
 
 static void echo(struct http_request *r, int status)
@@ -64,6 +66,7 @@ static int set_up(void **state)
     assert_non_null(w->server);
     struct tls_client_config config = fixture_client_config(w->fixture);
     w->client = http_client_new(&config, &err);
+    w->cancel_fd = eventfd(0, EFD_CLOEXEC);
     assert_non_null(w->client);
     *state = w;
     return 0;
@@ -77,6 +80,7 @@ static int tear_down(void **state)
     if (w->stream)
         http_stream_end(w->stream);
     http_client_free(w->client);
+    close(w->cancel_fd);
     http_server_stop(w->server, 1000);
     fixture_free(w->fixture);
     free(w);
@@ -209,8 +213,7 @@ static void *cancel_it(void *arg)
 {
     struct world *w = arg;
     sem_wait(&w->has_stream);
-    atomic_store(&w->cancel, true);
-    http_client_wake(w->client);
+    eventfd_write(w->cancel_fd, 1);
     return NULL;
 }
 
@@ -224,7 +227,7 @@ static void raising_the_flag_ends_a_watch(void **state)
     assert_int_equal(pthread_create(&thread, NULL, cancel_it, w), 0);
     struct http_client_request r = { .method = "GET",
                                      .url = url_of(w, "127.0.0.1", "/stream"),
-                                     .cancel = &w->cancel };
+                                     .cancel_fd = w->cancel_fd };
     assert_int_equal(http_client_do(w->client, &r, take_piece, &b, w->fixture->arena, &out, &err),
                      -1);
     assert_int_equal(err.code, ERR_CANCELED);
@@ -239,6 +242,7 @@ static void a_server_name_overrides_the_host_for_the_certificate_alone(void **st
     struct tls_client_config config = fixture_client_config(w->fixture);
     config.server_name = "other.example";
     http_client_free(w->client);
+    close(w->cancel_fd);
     w->client = http_client_new(&config, &err);
     struct http_client_request r = { .method = "GET", .url = url_of(w, "127.0.0.1", "/a?b=c") };
     if (do_it(w, &r, &out, &err) < 0)
@@ -246,6 +250,7 @@ static void a_server_name_overrides_the_host_for_the_certificate_alone(void **st
     assert_non_null(strstr(out.body.data, "host=127.0.0.1:"));
     config.server_name = "wrong.example";
     http_client_free(w->client);
+    close(w->cancel_fd);
     w->client = http_client_new(&config, &err);
     assert_int_equal(do_it(w, &r, &out, &err), -1);
     assert_int_equal(err.code, ERR_UNAVAILABLE);
