@@ -60,12 +60,16 @@ struct grpc_server_call {
     struct grpc_server *server;
     struct arena *arena;
 
-    /* guarded by server->lock */
+    pthread_mutex_t lock; /* guards what follows; before the server's */
     struct grpc_outbox pending;
     atomic_bool is_finished; /* may be looked at without */
-    bool is_dirty, is_gone;
+    bool is_dirty;           /* it is in the server's list */
     enum grpc_status status;
+
+    /* guarded by server->lock */
+    bool is_gone;
     struct grpc_server_call *next_dirty;
+
     atomic_size_t queued_bytes;
     atomic_size_t room_below; /* who waits wants fewer to be queued; 0: nobody waits */
 
@@ -80,7 +84,6 @@ struct grpc_server_call {
     struct tls_peer peer;
     struct grpc_deframer deframer;
     struct grpc_outbox sending;
-    struct grpc_server_call *next_attended;
     bool is_open, has_head, has_half_closed, is_ending;
     struct grpc_server_call *prev, *next; /* connection->calls */
 };
@@ -104,7 +107,7 @@ struct grpc_server {
     bool is_accepting;
 
     pthread_cond_t room;  /* a call's queue is short enough, or its client left */
-    pthread_mutex_t lock; /* guards what follows and the upper part of each call */
+    pthread_mutex_t lock; /* guards what follows, and a little of each call */
     struct grpc_server_call *dirty, **dirty_last;
     size_t dirty_n;
     bool is_woken; /* the loop will look at the list */
@@ -127,6 +130,7 @@ static void call_free(struct grpc_server_call *call)
     grpc_outbox_deinit(&call->pending);
     grpc_outbox_deinit(&call->sending);
     grpc_deframer_deinit(&call->deframer);
+    pthread_mutex_destroy(&call->lock);
     struct grpc_server *s = call->server;
     struct arena *arena = call->arena; /* CALL lies in it */
     s->calls_n--;
@@ -155,6 +159,7 @@ static struct grpc_server_call *call_new(struct connection *c, int32_t id)
     struct grpc_server_call *call = arena_zalloc(arena, sizeof(*call));
     call->server = s;
     call->arena = arena;
+    pthread_mutex_init(&call->lock, NULL);
     call->connection = c;
     call->id = id;
     call->next = c->calls;
@@ -184,8 +189,10 @@ static void call_detach(struct grpc_server_call *call)
     pthread_mutex_lock(&call->server->lock);
     call->is_gone = true;
     pthread_cond_broadcast(&call->server->room);
-    bool finished = call->is_finished, is_dirty = call->is_dirty;
     pthread_mutex_unlock(&call->server->lock);
+    pthread_mutex_lock(&call->lock);
+    bool finished = call->is_finished, is_dirty = call->is_dirty;
+    pthread_mutex_unlock(&call->lock);
     if (!call->is_open) {
         call_free(call); /* it never reached a handler */
         return;
@@ -300,30 +307,29 @@ static void attend(struct grpc_server_call *call)
         nghttp2_session_resume_data(call->connection->link.session, call->id);
 }
 
-/* Takes over what other threads have left in their part of the calls. */
-static struct grpc_server_call *take_dirty(struct grpc_server *s)
+/* Takes over what other threads have left in CALL; returns the next in the list. */
+static struct grpc_server_call *take_over(struct grpc_server_call *call)
+{
+    pthread_mutex_lock(&call->lock);
+    struct grpc_server_call *next = call->next_dirty;
+    call->is_dirty = false;
+    grpc_outbox_move(&call->sending, &call->pending);
+    call->is_ending = is_finished(call);
+    pthread_mutex_unlock(&call->lock);
+    return next;
+}
+
+static void attend_all(struct grpc_server *s)
 {
     pthread_mutex_lock(&s->lock);
-    struct grpc_server_call *first = s->dirty;
-    for (struct grpc_server_call *call = first; call; call = call->next_dirty) {
-        call->next_attended = call->next_dirty;
-        call->is_dirty = false;
-        grpc_outbox_move(&call->sending, &call->pending);
-        call->is_ending = is_finished(call);
-    }
+    struct grpc_server_call *call = s->dirty;
     s->dirty = NULL;
     s->dirty_last = &s->dirty;
     s->dirty_n = 0;
     s->is_woken = false;
     pthread_mutex_unlock(&s->lock);
-    return first;
-}
-
-static void attend_all(struct grpc_server *s)
-{
-    struct grpc_server_call *call = take_dirty(s);
     while (call) {
-        struct grpc_server_call *next = call->next_attended;
+        struct grpc_server_call *next = take_over(call);
         attend(call);
         call = next;
     }
@@ -751,9 +757,6 @@ void grpc_server_stop(struct grpc_server *s)
     eventfd_write(s->wake_fd, 1);
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
-    /* Whoever finished the last call may still be holding the lock. */
-    pthread_mutex_lock(&s->lock);
-    pthread_mutex_unlock(&s->lock);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->room);
     while (s->spare_n)
@@ -802,35 +805,34 @@ static void wake(struct grpc_server *s)
     eventfd_write(s->wake_fd, 1);
 }
 
-/* Under the server's lock.  True: wake the loop, once the lock is released: it would only wait for
- * it.  The server lives as long as the loop has not seen CALL, or until that is finished. */
-static bool mark_dirty(struct grpc_server_call *call)
+/* Under the call's lock, after which the loop may end the call, and with the last one the server.
+ * So what is done with the server is done here. */
+static void mark_dirty(struct grpc_server_call *call)
 {
     struct grpc_server *s = call->server;
     if (call->is_dirty)
-        return false;
+        return;
     call->is_dirty = true;
     call->next_dirty = NULL;
+    pthread_mutex_lock(&s->lock);
     *s->dirty_last = call;
     s->dirty_last = &call->next_dirty;
     s->dirty_n++;
-    if (s->is_woken || (held == s && s->dirty_n < HELD_CALLS_MAX))
-        return false;
-    s->is_woken = true;
-    return true;
+    bool must_wake = !s->is_woken && (held != s || s->dirty_n >= HELD_CALLS_MAX);
+    s->is_woken |= must_wake;
+    pthread_mutex_unlock(&s->lock);
+    if (must_wake)
+        wake(s);
 }
 
 static void queue(struct grpc_server_call *call, struct grpc_outbox *one, size_t len)
 {
-    struct grpc_server *s = call->server;
     atomic_fetch_add(&call->queued_bytes, len);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&call->lock);
     ensure(!is_finished(call));
     grpc_outbox_move(&call->pending, one);
-    bool must_wake = mark_dirty(call);
-    pthread_mutex_unlock(&s->lock);
-    if (must_wake)
-        wake(s);
+    mark_dirty(call);
+    pthread_mutex_unlock(&call->lock);
 }
 
 void grpc_call_send(struct grpc_server_call *call, struct bytes message)
@@ -891,23 +893,19 @@ bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes, int timeou
     return !is_gone;
 }
 
-/* Waking is under the lock here: from the moment that the loop can see the end, the call may be
- * gone, and with the last one the server. */
 static void finish(struct grpc_server_call *call, struct grpc_outbox *last, enum grpc_status status,
                    const char *message)
 {
-    struct grpc_server *s = call->server;
     /* The call's arena is its user's until now and the loop's from here on. */
     const char *text = arena_strdup(call->arena, message);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&call->lock);
     ensure(!is_finished(call));
     grpc_outbox_move(&call->pending, last);
     call->status = status;
     call->message = text;
     atomic_store_explicit(&call->is_finished, true, memory_order_release);
-    if (mark_dirty(call))
-        wake(s);
-    pthread_mutex_unlock(&s->lock);
+    mark_dirty(call);
+    pthread_mutex_unlock(&call->lock);
 }
 
 void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message)
