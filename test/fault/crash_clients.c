@@ -407,6 +407,9 @@ static void compact(struct crash_client *c)
     Etcd__CompactionResponse *a;
     r.revision = atomic_load(&c->world->revision) - COMPACT_DISTANCE;
     r.revision -= (int64_t)rng_below(&c->rng, OLD_REVISIONS / 2);
+    /* What a lease's end deleted is known to watches alone. */
+    int64_t watched = atomic_load(&c->world->watched);
+    r.revision = r.revision < watched ? r.revision : watched;
     if (r.revision <= atomic_load(&c->world->compact_asked))
         return;
     raise_to(&c->world->compact_asked, r.revision);

@@ -53,6 +53,7 @@ struct lease_note {
 struct crash_world {
     atomic_ulong last_value;
     _Atomic int64_t revision;      /* the newest that anybody was told */
+    _Atomic int64_t watched;       /* the newest that the watch of all keys was told */
     _Atomic int64_t compact_asked; /* the highest that a compaction was asked for */
     VECTOR(struct lease_note) leases;
     atomic_ulong calls, refused, snapshots;

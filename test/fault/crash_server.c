@@ -125,6 +125,13 @@ bool crash_server_is_alive(struct crash_server *s)
     return s->pid;
 }
 
+void crash_server_stand_still(struct crash_server *s, int ms)
+{
+    kill(s->pid, SIGSTOP);
+    usleep((useconds_t)ms * 1000);
+    kill(s->pid, SIGCONT);
+}
+
 void crash_server_end(struct crash_server *s, int signal)
 {
     if (!s->pid)

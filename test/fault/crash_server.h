@@ -26,5 +26,6 @@ struct crash_server {
 must_check int crash_server_start(struct crash_server *s, const char *dir, const char *failpoints,
                                   struct error *err);
 bool crash_server_is_alive(struct crash_server *s);
-void crash_server_end(struct crash_server *s, int signal);  /* and waits */
-bool crash_server_was_killed(const struct crash_server *s); /* by SIGKILL, nothing else */
+void crash_server_stand_still(struct crash_server *s, int ms); /* SIGSTOP, and on */
+void crash_server_end(struct crash_server *s, int signal);     /* and waits */
+bool crash_server_was_killed(const struct crash_server *s);    /* by SIGKILL, nothing else */

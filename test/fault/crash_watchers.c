@@ -16,9 +16,10 @@ static const struct {
     [WATCH_TOO_LATE] = { "k/", "n", 0, KEYS, true, true, false, 1 },
 };
 
-void crash_watchers_init(struct crash_watchers *w)
+void crash_watchers_init(struct crash_watchers *w, _Atomic int64_t *watched)
 {
     memset(w, 0, sizeof(*w));
+    w->watched = watched;
     for (int i = 0; i < WATCHES; i++)
         w->watchers[i] = (struct watcher){
             .first_key = table[i].first_key,
@@ -58,6 +59,8 @@ static int keep(struct watch_stream *s, const Etcd__WatchResponse *r, struct err
         .compacted = r->compact_revision,
         .told = { r->header->revision, events, r->n_events },
     };
+    if (r->watch_id == WATCH_ALL + 1 && r->n_events)
+        atomic_store(s->watched, events[r->n_events - 1].now.revision);
     if (r->watch_id < 0)
         atomic_store(&s->progress, r->header->revision);
     return 0;
@@ -122,6 +125,7 @@ void crash_watchers_open(struct crash_watchers *w, const char *target, int64_t r
         struct watch_stream *s = &w->streams[i];
         memset(s, 0, sizeof(*s));
         s->arena = arena_new();
+        s->watched = w->watched;
         s->stream = grpc_stream_open(w->channel, "/etcdserverpb.Watch/Watch", &options, &gone);
         if (s->stream)
             ensure(pthread_create(&s->thread, NULL, stream_main, s) == 0);

@@ -36,6 +36,7 @@ struct watch_message {
 struct watch_stream {
     struct grpc_stream *stream;
     pthread_t thread;
+    _Atomic int64_t *watched;
     struct arena *arena; /* of the messages */
     struct watch_message *messages;
     size_t n, capacity;
@@ -48,9 +49,11 @@ struct crash_watchers {
     bool is_canceled[WATCHES]; /* while judging */
     struct watch_stream streams[2];
     struct grpc_channel *channel;
+    _Atomic int64_t *watched;
 };
 
-void crash_watchers_init(struct crash_watchers *w);
+/* WATCHED is told how far the watch of all keys has got. */
+void crash_watchers_init(struct crash_watchers *w, _Atomic int64_t *watched);
 /* REPLAY_FROM and TOO_LATE_FROM: 0: without. */
 void crash_watchers_open(struct crash_watchers *w, const char *target, int64_t replay_from,
                          int64_t too_late_from);

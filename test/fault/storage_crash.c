@@ -170,8 +170,9 @@ struct run {
     struct crash_clients clients;
     struct crash_watchers watchers;
     struct timeline *timeline;
-    bool has_clients; /* whose notes are to be judged */
-    int64_t judged;   /* revision */
+    bool has_clients;  /* whose notes are to be judged */
+    int64_t judged;    /* revision */
+    bool stands_still; /* now and then */
     int crashes;
     char failpoints[256];
 };
@@ -199,7 +200,7 @@ static struct run *run_new(struct rng *rng)
     r->timeline = timeline_new(KEYS);
     r->judged = TIMELINE_FIRST_REVISION - 1;
     atomic_init(&r->world.revision, r->judged);
-    crash_watchers_init(&r->watchers);
+    crash_watchers_init(&r->watchers, &r->world.watched);
     return r;
 }
 
@@ -241,9 +242,11 @@ static void note_all(struct run *r)
         die(r, &err);
 }
 
-/* The restarted store does not answer: that is fine only if it has died again. */
-static bool has_died_again(struct run *r)
+/* The restarted store did not answer: that is fine only if it has died again. */
+static bool has_died_again(struct run *r, enum outcome outcome, const char *asked)
 {
+    if (outcome == OUTCOME_FAILED)
+        die_of(r, xasprintf("the restarted store refuses %s", asked));
     int64_t until_ns = clock_monotonic_ns(&system_clock) + PATIENCE_MS * NS_PER_MS;
     while (crash_server_is_alive(&r->server)) {
         if (clock_monotonic_ns(&system_clock) > until_ns)
@@ -260,8 +263,9 @@ static bool look_at(struct run *r, struct grpc_channel *channel, int64_t revisio
 {
     scoped(arena) struct arena *arena = arena_new();
     Etcd__RangeResponse *a;
-    if (crash_read_all(channel, revision, arena, &a) != OUTCOME_DONE)
-        return !has_died_again(r);
+    enum outcome outcome = crash_read_all(channel, revision, arena, &a);
+    if (outcome != OUTCOME_DONE)
+        return !has_died_again(r, outcome, "to tell of a revision that nobody knows");
     struct change changes[KEYS];
     bool is_there[KEYS] = { false };
     size_t n = 0;
@@ -425,10 +429,11 @@ static bool judge_leases(struct run *r, struct grpc_channel *channel)
         Etcd__LeaseTimeToLiveResponse *a;
         request.id = r->world.leases.items[i].id;
         request.keys = true;
-        if (etcd_call(channel, "/etcdserverpb.Lease/LeaseTimeToLive", &request.base,
-                      &etcd__lease_time_to_live_response__descriptor, arena, &a,
-                      NULL) != OUTCOME_DONE)
-            return !has_died_again(r);
+        enum outcome outcome =
+            etcd_call(channel, "/etcdserverpb.Lease/LeaseTimeToLive", &request.base,
+                      &etcd__lease_time_to_live_response__descriptor, arena, &a, NULL);
+        if (outcome != OUTCOME_DONE)
+            return !has_died_again(r, outcome, "to tell of a lease");
         judge_lease(r, &r->world.leases.items[i], a);
     }
     return true;
@@ -460,8 +465,9 @@ static bool settle_over(struct run *r, struct grpc_channel *channel)
 {
     scoped(arena) struct arena *arena = arena_new();
     Etcd__RangeResponse *now;
-    if (crash_read_all(channel, 0, arena, &now) != OUTCOME_DONE)
-        return !has_died_again(r);
+    enum outcome outcome = crash_read_all(channel, 0, arena, &now);
+    if (outcome != OUTCOME_DONE)
+        return !has_died_again(r, outcome, "to be read");
     int64_t revision = now->header->revision;
     if (revision < atomic_load(&r->world.revision))
         die_of(r, "the revision went back");
@@ -508,6 +514,8 @@ static void open_watchers(struct run *r)
 static void wait_for_end(struct run *r, int64_t until_ns)
 {
     while (crash_server_is_alive(&r->server) && clock_monotonic_ns(&system_clock) < until_ns) {
+        if (r->stands_still)
+            crash_server_stand_still(&r->server, LOOK_MS);
         usleep(LOOK_MS * 1000);
         crash_watchers_ask_progress(&r->watchers);
     }
@@ -665,6 +673,7 @@ static void crash_at_random(struct run *r)
     bool often = rng_below(r->rng, 3) == 0;
     uint64_t choice = rng_below(r->rng, 4);
     r->failpoints[0] = '\0';
+    r->stands_still = rng_below(r->rng, 5) == 0;
     if (choice == 0)
         set_failpoints(r, s, crash_action(s));
     else if (choice == 1)
