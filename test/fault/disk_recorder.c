@@ -145,7 +145,7 @@ static void note_open(const char *path, int flags, int fd, bool was_there)
     bool is_parent = atomic_load(&disk.is_on) && strcmp(path, disk.parent) == 0;
     if (fd < 0 || (!is_inside(path) && !is_parent))
         return;
-    ensure(fd < FDS_MAX);
+    ensure(fd < FDS_MAX && !(flags & O_TRUNC && was_there)); /* files only grow */
     int node = node_at(path);
     if (node < 0) {
         node = node_add(path, false);

@@ -173,6 +173,7 @@ struct run {
     bool has_clients;  /* whose notes are to be judged */
     int64_t judged;    /* revision */
     bool stands_still; /* now and then */
+    bool disk_fails;   /* it is made to: then it may also refuse to start, for once */
     int crashes;
     char failpoints[256];
 };
@@ -533,7 +534,7 @@ static bool start(struct run *r)
     int got = crash_server_start(&r->server, r->dir, r->failpoints, &err);
     if (got < 0)
         die(r, &err);
-    if (got == 0 && !crash_server_was_killed(&r->server))
+    if (got == 0 && !crash_server_was_killed(&r->server) && !r->disk_fails)
         die_of(r, "the store does not open");
     bool is_up = got && settle(r);
     r->crashes += !is_up;
@@ -568,6 +569,7 @@ static bool live(struct run *r, enum crash_upkeep upkeep, int64_t ms)
 static void finish(struct run *r)
 {
     r->failpoints[0] = '\0';
+    r->disk_fails = false;
     if (!start(r))
         die_of(r, "the store does not stay up");
     open_watchers(r);
@@ -674,10 +676,11 @@ static void crash_at_random(struct run *r)
     uint64_t choice = rng_below(r->rng, 4);
     r->failpoints[0] = '\0';
     r->stands_still = rng_below(r->rng, 5) == 0;
+    r->disk_fails = choice == 1 && s->needs & FAILS;
     if (choice == 0)
         set_failpoints(r, s, crash_action(s));
     else if (choice == 1)
-        set_failpoints(r, s, s->needs & FAILS ? actions[rng_below(r->rng, 3)] : "delay:20");
+        set_failpoints(r, s, r->disk_fails ? actions[rng_below(r->rng, 3)] : "delay:20");
     else if (often)
         snprintf(r->failpoints, sizeof(r->failpoints), "%s", flush_often);
     live_a_while(r, rng_below(r->rng, 4) ? all_upkeep() : UPKEEP_LEASES);

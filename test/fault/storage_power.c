@@ -22,6 +22,7 @@
 #define WRITERS     3
 #define WRITES      25 /* of each; the first is number 1 */
 #define SECOND_CUTS 2  /* while the store recovers from the first */
+#define FILLERS     17
 #define LEASES      4
 #define ROUNDS_MIN  3
 #define QUOTA_BYTES ((size_t)64 << 20)
@@ -61,22 +62,39 @@ static struct storage *open_store(const char *dir)
     return s;
 }
 
-static int put_pair(int id, int64_t value, int64_t *revision, struct error *err)
+/* The third key that VALUE goes to, or that it deletes: so that the database's tree grows and
+ * shrinks. */
+static uint32_t filler_of(int64_t value)
 {
-    static const char *const prefixes[] = { "a", "b" };
-    scoped(arena) struct arena *arena = arena_new();
-    char keys[2][32], text[LONG_BYTES];
+    return (uint32_t)(value * 13 % FILLERS);
+}
+
+static bool deletes_filler(int64_t value)
+{
+    return value % 4 == 1;
+}
+
+static struct bytes text_of(int64_t value, char out[LONG_BYTES])
+{
     size_t len = value % 3 ? SHORT_BYTES : LONG_BYTES;
-    memset(text, (int)('0' + value % 10), len);
-    snprintf(text, sizeof(text), "%lld ", (long long)value);
-    struct storage_op ops[2];
-    for (int i = 0; i < 2; i++) {
-        snprintf(keys[i], sizeof(keys[i]), "%s/%d", prefixes[i], id);
-        ops[i] = (struct storage_op){ .type = STORAGE_PUT,
-                                      .key = bytes_of(keys[i]),
-                                      .value = { text, len } };
-    }
-    struct storage_txn txn = { .success = ops, .success_n = 2 };
+    memset(out, (int)('0' + value % 10), len);
+    snprintf(out, len, "%lld ", (long long)value);
+    return (struct bytes){ out, len };
+}
+
+static int put_all(int id, int64_t value, int64_t *revision, struct error *err)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    char text[LONG_BYTES];
+    struct storage_op ops[3];
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        ops[i] = (struct storage_op){ .type = STORAGE_PUT, .value = text_of(value, text) };
+    ops[0].key = bytes_of(arena_printf(arena, "a/%d", id));
+    ops[1].key = bytes_of(arena_printf(arena, "b/%d", id));
+    ops[2].key = bytes_of(arena_printf(arena, "f/%d/%02u", id, filler_of(value)));
+    if (deletes_filler(value))
+        ops[2].type = STORAGE_DELETE;
+    struct storage_txn txn = { .success = ops, .success_n = ARRAY_LEN(ops) };
     struct storage_txn_result out;
     if (storage_txn(store, &txn, arena, &out, err) < 0)
         return -1;
@@ -91,7 +109,7 @@ static void *write_all(void *arg)
     for (int64_t value = 1; value <= WRITES; value++) {
         struct promise *p = &writes[id][value];
         p->tried = disk_position();
-        if (put_pair(id, value, &p->revision, &err) < 0)
+        if (put_all(id, value, &p->revision, &err) < 0)
             die("write", err.message);
         p->kept = disk_position();
     }
@@ -196,11 +214,9 @@ static int64_t number_in(struct bytes value)
     return number;
 }
 
-static int64_t read_value(const char *prefix, int id, int64_t revision)
+static int64_t read_key(const char *key, int64_t revision)
 {
     scoped(arena) struct arena *arena = arena_new();
-    char key[32];
-    snprintf(key, sizeof(key), "%s/%d", prefix, id);
     struct storage_range r = { .key = bytes_of(key), .revision = revision };
     struct storage_range_result out;
     struct error err = { 0 };
@@ -210,6 +226,27 @@ static int64_t read_value(const char *prefix, int id, int64_t revision)
     if (out.n && !number)
         die("a value that nobody wrote", key);
     return number;
+}
+
+static int64_t read_value(const char *prefix, int id, int64_t revision)
+{
+    char key[32];
+    snprintf(key, sizeof(key), "%s/%d", prefix, id);
+    return read_key(key, revision);
+}
+
+/* After its writer's first so many writes. */
+static void check_fillers(int id, int64_t written)
+{
+    for (uint32_t f = 0; f < FILLERS; f++) {
+        char key[32];
+        int64_t last = written;
+        while (last && filler_of(last) != f)
+            last--;
+        snprintf(key, sizeof(key), "f/%d/%02u", id, f);
+        if (read_key(key, 0) != (deletes_filler(last) ? 0 : last))
+            die("a part of a transaction is missing", key);
+    }
 }
 
 static void check_writer(struct expected *e, int id)
@@ -228,6 +265,7 @@ static void check_writer(struct expected *e, int id)
             read_value("a", id, revision) != v)
             die("an old revision changed", "it does not answer what was written");
     }
+    check_fillers(id, first);
     e->least[id] = e->most[id] = first; /* once it was read it must stay */
 }
 
@@ -282,7 +320,7 @@ static void check_life(const char *dir, struct expected *e, size_t *kept)
 {
     struct error err = { 0 };
     int64_t revision;
-    if (put_pair(WRITERS, 1, &revision, &err) < 0)
+    if (put_all(WRITERS, 1, &revision, &err) < 0)
         die("write after recovery", err.message);
     *kept = disk_position();
     if (revision != e->revision + 1)
