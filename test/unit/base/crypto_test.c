@@ -148,6 +148,13 @@ static void digests_match_known_answers(void **state)
     crypto_sha256(BYTES("abc"), sha256);
     assert_int_equal(sha256[0], 0xba);
     assert_int_equal(sha256[31], 0xad);
+    struct sha256 *sum = sha256_new();
+    uint8_t in_parts[SHA256_BYTES];
+    sha256_add(sum, BYTES("a"));
+    sha256_add(sum, BYTES(""));
+    sha256_add(sum, BYTES("bc"));
+    sha256_end(sum, in_parts);
+    assert_memory_equal(in_parts, sha256, sizeof(sha256));
     crypto_sha1(BYTES("abc"), sha1);
     assert_int_equal(sha1[0], 0xa9);
     assert_int_equal(sha1[19], 0x9d);
