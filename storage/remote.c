@@ -294,7 +294,7 @@ static void attempt(struct call *c)
     }
     /* A read may be answered by another member when this one hangs. */
     int64_t timeout_ms = left_ms;
-    int64_t part_ms = r->call_timeout_ms * (c->repeat == REMOTE_PROBE ? 1 : 4) / 10;
+    int64_t part_ms = r->call_timeout_ms * (c->repeat == REMOTE_PROBE ? 2 : 4) / 10;
     if (c->repeat != REMOTE_WRITE && timeout_ms > part_ms && r->endpoints_n > 1)
         timeout_ms = part_ms;
     c->attempts++;

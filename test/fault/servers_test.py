@@ -26,8 +26,9 @@ CORACLE = os.path.abspath(os.environ.get("CORACLE", f"{TOP}/build/coracle"))
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 0
 # The usual times in a long run; shorter ones where it shall not take long.
 LEASE, RENEW, RETRY = (15, 10, 2) if ROUNDS else (6, 4, 1)
-# A leader that is gone is replaced when its lease is out; then controllers read their caches.
-BACK_SECONDS = LEASE + 5
+# A leader that is gone is replaced when its lease is out; a candidate whose own watch was hit as well learns of the last
+# renewal at its next look.  Then controllers read their caches.
+BACK_SECONDS = LEASE + 2.2 * RETRY + 5
 MEMBERS = {"m1": "10.98.0.11", "m2": "10.98.0.12", "m3": "10.98.0.13"}
 SERVERS = {"s1": "10.98.0.21", "s2": "10.98.0.22"}
 TAG = f"cs{os.getpid()}"
