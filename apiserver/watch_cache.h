@@ -69,6 +69,11 @@ must_check int watch_caches_catch_up(struct watch_caches *c, int64_t revision, s
 struct watch_delivery *watch_caches_delivery(struct watch_caches *c);
 const struct resource *watch_cache_resource(const struct watch_cache *c);
 
+/* Between the two, the cache has a revision's changes all or not at all.  To be short: the store's
+ * publisher waits. */
+void watch_caches_hold(struct watch_cache *c);
+void watch_caches_release(struct watch_cache *c);
+
 /* A change, shared by the ring and the delivery thread. */
 struct cache_event {
     atomic_uint refs;

@@ -48,6 +48,16 @@ struct watch_delivery *watch_caches_delivery(struct watch_caches *c)
     return c->delivery;
 }
 
+void watch_caches_hold(struct watch_cache *c)
+{
+    pthread_mutex_lock(&c->all->change_lock);
+}
+
+void watch_caches_release(struct watch_cache *c)
+{
+    pthread_mutex_unlock(&c->all->change_lock);
+}
+
 /* ---- reading ---- */
 
 struct watch_cache *watch_cache_of(struct apiserver *a, const struct resource *r)

@@ -224,7 +224,7 @@ static bool tell_event(struct watcher *w, const struct cache_event *e, struct wa
 {
     bool was = e->previous && is_wanted(w, e->previous);
     bool is = e->type != WATCH_DELETED && is_wanted(w, e->object);
-    w->since = e->revision;
+    w->told_revision = e->revision;
     if (is)
         w->ops->event(w, was ? WATCH_MODIFIED : WATCH_ADDED, e->object, frames);
     else if (was && e->type == WATCH_DELETED)
@@ -239,7 +239,10 @@ static int tell_history(struct watcher *w, struct error *err)
     struct cache_event **events;
     size_t n;
     int64_t upto;
-    if (watch_cache_events_since(w->cache, w->resource_version, &events, &n, &upto, err) < 0)
+    watch_caches_hold(w->cache);
+    int rc = watch_cache_events_since(w->cache, w->resource_version, &events, &n, &upto, err);
+    watch_caches_release(w->cache);
+    if (rc < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
         struct watch_frames frames = { 0 };
@@ -263,7 +266,9 @@ static void tell_existing(struct watcher *w)
     struct watch_cache_page page = { .ns = w->ns, .matches = matches_arg, .arg = w };
     int64_t remaining;
     bool more;
+    watch_caches_hold(w->cache);
     watch_cache_read_page(w->cache, &page, &list, &w->since, &remaining, &more);
+    watch_caches_release(w->cache);
     object_list_each (&list, o)
         w->ops->event(w, WATCH_ADDED, o, NULL);
 }
@@ -376,7 +381,7 @@ static void run_due(struct watch_delivery *d)
     while (d->heap_n > 0 && d->heap[0]->due_ns <= now) {
         struct watcher *w = d->heap[0];
         bool is_over = w->deadline_ns && w->deadline_ns <= now;
-        if (w->with_bookmarks)
+        if (w->with_bookmarks && bookmark_revision(d, w) >= w->told_revision)
             w->ops->bookmark(w, bookmark_revision(d, w), false);
         if (is_over) {
             end_watcher(d, w, NULL);

@@ -62,7 +62,8 @@ struct watcher { /* first member of every implementation */
     int64_t timeout_ns; /* 0: none */
 
     /* The delivery thread's own. */
-    int64_t since;                            /* what it has been told, at least */
+    int64_t since;         /* it knows everything up to here from when it began */
+    int64_t told_revision; /* of the last event: others of the same revision may follow */
     int64_t deadline_ns, bookmark_ns, due_ns; /* monotonic */
     size_t heap_index, bucket_index;
     struct watch_bucket *bucket;

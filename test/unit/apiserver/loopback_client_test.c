@@ -319,9 +319,60 @@ static void no_write_of_many_writers_is_lost(void **state)
     remove_named(w, "shared");
 }
 
+/* ---- several changes of one revision: what a lease that ends does to events ---- */
+
+struct told {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int deleted;
+};
+
+static void note_deletion(const struct watch_event *e, void *arg)
+{
+    struct told *t = arg;
+    pthread_mutex_lock(&t->lock);
+    t->deleted += e->type == WATCH_DELETED;
+    pthread_cond_signal(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void note_end(const struct error *err, void *arg)
+{
+    (void)err, (void)arg;
+}
+
+static void every_change_of_a_revision_is_told(void **state)
+{
+    struct world *w = *state;
+    struct error err = { 0 };
+    scoped(arena) struct arena *a = arena_new();
+    scoped(object) struct object *first = make(w, "first", "1"), *second = make(w, "second", "1");
+    struct told t = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
+    struct client_watch_options options = { .ns = "default",
+                                            .resource_version = second->resource_version,
+                                            .event = note_deletion,
+                                            .ended = note_end,
+                                            .arg = &t };
+    struct client_watch *watch = client_watch(w->admin, configmaps(), &options, &err);
+    assert_non_null(watch);
+    struct storage_op both = { .type = STORAGE_DELETE,
+                               .key = BYTES("/registry/core/configmaps/default/"),
+                               .end = BYTES("/registry/core/configmaps/default0") };
+    struct storage_txn txn = { .success = &both, .success_n = 1 };
+    struct storage_txn_result result;
+    assert_int_equal(storage_txn(w->storage, &txn, a, &result, &err), 0);
+    pthread_mutex_lock(&t.lock);
+    while (t.deleted < result.results[0].deleted)
+        pthread_cond_wait(&t.changed, &t.lock);
+    pthread_mutex_unlock(&t.lock);
+    assert_true(t.deleted >= 2);
+    client_watch_close(watch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_change_of_a_revision_is_told),
         cmocka_unit_test(what_was_written_is_read_at_once_and_shared),
         cmocka_unit_test(text_and_tree_agree),
         cmocka_unit_test(a_stale_update_conflicts),
