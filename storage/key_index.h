@@ -40,8 +40,8 @@ void key_index_unref(struct key_index *k); /* NULL is fine */
 void key_index_insert(struct key_index *k, struct version *v); /* takes a reference of its own */
 size_t key_index_size_bytes(const struct key_index *k);
 
-/* The newest version of KEY, for the thread that inserts: it remembers the place, where as a rule the
- * next insertion is. */
+/* The newest version of KEY, for the thread that inserts: it remembers the place, where as a rule
+ * the next insertion is. */
 struct version *key_index_find_newest(struct key_index *k, struct bytes key);
 
 /* The newest version of KEY that is not younger than REVISION, NULL if there is none here. */
