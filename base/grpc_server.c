@@ -2,12 +2,12 @@
 /*
  * grpc_server.c - the server side: one loop thread over epoll owns every connection.
  *
- *     any thread --grpc_call_send/finish--> server->dirty --> loop thread --> nghttp2 --> socket
+ *     any thread --grpc_call.c--> server->dirty --> loop thread --> nghttp2 --> socket
  *
  * A call has two holders, its user until grpc_call_finish() and its stream until that is closed; it
  * is freed on the loop thread when both are through.
  */
-#include "base/grpc.h"
+#include "base/grpc_server_internal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -18,8 +18,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/grpc_wire.h"
-#include "base/hashmap.h"
 #include "base/log.h"
 #include "base/socket.h"
 
@@ -34,89 +32,6 @@
 #define HTTP1_BYTES_MAX         8192
 #define FRAME_HEADER_BYTES      9    /* of HTTP/2 */
 #define CALL_BYTES              3584 /* a call with a small request and its answer */
-#ifdef __SANITIZE_ADDRESS__
-#define SPARE_ARENAS 1 /* who uses a call after its end shall be found */
-#else
-#define SPARE_ARENAS 256
-#endif
-#define HELD_CALLS_MAX 64 /* wake a loop that a thread holds: it has work for a while */
-
-struct connection {
-    struct grpc_server *server;
-    struct grpc_link link;
-    struct arena *arena;
-    struct tls_peer peer;
-    bool knows_peer;
-    bool is_touched;   /* has something to write, or to be closed for */
-    bool is_doomed;    /* closed at the end of the turn */
-    bool has_answered; /* in HTTP/1.1: closed once that is written */
-    uint32_t events;   /* what epoll watches for */
-    struct grpc_server_call *calls;
-    struct connection *prev, *next; /* server->connections */
-    struct connection *next_touched;
-};
-
-struct grpc_server_call {
-    struct grpc_server *server;
-    struct arena *arena;
-
-    pthread_mutex_t lock; /* guards what follows; before the server's */
-    struct grpc_outbox pending;
-    atomic_bool is_finished; /* may be looked at without */
-    bool is_dirty;           /* it is in the server's list */
-    enum grpc_status status;
-
-    /* guarded by server->lock */
-    bool is_gone;
-    struct grpc_server_call *next_dirty;
-
-    atomic_size_t queued_bytes;
-    atomic_size_t room_below; /* who waits wants fewer to be queued; 0: nobody waits */
-
-    /* the loop's */
-    struct connection *connection; /* NULL once the stream is closed */
-    int32_t id;
-    const struct grpc_server_handler *handler;
-    void *state;
-    const char *method, *content_type, *message;
-    struct grpc_metadata *metadata;
-    size_t metadata_n, metadata_capacity, metadata_bytes;
-    struct tls_peer peer;
-    struct grpc_deframer deframer;
-    struct grpc_outbox sending;
-    bool is_open, has_head, has_half_closed, is_ending;
-    struct grpc_server_call *prev, *next; /* connection->calls */
-};
-
-struct grpc_server {
-    struct hashmap handlers;
-    struct grpc_server_handler *handler_list;
-    const char *(*http_get)(const char *path, const struct tls_peer *peer, struct buffer *body,
-                            void *arg);
-    void (*turn_end)(void *arg);
-    void *arg;
-    struct tls *tls;
-    int port, listen_fd, epoll_fd, wake_fd;
-    pthread_t thread;
-
-    /* the loop's */
-    struct connection *connections, *touched;
-    size_t connections_n, calls_n;
-    struct arena *spare[SPARE_ARENAS]; /* of calls that are over: most calls are short */
-    size_t spare_n;
-    bool is_accepting;
-
-    pthread_cond_t room;  /* a call's queue is short enough, or its client left */
-    pthread_mutex_t lock; /* guards what follows, and a little of each call */
-    struct grpc_server_call *dirty, **dirty_last;
-    size_t dirty_n;
-    bool is_woken; /* the loop will look at the list */
-    bool is_stopping;
-};
-
-/* The server whose loop this thread does not wake for the moment; the loop itself need not at all
- * while it is about to look. */
-static _Thread_local struct grpc_server *held;
 
 /* What epoll says about the two descriptors that are no connection. */
 static char listener_tag, wake_tag;
@@ -168,12 +83,6 @@ static struct grpc_server_call *call_new(struct connection *c, int32_t id)
     c->calls = call;
     s->calls_n++;
     return call;
-}
-
-/* From then on no callback runs any more. */
-static bool is_finished(struct grpc_server_call *call)
-{
-    return atomic_load_explicit(&call->is_finished, memory_order_acquire);
 }
 
 /* The stream is over, in whatever way. */
@@ -314,7 +223,7 @@ static struct grpc_server_call *take_over(struct grpc_server_call *call)
     struct grpc_server_call *next = call->next_dirty;
     call->is_dirty = false;
     grpc_outbox_move(&call->sending, &call->pending);
-    call->is_ending = is_finished(call);
+    call->is_ending = grpc_call_is_finished(call);
     pthread_mutex_unlock(&call->lock);
     return next;
 }
@@ -427,7 +336,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) || call->has_half_closed)
         return 0;
     call->has_half_closed = true;
-    if (call->is_open && call->handler->half_close && !is_finished(call))
+    if (call->is_open && call->handler->half_close && !grpc_call_is_finished(call))
         call->handler->half_close(call, call->state);
     return 0;
 }
@@ -435,7 +344,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 static void on_message(struct bytes message, void *arg)
 {
     struct grpc_server_call *call = arg;
-    if (call->handler->message && !is_finished(call))
+    if (call->handler->message && !grpc_call_is_finished(call))
         call->handler->message(call, message, call->state);
 }
 
@@ -648,7 +557,7 @@ static void turn(struct grpc_server *s, int timeout_ms)
     struct epoll_event events[EVENTS_PER_TURN];
     size_t before = s->connections_n;
     int n = epoll_wait(s->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
-    held = s; /* it looks below at what its own callbacks leave */
+    grpc_held = s; /* it looks below at what its own callbacks leave */
     for (int i = 0; i < n; i++) {
         void *tag = events[i].data.ptr;
         eventfd_t ignored;
@@ -663,7 +572,7 @@ static void turn(struct grpc_server *s, int timeout_ms)
     }
     if (s->turn_end)
         s->turn_end(s->arg);
-    held = NULL;
+    grpc_held = NULL;
     attend_all(s);
     flush_touched(s);
     if (!s->is_accepting && s->listen_fd >= 0 && s->connections_n < before)
@@ -767,173 +676,4 @@ void grpc_server_stop(struct grpc_server *s)
     close(s->epoll_fd);
     close(s->wake_fd);
     free(s);
-}
-
-/* ---- users of calls ---- */
-
-const struct tls_peer *grpc_call_peer(struct grpc_server_call *call)
-{
-    return &call->peer;
-}
-
-const char *grpc_call_method(struct grpc_server_call *call)
-{
-    return call->method;
-}
-
-const void *grpc_call_data(struct grpc_server_call *call)
-{
-    return call->handler->data;
-}
-
-struct arena *grpc_call_arena(struct grpc_server_call *call)
-{
-    return call->arena;
-}
-
-const char *grpc_call_metadata(struct grpc_server_call *call, const char *name)
-{
-    for (size_t i = 0; i < call->metadata_n; i++) {
-        if (str_equal(call->metadata[i].name, name))
-            return call->metadata[i].value;
-    }
-    return NULL;
-}
-
-static void wake(struct grpc_server *s)
-{
-    eventfd_write(s->wake_fd, 1);
-}
-
-/* Under the call's lock, after which the loop may end the call, and with the last one the server.
- * So what is done with the server is done here. */
-static void mark_dirty(struct grpc_server_call *call)
-{
-    struct grpc_server *s = call->server;
-    if (call->is_dirty)
-        return;
-    call->is_dirty = true;
-    call->next_dirty = NULL;
-    pthread_mutex_lock(&s->lock);
-    *s->dirty_last = call;
-    s->dirty_last = &call->next_dirty;
-    s->dirty_n++;
-    bool must_wake = !s->is_woken && (held != s || s->dirty_n >= HELD_CALLS_MAX);
-    s->is_woken |= must_wake;
-    pthread_mutex_unlock(&s->lock);
-    if (must_wake)
-        wake(s);
-}
-
-static void queue(struct grpc_server_call *call, struct grpc_outbox *one, size_t len)
-{
-    atomic_fetch_add(&call->queued_bytes, len);
-    pthread_mutex_lock(&call->lock);
-    ensure(!is_finished(call));
-    grpc_outbox_move(&call->pending, one);
-    mark_dirty(call);
-    pthread_mutex_unlock(&call->lock);
-}
-
-void grpc_call_send(struct grpc_server_call *call, struct bytes message)
-{
-    struct grpc_outbox one = { 0 };
-    grpc_outbox_add(&one, message);
-    queue(call, &one, message.len + GRPC_FRAME_HEADER_BYTES);
-}
-
-void grpc_call_send_take(struct grpc_server_call *call, char *message, size_t len)
-{
-    struct grpc_outbox one = { 0 };
-    grpc_outbox_add_take(&one, message, len);
-    queue(call, &one, len + GRPC_FRAME_HEADER_BYTES);
-}
-
-void grpc_call_send_shared(struct grpc_server_call *call, struct bytes start,
-                           struct shared_bytes *rest)
-{
-    struct grpc_outbox one = { 0 };
-    grpc_outbox_add_shared(&one, start, rest);
-    queue(call, &one, start.len + rest->len + GRPC_FRAME_HEADER_BYTES);
-}
-
-void grpc_call_send_header(struct grpc_server_call *call, size_t len)
-{
-    struct grpc_outbox one = { 0 };
-    grpc_outbox_add_header(&one, len);
-    queue(call, &one, GRPC_FRAME_HEADER_BYTES);
-}
-
-void grpc_call_send_part_take(struct grpc_server_call *call, char *part, size_t len)
-{
-    struct grpc_outbox one = { 0 };
-    grpc_outbox_add_part_take(&one, part, len);
-    queue(call, &one, len);
-}
-
-size_t grpc_call_queued_bytes(struct grpc_server_call *call)
-{
-    return atomic_load(&call->queued_bytes);
-}
-
-bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes, int timeout_ms)
-{
-    struct grpc_server *s = call->server;
-    int64_t until_ns = clock_monotonic_ns(&system_clock) + timeout_ms * NS_PER_MS;
-    struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
-    int rc = 0;
-    pthread_mutex_lock(&s->lock);
-    atomic_store(&call->room_below, bytes + 1); /* before the look at the queue, see send_data */
-    while (!call->is_gone && grpc_call_queued_bytes(call) > bytes && rc == 0)
-        rc = timeout_ms < 0 ? pthread_cond_wait(&s->room, &s->lock)
-                            : pthread_cond_timedwait(&s->room, &s->lock, &until);
-    atomic_store(&call->room_below, 0);
-    bool is_gone = call->is_gone;
-    pthread_mutex_unlock(&s->lock);
-    return !is_gone;
-}
-
-static void finish(struct grpc_server_call *call, struct grpc_outbox *last, enum grpc_status status,
-                   const char *message)
-{
-    /* The call's arena is its user's until now and the loop's from here on. */
-    const char *text = arena_strdup(call->arena, message);
-    pthread_mutex_lock(&call->lock);
-    ensure(!is_finished(call));
-    grpc_outbox_move(&call->pending, last);
-    call->status = status;
-    call->message = text;
-    atomic_store_explicit(&call->is_finished, true, memory_order_release);
-    mark_dirty(call);
-    pthread_mutex_unlock(&call->lock);
-}
-
-void grpc_call_finish(struct grpc_server_call *call, enum grpc_status status, const char *message)
-{
-    struct grpc_outbox none = { 0 };
-    finish(call, &none, status, message);
-}
-
-void grpc_call_answer(struct grpc_server_call *call, struct bytes message)
-{
-    struct grpc_outbox one = { 0 };
-    grpc_outbox_add(&one, message);
-    atomic_fetch_add(&call->queued_bytes, message.len + GRPC_FRAME_HEADER_BYTES);
-    finish(call, &one, GRPC_OK, NULL);
-}
-
-void grpc_server_hold(struct grpc_server *s)
-{
-    held = s;
-}
-
-void grpc_server_release(struct grpc_server *s)
-{
-    held = NULL;
-    pthread_mutex_lock(&s->lock);
-    bool must_wake = s->dirty && !s->is_woken;
-    s->is_woken |= must_wake;
-    pthread_mutex_unlock(&s->lock);
-    if (must_wake)
-        wake(s);
 }

@@ -265,7 +265,7 @@ static int move_lease(struct flush *f, struct bytes key, int64_t from, int64_t t
 {
     if (from == to)
         return 0;
-    struct lease_row row;
+    struct lease_row row = { .len = 0 };
     name_lease_row(key, &row);
     struct bytes name = { row.name, row.len };
     memcpy(row.name, &from, sizeof(from));
