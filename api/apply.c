@@ -240,10 +240,9 @@ static struct managed_entry self_of(const struct field_write *w)
 
 static struct managed_fields copy_of(const struct managed_fields *m, struct arena *a)
 {
-    struct managed_fields c = { .n = m->n, .capacity = m->n + 1 };
-    c.items = arena_alloc(a, c.capacity * sizeof(*c.items));
-    if (m->n)
-        memcpy(c.items, m->items, m->n * sizeof(*c.items));
+    struct managed_fields c = { 0 };
+    for (size_t i = 0; i < m->n; i++)
+        managed_fields_add(&c, m->items[i], a);
     return c;
 }
 

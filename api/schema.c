@@ -4,6 +4,12 @@
 
 #include "api/resource.h"
 
+/* Before main: trees are made from then on. */
+__attribute__((constructor)) static void share_names(void)
+{
+    json_share_names(schema_names, schema_names_bytes);
+}
+
 const struct schema_type *schema_type_find(const char *openapi_name)
 {
     for (size_t i = 0; i < schema_types_n; i++)

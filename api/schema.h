@@ -105,6 +105,10 @@ struct schema_type {
     schema_defaults_fn *set_defaults; /* NULL: none */
 };
 
+/* The names of all fields, each as "f:NAME" and once: `child` and `name` point into it. */
+extern const char schema_names[];
+extern const size_t schema_names_bytes;
+
 /* Every built-in type, scalars first.  Type names are unique; NULL if there is none of that name.
  */
 extern const struct schema_type schema_types[];

@@ -155,6 +155,16 @@ static const struct json *convert(const struct field_versions *v, const struct j
 
 /* ---- writes ---- */
 
+/* Enough for the first manager of a pod of two containers. */
+#define MANAGERS_BYTES 2048
+
+struct arena *managed_arena(const struct json *doc, const struct object *old)
+{
+    const struct json *was = old ? json_get(object_metadata(old), "managedFields") : NULL;
+    return arena_new_sized(json_size_bytes(doc) + (was ? json_size_bytes(was) : 0) +
+                           MANAGERS_BYTES / (was ? 2 : 1));
+}
+
 struct field_write managed_write(struct request *r, const char *manager, const char *subresource,
                                  struct managed_versions *versions)
 {

@@ -23,6 +23,8 @@ struct managed_versions {
 };
 struct field_write managed_write(struct request *r, const char *manager, const char *subresource,
                                  struct managed_versions *versions);
+/* Room for a copy of DOC and for what managers will have to say of it.  OLD may be NULL. */
+struct arena *managed_arena(const struct json *doc, const struct object *old);
 /* What an object of R is before there is one. */
 const struct json *managed_nothing(const struct resource *r, struct arena *a);
 

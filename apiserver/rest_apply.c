@@ -83,7 +83,7 @@ static int not_of_type(struct request *r, const struct json *doc, struct error *
 static struct draft *draft_of(struct request *r, const struct json *doc, struct managed_fields *m,
                               struct error *err)
 {
-    struct arena *arena = arena_new();
+    struct arena *arena = managed_arena(doc, NULL);
     struct draft *d = draft_from_take(r->info.resource, arena, json_clone(doc, arena));
     if (schema_shape(r->info.resource->type, d->doc, arena, NULL, err) < 0) {
         not_of_type(r, doc, err);

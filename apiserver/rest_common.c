@@ -275,7 +275,8 @@ int body_decode(struct request *r, const struct body *body, const struct resourc
     char api_version[128];
     resource_api_version(resource, api_version, sizeof(api_version));
     /* A tree takes about twice its text; the text's strings are copied into it. */
-    scoped(arena) struct arena *arena = arena_new_sized(3 * body->text.len + 2048);
+    scoped(arena) struct arena *arena =
+        body->doc ? managed_arena(body->doc, NULL) : arena_new_sized(3 * body->text.len + 4096);
     struct json *tree;
     if (decode_tree(r, body, resource->type, api_version, resource->kind, o->field_validation,
                     arena, &tree, err) < 0)

@@ -3,6 +3,7 @@
 #include "api/go_print.h"
 #include "api/patch.h"
 #include "apiserver/conversion.h"
+#include "apiserver/managed_writes.h"
 #include "apiserver/rest.h"
 #include "apiserver/server.h"
 #include "apiserver/watch_cache.h"
@@ -10,17 +11,16 @@
 /* An error shows this much of the document. */
 #define PATCHED_SHOWN_BYTES 600
 
-static struct json *apply_patch(struct request *r, enum patch_type type,
-                                const struct object *current, const struct json *patch,
-                                struct error *err)
+static struct json *apply_patch(struct request *r, enum patch_type type, const struct json *doc,
+                                const struct json *patch, struct error *err)
 {
     switch (type) {
     case PATCH_JSON:
-        return patch_json(current->doc, patch, r->arena, err);
+        return patch_json(doc, patch, r->arena, err);
     case PATCH_MERGE:
-        return patch_merge(current->doc, patch, r->arena);
+        return patch_merge(doc, patch, r->arena);
     case PATCH_STRATEGIC:
-        return patch_strategic(r->info.resource->type, current->doc, patch, r->arena, err);
+        return patch_strategic(r->info.resource->type, doc, patch, r->arena, err);
     case PATCH_APPLY: /* rest_apply() */
         break;
     }
@@ -101,11 +101,21 @@ static int shape_patched(struct request *r, enum patch_type type, const struct j
 
 /* ---- the patch ---- */
 
+/* What is patched: without the managers, unless the patch may be about them.  They are told by what
+ * is there, and need not be copied for that. */
+static const struct json *patched_part(struct request *r, enum patch_type type,
+                                       const struct json *doc, const struct json *patch)
+{
+    bool is_about_managers = type == PATCH_JSON || json_at(patch, "metadata.managedFields");
+    return is_about_managers ? doc : managed_fields_left_out(doc, r->arena);
+}
+
 static struct draft *patched_draft(struct request *r, enum patch_type type,
                                    const struct object *current, const struct json *patch,
                                    const struct write_options *o, struct error *err)
 {
-    struct json *result = apply_patch(r, type, current, patch, err);
+    const struct json *doc = patched_part(r, type, current->doc, patch);
+    struct json *result = apply_patch(r, type, doc, patch, err);
     if (!result)
         return NULL;
     if (!json_is(result, JSON_OBJECT)) {
@@ -113,7 +123,7 @@ static struct draft *patched_draft(struct request *r, enum patch_type type,
         return NULL;
     }
     /* The result shares subtrees with the object: the draft needs its own. */
-    struct arena *arena = arena_new();
+    struct arena *arena = managed_arena(result, current);
     struct draft *d = draft_from_take(r->info.resource, arena, json_clone(result, arena));
     if (shape_patched(r, type, patch, d, o->field_validation, err) == 0)
         return d;

@@ -81,6 +81,7 @@ static void print_draft(struct store_write *w)
             print_member(&w->text, m->name, &m->value);
     }
     buffer_add_char(&w->text, '}');
+    buffer_fit(&w->text); /* it waits for the disk beside many others */
 }
 
 /* The stored text with the revision as metadata's first member. */

@@ -114,6 +114,14 @@ void buffer_reserve(struct buffer *b, size_t more)
     b->capacity = capacity;
 }
 
+void buffer_fit(struct buffer *b)
+{
+    if (!b->data)
+        return;
+    b->capacity = b->len + 1;
+    b->data = xrealloc(b->data, b->capacity);
+}
+
 void buffer_add(struct buffer *b, const void *data, size_t len)
 {
     buffer_reserve(b, len);

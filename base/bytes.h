@@ -60,6 +60,7 @@ void buffer_printf(struct buffer *b, const char *fmt, ...) printf_like(2, 3);
 void buffer_vprintf(struct buffer *b, const char *fmt, va_list args) printf_like(2, 0);
 void buffer_add_quoted(struct buffer *b, struct bytes v); /* as Go's %q writes it */
 void buffer_reserve(struct buffer *b, size_t more);
+void buffer_fit(struct buffer *b);   /* gives back what is not used */
 void buffer_clear(struct buffer *b); /* keeps the memory */
 void buffer_free(struct buffer *b);
 char *buffer_take(struct buffer *b); /* the text, "" if nothing was added; free() it */

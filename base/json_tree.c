@@ -186,6 +186,20 @@ struct json json_bool_value(bool v)
     return (struct json){ .type = JSON_BOOL, .boolean = v };
 }
 
+static const char *shared_names;
+static size_t shared_names_bytes;
+
+void json_share_names(const char *names, size_t n)
+{
+    shared_names = names;
+    shared_names_bytes = n;
+}
+
+static bool is_shared(const char *name)
+{
+    return (uintptr_t)name - (uintptr_t)shared_names < shared_names_bytes;
+}
+
 struct json json_clone_value(const struct json *v, struct arena *a)
 {
     struct json c = *v;
@@ -199,7 +213,8 @@ struct json json_clone_value(const struct json *v, struct arena *a)
     } else if (v->type == JSON_OBJECT) {
         c.members = v->len ? arena_alloc(a, v->len * sizeof(*c.members)) : NULL;
         for (size_t i = 0; i < v->len; i++) {
-            c.members[i].name = arena_strdup(a, v->members[i].name);
+            const char *name = v->members[i].name;
+            c.members[i].name = is_shared(name) ? name : arena_strdup(a, name);
             c.members[i].value = json_clone_value(&v->members[i].value, a);
         }
     }
@@ -231,7 +246,8 @@ static size_t content_bytes(const struct json *v)
     } else if (v->type == JSON_OBJECT) {
         bytes = array_bytes(v->len * sizeof(*v->members));
         for (size_t i = 0; i < v->len; i++)
-            bytes += strlen(v->members[i].name) + 1 + content_bytes(&v->members[i].value);
+            bytes += (is_shared(v->members[i].name) ? 0 : strlen(v->members[i].name) + 1) +
+                     content_bytes(&v->members[i].value);
     }
     return bytes;
 }

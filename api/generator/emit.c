@@ -90,11 +90,65 @@ static void emit_default_functions(FILE *out, const struct model *m)
     }
 }
 
+/* ---- names of fields ---- */
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static size_t unique(const char **sorted, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || strcmp(sorted[kept - 1], sorted[i]) != 0)
+            sorted[kept++] = sorted[i];
+    return kept;
+}
+
+/* Where each name begins in the text of all: "f:NAME" and a NUL each, sorted. */
+struct names {
+    const char **sorted;
+    size_t *at;
+    size_t n;
+};
+
+static struct names names_of(const struct model *m)
+{
+    struct names names = { .sorted = keep_alloc(m->fields_n * sizeof(char *)),
+                           .at = keep_alloc(m->fields_n * sizeof(size_t)) };
+    for (size_t i = 0; i < m->types_n; i++)
+        for (size_t k = 0; k < m->types[i]->fields_n; k++)
+            names.sorted[names.n++] = m->types[i]->fields[k].name;
+    qsort(names.sorted, names.n, sizeof(*names.sorted), by_text);
+    names.n = unique(names.sorted, names.n);
+    for (size_t i = 0, at = 0; i < names.n; i++) {
+        names.at[i] = at;
+        at += strlen("f:") + strlen(names.sorted[i]) + 1;
+    }
+    return names;
+}
+
+static void emit_names(FILE *out, const struct names *names)
+{
+    fputs("const char schema_names[] =\n", out);
+    for (size_t i = 0; i < names->n; i++)
+        fprintf(out, "    \"f:%s\\0\"\n", names->sorted[i]);
+    fputs("    ;\nconst size_t schema_names_bytes = sizeof(schema_names);\n\n", out);
+}
+
+static size_t name_at(const struct names *names, const char *name)
+{
+    const char **found = bsearch(&name, names->sorted, names->n, sizeof(*names->sorted), by_text);
+    return names->at[found - names->sorted];
+}
+
 /* ---- fields ---- */
 
-static void emit_field(FILE *out, const struct field *f)
+static void emit_field(FILE *out, const struct names *names, const struct field *f)
 {
-    fprintf(out, "    { .child = \"f:%s\", .name = &\"f:%s\"[2]", f->name, f->name); /* one text */
+    size_t at = name_at(names, f->name);
+    fprintf(out, "    { .child = schema_names + %zu, .name = schema_names + %zu", at, at + 2);
     fprintf(out, ", .type = &schema_types[%zu], .proto = %u, .flags = %u, .card = %d",
             f->type->index, f->proto, f->flags, f->card);
     fprintf(out, ", .list_type = %d, .list_map_keys = ", f->list_type);
@@ -116,6 +170,8 @@ static void emit_field(FILE *out, const struct field *f)
 
 static void emit_fields(FILE *out, const struct model *m)
 {
+    struct names names = names_of(m);
+    emit_names(out, &names);
     for (size_t i = 0; i < m->types_n; i++)
         if (m->types[i]->is_enum) {
             fprintf(out, "static const char *const enum_%zu[] = { ", i);
@@ -128,7 +184,7 @@ static void emit_fields(FILE *out, const struct model *m)
     fprintf(out, "\nstatic const struct schema_field fields[%zu] = {\n", m->fields_n);
     for (size_t i = 0; i < m->types_n; i++)
         for (size_t k = 0; k < m->types[i]->fields_n; k++)
-            emit_field(out, &m->types[i]->fields[k]);
+            emit_field(out, &names, &m->types[i]->fields[k]);
     fputs("};\n\n", out);
 }
 
