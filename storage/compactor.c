@@ -67,7 +67,7 @@ int mvcc_prune(struct mvcc *m, struct error *err)
     if (mvcc_prune_state(m) != MVCC_CAN_PRUNE)
         return 0;
     (void)failpoint("storage.compact.begin");
-    struct lmdb_txn *t = lmdb_write_begin(m->env, err);
+    struct lmdb_txn *t = mvcc_write_begin(m, err);
     if (!t)
         return -1;
     bool is_last = false;
@@ -81,11 +81,11 @@ int mvcc_prune(struct mvcc *m, struct error *err)
     if (rc == 0)
         rc = write_state(t, &next, err);
     if (rc < 0) {
-        lmdb_write_abort(t);
+        mvcc_write_abort(m, t);
         return error_wrap(err, "compact the database");
     }
     (void)failpoint("storage.compact.before_commit");
-    if (mvcc_commit(m, t, err) < 0)
+    if (mvcc_write_commit(m, t, err) < 0)
         return error_wrap(err, "compact the database");
     (void)failpoint("storage.compact.after_commit");
     m->disk_state = next;

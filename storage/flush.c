@@ -150,7 +150,7 @@ static int plan(struct flush *f, struct error *err)
 static int begin_part(struct flush *f, struct error *err)
 {
     f->part_bytes = 0;
-    f->t = lmdb_write_begin(f->m->env, err);
+    f->t = mvcc_write_begin(f->m, err);
     return f->t ? 0 : -1;
 }
 
@@ -158,7 +158,7 @@ static int end_part(struct flush *f, struct error *err)
 {
     struct lmdb_txn *t = take_ptr(&f->t);
     (void)failpoint("storage.flush.before_commit");
-    int rc = mvcc_commit(f->m, t, err);
+    int rc = mvcc_write_commit(f->m, t, err);
     lmdb_env_release(f->m->env); /* it went all over the file */
     return rc;
 }
@@ -372,7 +372,7 @@ int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n,
     free(f.rows);
     free(f.changes);
     if (f.t)
-        lmdb_write_abort(f.t);
+        mvcc_write_abort(m, f.t);
     if (rc < 0)
         return error_wrap(err, "flush to the database");
     (void)failpoint("storage.flush.after_commit");

@@ -492,7 +492,7 @@ struct mvcc *mvcc_open(const struct mvcc_config *config, struct error *err)
     struct mvcc *m = xcalloc(1, sizeof(*m));
     m->lock_fd = -1;
     pthread_mutex_init(&m->lock, NULL);
-    pthread_mutex_init(&m->commit_lock, NULL);
+    pthread_mutex_init(&m->write_lock, NULL);
     m->active = key_index_new();
     m->keeps_alarm = config->keeps_alarm;
     m->quota_bytes = config->quota_bytes ? config->quota_bytes : QUOTA_BYTES;
@@ -518,7 +518,7 @@ void mvcc_close(struct mvcc *m)
     key_index_unref(m->active);
     key_index_unref(m->frozen);
     buffer_free(&m->prune_cursor);
-    pthread_mutex_destroy(&m->commit_lock);
+    pthread_mutex_destroy(&m->write_lock);
     pthread_mutex_destroy(&m->lock);
     fd_scoped(&m->lock_fd);
     free(m);

@@ -16,25 +16,41 @@ static void use_env(struct mvcc *m, struct lmdb_env *env)
     lmdb_env_unref(old);
 }
 
-static void revive(struct mvcc *m)
+static void revive_if_dead(struct mvcc *m)
 {
     struct error err = { 0 };
     struct lmdb_env *env = lmdb_env_is_dead(m->env) ? lmdb_env_revive(m->env, &err) : NULL;
     if (env)
         use_env(m, env);
-    if (err.code) /* the next commit fails too, and tries again */
+    if (err.code) /* the next transaction tries again */
         log_error("storage", "open the database again: %s", err.message);
 }
 
 /* Readers who find the database dead wait for the lock, and then find it revived. */
-int mvcc_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err)
+struct lmdb_txn *mvcc_write_begin(struct mvcc *m, struct error *err)
 {
-    pthread_mutex_lock(&m->commit_lock);
+    pthread_mutex_lock(&m->write_lock);
+    struct lmdb_txn *t = lmdb_write_begin(m->env, err);
+    if (t)
+        return t;
+    revive_if_dead(m);
+    pthread_mutex_unlock(&m->write_lock);
+    return NULL;
+}
+
+int mvcc_write_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err)
+{
     int rc = lmdb_write_commit(t, err);
     if (rc < 0)
-        revive(m);
-    pthread_mutex_unlock(&m->commit_lock);
+        revive_if_dead(m);
+    pthread_mutex_unlock(&m->write_lock);
     return rc;
+}
+
+void mvcc_write_abort(struct mvcc *m, struct lmdb_txn *t)
+{
+    lmdb_write_abort(t);
+    pthread_mutex_unlock(&m->write_lock);
 }
 
 int mvcc_defragment(struct mvcc *m, struct error *err)

@@ -44,8 +44,8 @@ struct mvcc {
     uint32_t salt;                      /* disk_state's, which never changes: any thread's */
     struct buffer prune_cursor;         /* upkeep's: history key where the next part starts */
 
-    pthread_mutex_t commit_lock; /* upkeep's, from a commit until a dead database is revived */
-    pthread_mutex_t lock;        /* innermost; guards the rest */
+    pthread_mutex_t write_lock; /* upkeep's while it writes; first in the order */
+    pthread_mutex_t lock;       /* innermost; guards the rest */
     struct key_index *active;
     struct key_index *frozen; /* NULL: none */
     int64_t flushed;
@@ -74,6 +74,8 @@ int mark_partial(struct lmdb_txn *t, struct error *err);
 int unmark_partial(struct lmdb_txn *t, struct error *err);
 int is_partial(struct lmdb_txn *t, struct error *err); /* 1, 0, -1 */
 int write_state(struct lmdb_txn *t, const struct database_state *state, struct error *err);
-/* Commits T, on upkeep's thread. */
-int mvcc_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err);
+/* Transactions of upkeep's thread.  A database that the disk has failed is revived between them. */
+struct lmdb_txn *mvcc_write_begin(struct mvcc *m, struct error *err);
+int mvcc_write_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err);
+void mvcc_write_abort(struct mvcc *m, struct lmdb_txn *t);
 void mvcc_note_size(struct mvcc *m); /* what the quota looks at */

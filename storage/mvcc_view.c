@@ -61,8 +61,8 @@ static struct lmdb_txn *take_txn(struct mvcc *m, struct error *err)
     struct error first = { 0 };
     struct lmdb_txn *t = try_to_take_txn(m, &is_dead, &first);
     if (!t && is_dead) { /* it is being revived */
-        pthread_mutex_lock(&m->commit_lock);
-        pthread_mutex_unlock(&m->commit_lock);
+        pthread_mutex_lock(&m->write_lock);
+        pthread_mutex_unlock(&m->write_lock);
         return try_to_take_txn(m, &is_dead, err);
     }
     if (!t)
