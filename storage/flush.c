@@ -19,7 +19,8 @@
 
 #define PART_BYTES                                                                                 \
     ((size_t)8 << 20) /* of pages: LMDB keeps the memory of the largest transaction */
-#define PAGE_BYTES 4096
+#define PAGE_BYTES       4096
+#define KEYS_PER_RELEASE 1000 /* each may map 16 pages of the file, as the kernel guesses */
 
 struct row { /* to be written to history */
     int64_t revision;
@@ -106,7 +107,7 @@ static int plan_key(struct flush *f, struct version *const *versions, size_t n, 
 
 static int plan_index(struct flush *f, struct key_index *index, struct error *err)
 {
-    size_t n = 0, capacity = 0;
+    size_t n = 0, capacity = 0, keys_n = 0;
     struct version **versions = NULL;
     int rc = 0;
     for (struct version *v = key_index_first(index); v && rc == 0;) {
@@ -119,6 +120,8 @@ static int plan_index(struct flush *f, struct key_index *index, struct error *er
         if (!v || !bytes_equal(v->r.key, versions[0]->r.key)) {
             rc = plan_key(f, versions, n, err);
             n = 0;
+            if (++keys_n % KEYS_PER_RELEASE == 0)
+                lmdb_env_release(f->m->env);
         }
     }
     free(versions);

@@ -498,6 +498,13 @@ static void checker_deinit(struct checker *ck)
     free((void *)ck->seen);
 }
 
+/* Trees are walked in the order of keys; a disk is faster in its own. */
+static void read_ahead(void *data, size_t len)
+{
+    if (len / sysconf(_SC_PAGESIZE) < (size_t)sysconf(_SC_PHYS_PAGES) / 2)
+        madvise(data, len, MADV_WILLNEED);
+}
+
 int lmdb_check_file(const char *path, struct lmdb_check *out, struct error *err)
 {
     *out = (struct lmdb_check){ 0 };
@@ -516,6 +523,7 @@ int lmdb_check_file(const char *path, struct lmdb_check *out, struct error *err)
     void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED)
         return error_errno(err, "read %s", path);
+    read_ahead(data, (size_t)st.st_size);
     struct checker ck = { .data = data, .len = (size_t)st.st_size };
     struct walk w = { .ck = &ck, .err = err };
     int rc = check_all(&w);
