@@ -2,7 +2,7 @@
 /*
  * storage_power.c - cuts the power behind every single thing that the store does to its files.
  *
- *     storage_power [EFFORT] [SEED]     20, the default: one cut at 600 operations
+ *     storage_power [EFFORT] [SEED]     20, the default: one cut each at 600 operations
  *
  * A round records the writes, syncs and names of a store that is written, flushed, compacted and
  * closed.  Behind each of these operations, and for each thing that a disk may do with what was not
@@ -19,15 +19,15 @@
 #include "test/fault/disk_recorder.h"
 #include "test/fault/folder.h"
 
-#define WRITERS     3
-#define WRITES      25 /* of each; the first is number 1 */
-#define SECOND_CUTS 2  /* while the store recovers from the first */
-#define FILLERS     17
-#define LEASES      4
-#define ROUNDS_MIN  3
-#define QUOTA_BYTES ((size_t)64 << 20)
-#define SHORT_BYTES 40
-#define LONG_BYTES  9000
+#define WRITERS        3
+#define WRITES         25 /* of each; the first is number 1 */
+#define SECOND_CUTS    2  /* while the store recovers from the first */
+#define FILLERS        17
+#define LEASES         4
+#define OPERATIONS_MIN 200
+#define QUOTA_BYTES    ((size_t)64 << 20)
+#define SHORT_BYTES    40
+#define LONG_BYTES     9000
 
 /* What was asked for and acknowledged, and how far the disk was then. */
 struct promise {
@@ -445,15 +445,15 @@ int main(int argc, char **argv)
     int effort = argc > 1 ? atoi(argv[1]) : 20;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : rng_next(system_rng) % 1000000;
     int fates = effort < 20 ? 1 : effort / 20 < DISK_FATES ? effort / 20 : DISK_FATES;
-    int rounds = effort / 200 > ROUNDS_MIN ? effort / 200 : ROUNDS_MIN;
+    size_t most = effort < OPERATIONS_MIN ? OPERATIONS_MIN : (size_t)effort;
     struct rng rng;
     seeded_rng_init(&rng, seed);
     folder_make(top, "power");
     printf("# storage_power: seed %llu\n", (unsigned long long)seed);
-    for (int i = 0; i < rounds; i++) {
+    for (int i = 0; i < (int)ARRAY_LEN(failpoints); i++) {
         scoped(str) char *dir = xasprintf("%s/store", top);
-        record_round(dir, failpoints[i % (int)ARRAY_LEN(failpoints)]);
-        check_round(i, fates, effort < 200 ? 10 * (size_t)effort : SIZE_MAX, &rng);
+        record_round(dir, failpoints[i]);
+        check_round(i, fates, most, &rng);
         folder_remove(dir);
     }
     printf("# storage_power: %d folders\n", images);
