@@ -2,7 +2,7 @@
 /*
  * storage_power.c - cuts the power behind every single thing that the store does to its files.
  *
- *     storage_power [EFFORT] [SEED]     20, the default: one cut each at 600 operations
+ *     storage_power [EFFORT] [SEED]     20, the default: one cut each at some 250 operations
  *
  * A round records the writes, syncs and names of a store that is written, flushed, compacted and
  * closed.  Behind each of these operations, and for each thing that a disk may do with what was not
@@ -24,7 +24,7 @@
 #define SECOND_CUTS    2  /* while the store recovers from the first */
 #define FILLERS        17
 #define LEASES         4
-#define OPERATIONS_MIN 200
+#define OPERATIONS_MIN 100
 #define QUOTA_BYTES    ((size_t)64 << 20)
 #define SHORT_BYTES    40
 #define LONG_BYTES     9000
