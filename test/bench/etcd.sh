@@ -48,7 +48,18 @@ start() { # NAME START [BUILD_FOLDER]: adds to servers and pids
     echo "$1 does not start:" && tail "$folder.log" && exit 1
 }
 
+# What the disk gives a client that waits for each of its writes.
+measure_disk() {
+    local start end
+    dd if=/dev/zero of="$work/raw" bs=4k count=2000 conv=fsync status=none
+    start=$(date +%s%N)
+    dd if=/dev/zero of="$work/raw" bs=4k count=2000 conv=notrunc oflag=dsync status=none
+    end=$(date +%s%N)
+    printf 'synced writes of 4 KB\tdisk\t%d\t0\t0\t0\t0\n' "$((2000 * 1000000000 / (end - start)))" >> "$work/figures"
+}
+
 for round in $(seq "$rounds"); do
+    measure_disk
     servers=()
     start etcd start_etcd
     start ours start_store "$build"

@@ -14,6 +14,9 @@ def medians(rounds):
     return [statistics.median(column) for column in zip(*rounds)]
 
 
+for row, servers in [(row, servers) for row, servers in figures.items() if "disk" in servers]:
+    print(f"{row}: {medians(servers['disk'])[0]:.0f} /s")
+    del figures[row]
 names = sorted({name for servers in figures.values() for name in servers}, key=["etcd", "ours", "other"].index)
 heads = "".join(f"{'/s':>10} {'p50 us':>7} {'p99 us':>7} {'CPU us':>7} {'client':>7}  " for _ in names)
 print(f"{'':27} " + "".join(f"{name:>40}    " for name in names))
