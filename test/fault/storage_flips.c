@@ -10,7 +10,6 @@
  * What opens must also be good for further writes and another start.
  */
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,6 +18,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "storage/storage.h"
+#include "test/fault/folder.h"
 
 #define KEYS         60
 #define KEY_BYTES    2048
@@ -30,8 +30,8 @@ enum verdict { VERDICT_RIGHT = 10, VERDICT_REPORTED, VERDICT_WRONG };
 
 static const char *const files[] = { "data.mdb", "log.0", "log.1" };
 
-static char dir[] = "/tmp/coracle-storage-flips.XXXXXX";
-static char original[64], copy[64];
+static char dir[FOLDER_BYTES_MAX];
+static char original[FOLDER_BYTES_MAX + 16], copy[FOLDER_BYTES_MAX + 16];
 /* model[r][k]: the number of the value that key k has as of revision r, 0: none. */
 static int model[STEPS + LATER_WRITES + 3][KEYS];
 
@@ -235,22 +235,13 @@ static int run_round(struct rng *rng, int64_t now)
     return WEXITSTATUS(status);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 int main(int argc, char **argv)
 {
     int rounds = argc > 1 ? atoi(argv[1]) : 150, reported = 0;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : rng_next(system_rng) % 1000000;
     struct rng rng;
     seeded_rng_init(&rng, seed);
-    if (!mkdtemp(dir))
-        die("mkdtemp", dir);
+    folder_make(dir, "flips");
     snprintf(original, sizeof(original), "%s/original", dir);
     snprintf(copy, sizeof(copy), "%s/copy", dir);
     if (mkdir(copy, 0700) < 0)
@@ -268,6 +259,6 @@ int main(int argc, char **argv)
         reported += run_round(&rng, now) == VERDICT_REPORTED;
     printf("storage_flips: %d rounds, %d reported, %d read right, none wrong\n", rounds, reported,
            rounds - reported);
-    nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(dir);
     return 0;
 }
