@@ -2,7 +2,6 @@
 /* etcd_maintenance.c - Maintenance, Cluster, Health, and Auth, which is off. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -170,29 +169,35 @@ static void run_hash_kv(struct etcd_request *rq)
     etcd_answer(rq, &response.base);
 }
 
-static void send_file(struct etcd_request *rq, const char *data, size_t len)
+/* From the file part by part: a map of all of it would count as this program's memory. */
+static void send_file(struct etcd_request *rq, int fd, size_t len)
 {
-    char version[] = ETCD_VERSION;
+    char version[] = ETCD_VERSION, part[SNAPSHOT_CHUNK_BYTES];
     for (size_t at = 0; at < len;) {
         if (!grpc_call_wait_room(rq->call, SNAPSHOT_QUEUED_BYTES, -1)) {
             etcd_fail_status(rq, GRPC_CANCELLED, NULL);
             return;
         }
+        ssize_t n = pread(fd, part, sizeof(part), (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            etcd_fail_status(rq, GRPC_INTERNAL, "etcdserver: the snapshot cannot be read back");
+            return;
+        }
         Etcd__SnapshotResponse response = ETCD__SNAPSHOT_RESPONSE__INIT;
-        size_t n = len - at < SNAPSHOT_CHUNK_BYTES ? len - at : SNAPSHOT_CHUNK_BYTES;
-        response.blob = etcd_binary((struct bytes){ data + at, n });
-        response.remaining_bytes = len - at - n;
+        response.blob = etcd_binary((struct bytes){ part, (size_t)n });
+        response.remaining_bytes = len - at - (size_t)n;
         response.version = version;
         (void)failpoint("storage.snapshot.send");
         etcd_send(rq->call, &response.base);
-        at += n;
+        at += (size_t)n;
     }
     etcd_fail_status(rq, GRPC_OK, NULL);
 }
 
 /* Into a file first: the store must not be held open for as long as a client takes to read. */
-static int write_snapshot(struct etcd_request *rq, int fd, char **data, size_t *len,
-                          struct error *err)
+static int write_snapshot(struct etcd_request *rq, int fd, size_t *len, struct error *err)
 {
     struct stat st;
     if (snapshot_file_write(rq->server->storage, fd, err) < 0)
@@ -200,25 +205,29 @@ static int write_snapshot(struct etcd_request *rq, int fd, char **data, size_t *
     if (fstat(fd, &st) < 0)
         return error_errno(err, "stat the snapshot");
     *len = (size_t)st.st_size;
-    *data = mmap(NULL, *len, PROT_READ, MAP_SHARED, fd, 0);
-    return *data == MAP_FAILED ? error_errno(err, "read the snapshot") : 0;
+    return 0;
+}
+
+/* Not in the words for a store that is full: it is the disk under the snapshot that is. */
+static void fail_snapshot(struct etcd_request *rq, const struct error *err)
+{
+    bool is_full = err->code == ERR_NO_SPACE;
+    etcd_fail_status(rq, is_full ? GRPC_RESOURCE_EXHAUSTED : GRPC_INTERNAL,
+                     arena_printf(rq->arena, "etcdserver: snapshot: %s", err->message));
 }
 
 static void run_snapshot(struct etcd_request *rq)
 {
     struct error err = { 0 };
-    char *data = NULL;
     size_t len = 0;
     scoped(fd) int fd = open(rq->server->scratch_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
         error_errno(&err, "create a file in %s", rq->server->scratch_dir);
     (void)failpoint("storage.snapshot.begin");
-    if (fd < 0 || write_snapshot(rq, fd, &data, &len, &err) < 0) {
-        etcd_fail(rq, &err);
-        return;
-    }
-    send_file(rq, data, len);
-    munmap(data, len);
+    if (fd < 0 || write_snapshot(rq, fd, &len, &err) < 0)
+        fail_snapshot(rq, &err);
+    else
+        send_file(rq, fd, len);
 }
 
 static void run_move_leader(struct etcd_request *rq)

@@ -4,6 +4,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/crypto.h"
@@ -12,12 +13,13 @@
 #include "storage/bolt.h"
 #include "storage/etcd.pb-c.h"
 
-#define FIRST_DATA_PAGE   3
-#define LEVELS_MAX        16 /* far more pages than 2^64 bytes have */
-#define WRITE_BYTES       ((size_t)1 << 20)
-#define DIGEST_PART_BYTES ((size_t)256 << 10)
-#define FREELIST_PAGE     2
-#define PAGE_BYTES        4096
+#define FIRST_DATA_PAGE    3
+#define LEVELS_MAX         16 /* far more pages than 2^64 bytes have */
+#define WRITE_BYTES        ((size_t)1 << 20)
+#define DIGEST_PART_BYTES  ((size_t)256 << 10)
+#define DISK_RESERVE_BYTES ((uint64_t)64 << 20) /* two generations of the log, and a flush */
+#define FREELIST_PAGE      2
+#define PAGE_BYTES         4096
 
 struct bolt_file {
     int fd;
@@ -25,8 +27,21 @@ struct bolt_file {
     struct buffer pending;
 };
 
+int snapshot_file_check_room(int fd, struct error *err)
+{
+    struct statvfs st;
+    if (fstatvfs(fd, &st) < 0)
+        return error_errno(err, "look for room on the disk");
+    if ((uint64_t)st.f_bavail * st.f_frsize >= DISK_RESERVE_BYTES)
+        return 0;
+    return error_set(err, ERR_NO_SPACE, "no space left on the disk but the last %d MiB",
+                     (int)(DISK_RESERVE_BYTES >> 20));
+}
+
 static int flush_pending(struct bolt_file *f, struct error *err)
 {
+    if (snapshot_file_check_room(f->fd, err) < 0)
+        return -1;
     int rc = failpoint("storage.snapshot.write")
                  ? error_errno(err, "write")
                  : files_write_all(f->fd, buffer_bytes(&f->pending), err);

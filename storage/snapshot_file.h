@@ -29,3 +29,7 @@ must_check int snapshot_file_write(struct storage *s, int fd, struct error *err)
 /* SHA-256 of the first BYTES of FD. */
 must_check int snapshot_file_digest(int fd, uint64_t bytes, uint8_t out[SHA256_BYTES],
                                     struct error *err);
+
+/* ERR_NO_SPACE when the disk of FD is all but full: the store writes to the same one as a rule, and
+ * must not fail because of a snapshot. */
+must_check int snapshot_file_check_room(int fd, struct error *err);

@@ -123,9 +123,11 @@ static int write_part(int fd, struct bytes message, uint64_t *left, struct error
         etcd__snapshot_response__unpack(NULL, message.len, (const uint8_t *)message.data);
     if (!part)
         return error_set(err, ERR_IO, "the server's answer cannot be read");
+    struct bytes blob = { (const char *)part->blob.data, part->blob.len };
     *left = part->remaining_bytes;
-    int rc =
-        files_write_all(fd, (struct bytes){ (const char *)part->blob.data, part->blob.len }, err);
+    int rc = snapshot_file_check_room(fd, err);
+    if (rc == 0)
+        rc = files_write_all(fd, blob, err);
     etcd__snapshot_response__free_unpacked(part, NULL);
     return rc;
 }

@@ -282,7 +282,7 @@ save_on_small_disk() {
 a_full_disk_leaves_no_file() {
     local text
     text=$(save_on_small_disk 2>&1) || return 0
-    grep "No space left" <<< "$text"
+    grep -i "no space left" <<< "$text"
     grep "^left:$" <<< "$text"
     coracle snapshot save --data-dir "$work/ours" --dir "$work/roomy"
 }
