@@ -346,7 +346,8 @@ static void every_change_of_a_revision_is_told(void **state)
     struct world *w = *state;
     struct error err = { 0 };
     scoped(arena) struct arena *a = arena_new();
-    scoped(object) struct object *first = make(w, "first", "1"), *second = make(w, "second", "1");
+    object_unref(make(w, "first", "1"));
+    scoped(object) struct object *second = make(w, "second", "1");
     struct told t = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
     struct client_watch_options options = { .ns = "default",
                                             .resource_version = second->resource_version,
