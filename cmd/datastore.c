@@ -2,6 +2,8 @@
 /* datastore.c - the store that the flags name. */
 #include "cmd/datastore.h"
 
+#include <signal.h>
+
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -24,6 +26,15 @@ static struct storage *open_embedded(const struct config *c, struct arena *arena
     return s;
 }
 
+/* Signals are blocked until the server runs: who wants to end it shall not have to wait for that.
+ */
+static bool is_to_end(void)
+{
+    sigset_t pending;
+    sigpending(&pending);
+    return sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT);
+}
+
 static int wait_for_answer(struct storage *s, struct error *err)
 {
     int64_t until_ns = clock_monotonic_ns(&system_clock) + WAIT_NS, revision;
@@ -32,7 +43,7 @@ static int wait_for_answer(struct storage *s, struct error *err)
         if (storage_read_revision(s, &revision, &failure) == 0)
             return 0;
         log_warn("server", "waiting for the datastore: %s", failure.message);
-        if (clock_monotonic_ns(&system_clock) >= until_ns) {
+        if (is_to_end() || clock_monotonic_ns(&system_clock) >= until_ns) {
             *err = failure;
             return -1;
         }

@@ -168,6 +168,9 @@ void remote_compactor_free(struct remote_compactor *c);
 int remote_compact(struct storage *s, int64_t revision, struct error *err);
 int remote_status(struct storage *s, struct storage_status *out, struct error *err);
 int remote_defragment(struct storage *s, struct error *err);
+
+/* ---- remote_history.c ---- */
+
 int remote_each_version(struct storage *s, int64_t revision, struct storage_history *out,
                         int (*fn)(const struct storage_version *v, void *arg, struct error *err),
                         void *arg, struct error *err);

@@ -559,6 +559,31 @@ static void history_is_the_same_from_afar(void **state)
     assert_string_equal(strstr(near, "5."), strstr(far, "5."));
 }
 
+/* Two servers of the store: the version of the key tells how often either has had its turn. */
+static void of_all_servers_one_compacts(void **state)
+{
+    struct wired *w = *state;
+    struct error err = { 0 };
+    struct storage *servers[2];
+    for (int i = 0; i < 2; i++) {
+        struct storage_remote_config config = {
+            .endpoints = arena_printf(w->f->arena, "unix://%s/etcd", w->f->dir),
+            .compact_interval_ms = 20,
+        };
+        servers[i] = storage_open_remote(&config, &err);
+        assert_non_null(servers[i]);
+    }
+    int64_t early = put(w->f, "k", "1");
+    while (storage_compacted_revision(w->f->s) < early)
+        usleep(1000);
+    struct storage_range_result turns = range(w->f, "compact_rev_key", NULL, 0);
+    assert_int_equal(turns.n, 1);
+    assert_true(turns.kvs[0].version >= 2);
+    assert_true(strtoll(turns.kvs[0].value.data, NULL, 10) < turns.kvs[0].mod_revision);
+    for (int i = 0; i < 2; i++)
+        storage_close(servers[i]);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, wire, unwire)
@@ -578,6 +603,7 @@ int main(void)
         T(a_watch_knows_how_far_it_is),
         T(leases_are_those_of_the_store),
         T(history_is_the_same_from_afar),
+        T(of_all_servers_one_compacts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
