@@ -20,6 +20,7 @@
  * they are not enough, while the database is being written. */
 #define DISK_FULL_BYTES (8 << 20)
 
+#define COPY_PART_BYTES  ((size_t)4 << 20)
 #define COPY_SPARE_BYTES ((size_t)64 << 20) /* for the log, while a copy is made */
 
 /* A smaller file may stay in the process's memory as a whole. */
@@ -256,31 +257,102 @@ static int check_room(struct lmdb_env *e, struct error *err)
     return 0;
 }
 
-static int copy_to(struct lmdb_env *e, const char *path, struct error *err)
+struct copying {
+    struct lmdb_txn *from, *to;
+    struct lmdb_env *env; /* TO's */
+    size_t part_bytes;
+    uint64_t sum;
+};
+
+/* Rows come in order, so each page is filled before the next is begun. */
+static int copy_row(struct copying *c, enum lmdb_table table, struct bytes key, struct bytes value,
+                    struct error *err)
 {
-    scoped(fd) int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_errno(err, "create %s", path);
-    int rc =
-        failpoint("storage.defragment.copy") ? errno : mdb_env_copyfd2(e->env, fd, MDB_CP_COMPACT);
+    MDB_val k = to_val(key), v = to_val(value);
+    if (table == TABLE_META && bytes_equal(key, LMDB_SUM_KEY))
+        return 0;
+    c->sum += lmdb_row_sum(table_names[table], key, value);
+    int rc = mdb_put(c->to->txn, c->env->dbi[table], &k, &v, MDB_APPEND);
     if (rc)
         return fail(err, rc, "copy the database");
-    return fsync(fd) < 0 ? error_errno(err, "sync %s", path) : 0;
+    c->part_bytes += key.len + value.len;
+    if (c->part_bytes < COPY_PART_BYTES)
+        return 0;
+    c->part_bytes = 0;
+    lmdb_env_release(c->from->env);
+    if (lmdb_write_commit(take_ptr(&c->to), err) < 0)
+        return -1;
+    c->to = lmdb_write_begin(c->env, err);
+    return c->to ? 0 : -1;
 }
 
-/* Opens the copy and commits to it once: both of its heads are then good. */
-static struct lmdb_env *open_copy(struct lmdb_env *e, const char *path, struct error *err)
+static int copy_table(struct copying *c, enum lmdb_table table, struct error *err)
+{
+    struct lmdb_cursor *cursor = lmdb_cursor_open(c->from, table, err);
+    if (!cursor)
+        return -1;
+    struct bytes key, value;
+    int got = lmdb_cursor_seek(cursor, (struct bytes){ 0 }, &key, &value, err);
+    while (got == 1 && (got = copy_row(c, table, key, value, err)) == 0)
+        got = lmdb_cursor_next(cursor, &key, &value, err);
+    lmdb_cursor_close(cursor);
+    return got;
+}
+
+static int copy_tables(struct copying *c, struct error *err)
+{
+    for (int table = 0; table < TABLES; table++)
+        if (copy_table(c, table, err) < 0)
+            return -1;
+    struct bytes sum;
+    int got = lmdb_get(c->from, TABLE_META, LMDB_SUM_KEY, &sum, err);
+    if (got < 0)
+        return -1;
+    if (got == 0 || memcmp(sum.data, &c->sum, sizeof(c->sum)) != 0)
+        return error_set(err, ERR_IO,
+                         "the database is corrupt: the sum over its rows is not the one it holds");
+    c->to->sum = c->sum;
+    c->to->has_changed = true;
+    return lmdb_write_commit(take_ptr(&c->to), err);
+}
+
+/* The parts are synced at once.  One more commit then: both of the copy's heads are good. */
+static int sync_copy(struct lmdb_env *copy, struct error *err)
+{
+    int rc = mdb_env_set_flags(copy->env, MDB_NOSYNC, 0);
+    if (rc == 0)
+        rc = mdb_env_sync(copy->env, 1);
+    if (rc)
+        return fail(err, rc, "sync the copy of the database");
+    struct lmdb_txn *t = lmdb_write_begin(copy, err);
+    if (!t)
+        return -1;
+    t->has_changed = true;
+    return lmdb_write_commit(t, err);
+}
+
+static int fill_copy(struct lmdb_env *e, struct lmdb_env *copy, struct error *err)
+{
+    if (failpoint("storage.defragment.copy"))
+        return fail(err, errno, "copy the database");
+    struct copying c = { .env = copy, .from = lmdb_read_begin(e, err) };
+    c.to = c.from ? lmdb_write_begin(copy, err) : NULL;
+    int rc = c.to ? copy_tables(&c, err) : -1;
+    if (c.to)
+        lmdb_write_abort(c.to);
+    lmdb_read_end(c.from);
+    return rc < 0 ? -1 : sync_copy(copy, err);
+}
+
+static struct lmdb_env *make_copy(struct lmdb_env *e, const char *path, struct error *err)
 {
     scoped(str) char *lock = xasprintf("%s/" NEW_LOCK_NAME, e->dir);
-    struct lmdb_env *copy = open_file(e, path, lock, MDB_NOSUBDIR, err);
+    unlink(path);
+    struct lmdb_env *copy = open_unchecked(e, path, lock, MDB_NOSUBDIR | MDB_NOSYNC, err);
     unlink(lock);
-    struct lmdb_txn *t = copy ? lmdb_write_begin(copy, err) : NULL;
-    if (t)
-        t->has_changed = true;
-    if (t && lmdb_write_commit(t, err) == 0)
-        return copy;
-    lmdb_env_unref(copy);
-    return NULL;
+    if (copy && fill_copy(e, copy, err) < 0)
+        lmdb_env_unref(take_ptr(&copy));
+    return copy;
 }
 
 struct lmdb_env *lmdb_env_compact(struct lmdb_env *e, struct error *err)
@@ -289,7 +361,7 @@ struct lmdb_env *lmdb_env_compact(struct lmdb_env *e, struct error *err)
     scoped(str) char *new_path = xasprintf("%s/" NEW_FILE_NAME, e->dir);
     if (check_room(e, err) < 0)
         return NULL;
-    struct lmdb_env *copy = copy_to(e, new_path, err) == 0 ? open_copy(e, new_path, err) : NULL;
+    struct lmdb_env *copy = make_copy(e, new_path, err);
     (void)failpoint("storage.defragment.copied");
     if (copy && (failpoint("storage.defragment.rename") || rename(new_path, path) < 0)) {
         error_errno(err, "rename %s", new_path);

@@ -51,9 +51,9 @@ normalize() {
     sed -E 's/"(cluster_id|member_id|raft_term|ID|lease|Lease|leader)":-?[0-9]+/"\1":N/g
             s/"(remaining|remaining_ttl)":[0-9]+/"\1":N/g
             s/remaining\([0-9]+s\)/remaining(Ns)/
+            s/"(ClusterID|MemberID|RaftTerm)" : [0-9]+/"\1" : N/
             s/\b[0-9a-f]{16}\b/ID/g
             s/memberID:[0-9]+/memberID:N/
-            s/"(ClusterID|MemberID|RaftTerm)" : [0-9]+/"\1" : N/
             s/("ts":)("[^"]*"|[0-9.]+)/\1T/; s/endpoint:\/\/[^"]*"/endpoint"/
             s/127\.0\.0\.1:[0-9]+/ADDRESS/g' | grep -v '^{"level"' || true
 }
