@@ -28,6 +28,7 @@
 #define QUOTA_BYTES    ((size_t)64 << 20)
 #define SHORT_BYTES    40
 #define LONG_BYTES     9000
+#define HUGE_BYTES     120000
 
 /* What was asked for and acknowledged, and how far the disk was then. */
 struct promise {
@@ -74,9 +75,15 @@ static bool deletes_filler(int64_t value)
     return value % 4 == 1;
 }
 
-static struct bytes text_of(int64_t value, char out[LONG_BYTES])
+/* In a page, in pages of its own, and more than the log has room for. */
+static size_t size_of_value(int64_t value)
 {
-    size_t len = value % 3 ? SHORT_BYTES : LONG_BYTES;
+    return value % 8 == 0 ? HUGE_BYTES : value % 3 == 0 ? LONG_BYTES : SHORT_BYTES;
+}
+
+static struct bytes text_of(int64_t value, char out[HUGE_BYTES])
+{
+    size_t len = size_of_value(value);
     memset(out, (int)('0' + value % 10), len);
     snprintf(out, len, "%lld ", (long long)value);
     return (struct bytes){ out, len };
@@ -85,7 +92,7 @@ static struct bytes text_of(int64_t value, char out[LONG_BYTES])
 static int put_all(int id, int64_t value, int64_t *revision, struct error *err)
 {
     scoped(arena) struct arena *arena = arena_new();
-    char text[LONG_BYTES];
+    char text[HUGE_BYTES];
     struct storage_op ops[3];
     for (size_t i = 0; i < ARRAY_LEN(ops); i++)
         ops[i] = (struct storage_op){ .type = STORAGE_PUT, .value = text_of(value, text) };
@@ -206,7 +213,7 @@ static int64_t number_in(struct bytes value)
         number = 10 * number + value.data[digits] - '0';
     if (!number)
         return 0;
-    if (value.len != (number % 3 ? SHORT_BYTES : LONG_BYTES))
+    if (value.len != size_of_value(number))
         return 0;
     for (size_t i = digits + 2; i < value.len; i++)
         if (value.data[i] != '0' + number % 10)
