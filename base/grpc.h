@@ -89,7 +89,8 @@ struct grpc_events {
     void (*end)(enum grpc_status status, bool not_sent, const struct error *err, void *arg);
     void *arg;
 };
-/* END comes in every case, also when it is closed or the channel is freed before. */
+/* END comes in every case, also when it is canceled or the channel is freed before.  To be closed
+ * in END at the latest, while the channel is still there. */
 struct grpc_stream *grpc_stream_start(struct grpc_channel *c, const char *method,
                                       const struct grpc_call_options *options,
                                       const struct grpc_events *events);

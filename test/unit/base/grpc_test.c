@@ -6,6 +6,7 @@
 #include <semaphore.h>
 #include <unistd.h>
 
+#include "base/socket.h"
 #include "test/unit/base/net_fixture.h"
 
 struct server {
@@ -548,6 +549,124 @@ static void a_unix_socket_without_tls_works_too(void **state)
     unlink(address + strlen("unix:"));
 }
 
+/* ---- without waiting ---- */
+
+struct heard {
+    sem_t has_ended;
+    struct buffer text; /* of the messages */
+    enum grpc_status status;
+    bool not_sent;
+    struct error err;
+};
+
+static void hear_message(struct bytes message, void *arg)
+{
+    struct heard *h = arg;
+    buffer_add_bytes(&h->text, message);
+}
+
+static void hear_end(enum grpc_status status, bool not_sent, const struct error *err, void *arg)
+{
+    struct heard *h = arg;
+    h->status = status;
+    h->not_sent = not_sent;
+    h->err = *err;
+    sem_post(&h->has_ended);
+}
+
+static struct grpc_events hear(struct heard *h)
+{
+    *h = (struct heard){ 0 };
+    sem_init(&h->has_ended, 0, 0);
+    return (struct grpc_events){ hear_message, hear_end, h };
+}
+
+static void calls_need_no_thread_that_waits(void **state)
+{
+    enum { CALLS = 100 };
+    struct server *s = *state;
+    struct heard heard[CALLS];
+    for (int i = 0; i < CALLS; i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "%d", i);
+        struct grpc_events events = hear(&heard[i]);
+        grpc_unary_start(s->channel, "/test/Echo", bytes_of(text), NULL, &events);
+    }
+    for (int i = 0; i < CALLS; i++) {
+        sem_wait(&heard[i].has_ended);
+        assert_int_equal(heard[i].status, GRPC_OK);
+        assert_int_equal(heard[i].err.code, ERR_NONE);
+        assert_int_equal(atoi(heard[i].text.data), i);
+        buffer_free(&heard[i].text);
+    }
+}
+
+static void a_call_for_which_nobody_waits_ends_at_its_deadline(void **state)
+{
+    struct server *s = *state;
+    struct heard h;
+    struct grpc_events events = hear(&h);
+    struct grpc_call_options options = { .timeout_ms = 20 };
+    grpc_unary_start(s->channel, "/test/Park", BYTES("x"), &options, &events);
+    sem_wait(&h.has_ended);
+    assert_int_equal(h.status, GRPC_DEADLINE_EXCEEDED);
+    assert_int_equal(h.err.code, ERR_TIMEOUT);
+    assert_false(h.not_sent);
+    sem_wait(&s->has_closed);
+}
+
+static void a_channel_that_is_freed_ends_its_calls(void **state)
+{
+    struct server *s = *state;
+    struct heard h;
+    struct grpc_events events = hear(&h);
+    grpc_unary_start(s->channel, "/test/Park", BYTES("x"), NULL, &events);
+    sem_wait(&s->has_call);
+    grpc_channel_free(take_ptr(&s->channel));
+    sem_wait(&h.has_ended);
+    assert_int_equal(h.status, GRPC_UNAVAILABLE);
+    sem_wait(&s->has_closed);
+}
+
+static void what_was_never_sent_is_known(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    struct heard h;
+    struct grpc_events events = hear(&h);
+    struct grpc_channel *c = grpc_channel_new("127.0.0.1:1", NULL, &err);
+    grpc_unary_start(c, "/test/Echo", BYTES("x"), NULL, &events);
+    sem_wait(&h.has_ended);
+    assert_int_equal(h.status, GRPC_UNAVAILABLE);
+    assert_true(h.not_sent);
+    grpc_channel_free(c);
+}
+
+/* The kernel accepts for a process that is stopped: the connection is there, and nobody behind it.
+ */
+static void a_silent_peer_is_given_up(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    int port = 0, listener = socket_listen("127.0.0.1", &port, &err);
+    assert_true(listener >= 0);
+    char target[32];
+    snprintf(target, sizeof(target), "127.0.0.1:%d", port);
+    struct grpc_channel_config config = { .target = target,
+                                          .ping_after_ms = 10,
+                                          .ping_timeout_ms = 10 };
+    struct grpc_channel *c = grpc_channel_open(&config, &err);
+    struct heard h;
+    struct grpc_events events = hear(&h);
+    grpc_unary_start(c, "/test/Echo", BYTES("x"), NULL, &events);
+    sem_wait(&h.has_ended);
+    assert_int_equal(h.status, GRPC_UNAVAILABLE);
+    assert_string_equal(h.err.message, "the peer does not answer");
+    assert_false(h.not_sent);
+    grpc_channel_free(c);
+    close(listener);
+}
+
 #define SERVER_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -570,6 +689,11 @@ int main(void)
         SERVER_TEST(bytes_are_shared_by_messages_with_different_starts),
         SERVER_TEST(what_is_held_back_goes_out_at_the_release),
         SERVER_TEST(waiting_for_room_ends_with_room_or_with_its_time),
+        SERVER_TEST(calls_need_no_thread_that_waits),
+        SERVER_TEST(a_call_for_which_nobody_waits_ends_at_its_deadline),
+        SERVER_TEST(a_channel_that_is_freed_ends_its_calls),
+        cmocka_unit_test(what_was_never_sent_is_known),
+        cmocka_unit_test(a_silent_peer_is_given_up),
         cmocka_unit_test(nobody_there_is_unavailable),
         cmocka_unit_test(a_unix_socket_without_tls_works_too),
     };
