@@ -192,6 +192,7 @@ void *arena_grow(struct arena *a, void *items, size_t n, size_t *capacity, size_
     if (n < *capacity)
         return items;
     size_t larger = *capacity ? *capacity * 2 : 8;
+    ensure(n <= larger && larger <= PTRDIFF_MAX / item_bytes);
     void *moved = arena_alloc(a, larger * item_bytes);
     if (n)
         memcpy(moved, items, n * item_bytes);
