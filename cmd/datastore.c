@@ -3,6 +3,7 @@
 #include "cmd/datastore.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -125,4 +126,10 @@ int datastore_keep_token(const struct config *c, struct bytes token, struct erro
     if (files_make_parents(path, 0700, err) < 0)
         return -1;
     return files_write_durably(path, token, 0600, err);
+}
+
+void datastore_forget_token(const struct config *c)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    unlink(kept_token_path(c, arena));
 }

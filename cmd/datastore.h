@@ -16,5 +16,6 @@ struct storage *datastore_open(const struct config *c, struct arena *arena, stru
  * them, so it was made now. */
 must_check int datastore_token(const struct config *c, struct arena *arena, struct bytes *token,
                                bool *is_new, struct error *err);
-/* Leaves it there, mode 0600. */
+/* Leaves it there, mode 0600; takes it away. */
 must_check int datastore_keep_token(const struct config *c, struct bytes token, struct error *err);
+void datastore_forget_token(const struct config *c);

@@ -68,18 +68,24 @@ static int write_kubeconfig(struct server *s, struct error *err)
     return 0;
 }
 
-/* Servers on one store have one token, and with it one set of keys. */
+/* Servers on one store have one token, and with it one set of keys.  A token that was made now is
+ * on disk before anything is sealed with it. */
 static int share_keys(struct server *s, const struct apiserver_config *api, struct error *err)
 {
     struct bytes token;
     bool is_new;
     if (datastore_token(s->config, s->arena, &token, &is_new, err) < 0 ||
-        apiserver_share_keys(api, token, err) < 0)
+        (is_new && datastore_keep_token(s->config, token, err) < 0))
         return -1;
-    if (is_new)
-        log_info("server", "the token for further servers is in %s/server/token",
-                 s->config->data_dir);
-    return datastore_keep_token(s->config, token, err);
+    if (apiserver_share_keys(api, token, err) < 0) {
+        if (is_new)
+            datastore_forget_token(s->config);
+        return -1;
+    }
+    if (!is_new)
+        return datastore_keep_token(s->config, token, err);
+    log_info("server", "the token for further servers is in %s/server/token", s->config->data_dir);
+    return 0;
 }
 
 static int start_api(struct server *s, struct error *err)

@@ -242,6 +242,7 @@ static int take_message(struct watch *w, const Etcd__WatchResponse *m, bool is_e
                         struct arena *arena)
 {
     if (m->created) {
+        remote_endpoint_answered(w->all->endpoint);
         pthread_mutex_lock(&w->all->lock);
         w->state = WATCH_LIVE;
         w->all->failures = 0;

@@ -167,7 +167,8 @@ def check_sharing():
     stored = etcdctl("get", "--prefix", "/bootstrap/")
     ok(stored.count(b"coracle-bootstrap:v1:") == 1 and b"PRIVATE" not in stored, "and are sealed in the datastore", stored[:80])
     refused("another token", 1, "another token", *arguments("s3", "--datastore-endpoint", ENDPOINT, "--token", "secret-2"))
-    ok(not os.path.exists(f"{dir_}/s3/server/tls"), "leaves nothing behind")
+    refused("no token", 1, "another token", *arguments("s3", "--datastore-endpoint", ENDPOINT))
+    ok(not os.path.exists(f"{dir_}/s3/server/tls") and not os.path.exists(f"{dir_}/s3/server/token"), "leaves nothing behind")
     os.makedirs(f"{dir_}/s4/server/tls")
     with open(f"{dir_}/s4/server/tls/server-ca.crt", "w") as f:
         f.write("mine")
