@@ -166,11 +166,6 @@ const struct json *field_merge(const struct schema_type *type, const struct json
 static struct json remove_fields(struct field_slot s, const struct json *v, const struct json *set,
                                  struct arena *arena);
 
-static const struct json *child_set(const struct json *set, const char *child)
-{
-    return json_get(set, child);
-}
-
 static bool is_member(const struct json *set)
 {
     return set && (set->len == 0 || set->members[0].name[0] == '.');
@@ -179,11 +174,14 @@ static bool is_member(const struct json *set)
 static void keep_members(struct field_slot s, const struct json *v, const struct json *set,
                          struct arena *arena, struct json *out)
 {
+    scoped(field_index) struct field_index removed;
+    field_index_init(&removed, set);
+    size_t i = 0;
     json_each_member (v, m) {
         struct field_slot member;
-        bool is_known = field_member_slot(s, m->name, &member);
-        const struct json *below =
-            is_known ? child_set(set, field_member_child(member, m->name, arena)) : NULL;
+        const struct json *below = NULL;
+        if (field_member_slot(s, m->name, &member))
+            below = field_index_get(&removed, field_member_child(member, m->name, arena), i++);
         if (is_member(below))
             continue;
         json_add(arena, out, m->name,
@@ -194,9 +192,12 @@ static void keep_members(struct field_slot s, const struct json *v, const struct
 static void keep_items(struct field_slot s, const struct json *v, const struct json *set,
                        struct arena *arena, struct json *out)
 {
+    scoped(field_index) struct field_index removed;
+    field_index_init(&removed, set);
+    size_t i = 0;
     json_each_item (v, item) {
         const char *why, *child = field_item_child(s, item, arena, &why);
-        const struct json *below = child ? child_set(set, child) : NULL;
+        const struct json *below = child ? field_index_get(&removed, child, i++) : NULL;
         if (is_member(below))
             continue;
         json_append(arena, out,

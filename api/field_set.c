@@ -155,7 +155,7 @@ static const struct json_member *children_of(const struct json *set, size_t *n)
 {
     size_t skipped = set->len > 0 && is_itself(set->members[0].name);
     *n = set->len - skipped;
-    return set->members + skipped;
+    return skipped ? &set->members[1] : set->members;
 }
 
 static bool keeps_itself(enum operation op, bool in_a, bool in_b)

@@ -84,6 +84,8 @@ static int read_entries(const struct json *list, bool is_ours, struct arena *are
                         struct managed_fields *out)
 {
     *out = (struct managed_fields){ 0 };
+    if (!is_ours && list->len > MANAGED_SENT_MAX)
+        return -1;
     json_each_item (list, v) {
         struct error err;
         struct managed_entry entry;

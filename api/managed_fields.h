@@ -10,7 +10,8 @@
 #include "api/field_value.h"
 
 #define MANAGER_BYTES_MAX    128
-#define MANAGED_UPDATERS_MAX 10 /* older ones become one entry, "ancient-changes" */
+#define MANAGED_UPDATERS_MAX 10   /* older ones become one entry, "ancient-changes" */
+#define MANAGED_SENT_MAX     1000 /* entries that a client may write; more are not read */
 
 struct managed_entry {
     const char *manager, *api_version;

@@ -41,6 +41,7 @@ static const char *agent_of(const char *user)
         { "system:serviceaccount:kube-system:", "kube-controller-manager" },
         { "system:node:", "kubelet" },
         { "system:kube-proxy", "kube-proxy" },
+        { "system:apiserver", "kube-apiserver" },
     };
     for (size_t i = 0; i < ARRAY_LEN(agents); i++)
         if (str_has_prefix(user, agents[i].user))
