@@ -16,6 +16,9 @@
 #include "cmd/tool.h"
 #include "storage/storage.h"
 
+/* Leases and addresses are given up when the server stops, if the datastore is there. */
+#define STOP_CALL_TIMEOUT_MS 1000
+
 struct control_loop {
     const char *name, *component, *user;
     int (*start)(struct parts *p, void *arg, struct error *err);
@@ -294,6 +297,8 @@ fail:
 
 void server_stop(struct server *s)
 {
+    if (s->storage)
+        storage_hurry(s->storage, STOP_CALL_TIMEOUT_MS);
     storage_schedule_stop(s->snapshots);
     storage_etcd_stop(s->etcd);
     storage_etcd_stop(s->etcd_socket);

@@ -202,7 +202,7 @@ struct call {
     enum remote_repeat repeat;
     struct buffer request, response;
     bool has_response;
-    int64_t deadline_ns;
+    int64_t begin_ns;
     unsigned attempts;
     remote_done_fn *done;
     void *arg;
@@ -232,6 +232,11 @@ static void attempt_again(struct remote_task *t)
     attempt((struct call *)t);
 }
 
+static int64_t deadline_ns(const struct call *c)
+{
+    return c->begin_ns + atomic_load(&c->remote->call_timeout_ms) * NS_PER_MS;
+}
+
 /* Whether to try once more; WAIT_NS is set if every endpoint had its turn. */
 static bool goes_on(struct call *c, enum grpc_status status, bool not_sent, const struct error *err,
                     int64_t *wait_ns)
@@ -245,7 +250,7 @@ static bool goes_on(struct call *c, enum grpc_status status, bool not_sent, cons
     *wait_ns = c->attempts % r->endpoints_n == 0
                    ? remote_backoff_ns(c->attempts / (unsigned)r->endpoints_n)
                    : 0;
-    return clock_monotonic_ns(&system_clock) + *wait_ns < c->deadline_ns;
+    return clock_monotonic_ns(&system_clock) + *wait_ns < deadline_ns(c);
 }
 
 static void on_end(enum grpc_status status, bool not_sent, const struct error *err, void *arg)
@@ -286,7 +291,7 @@ static void attempt(struct call *c)
 {
     struct remote *r = c->remote;
     struct error err = { 0 };
-    int64_t left_ms = (c->deadline_ns - clock_monotonic_ns(&system_clock)) / NS_PER_MS;
+    int64_t left_ms = (deadline_ns(c) - clock_monotonic_ns(&system_clock)) / NS_PER_MS;
     if (atomic_load(&r->is_closing) || left_ms <= 0) {
         error_set(&err, ERR_UNAVAILABLE, "%s: no member of etcd answers", c->method);
         call_end(c, &err);
@@ -294,7 +299,7 @@ static void attempt(struct call *c)
     }
     /* A read may be answered by another member when this one hangs. */
     int64_t timeout_ms = left_ms;
-    int64_t part_ms = r->call_timeout_ms * (c->repeat == REMOTE_PROBE ? 2 : 4) / 10;
+    int64_t part_ms = atomic_load(&r->call_timeout_ms) * (c->repeat == REMOTE_PROBE ? 2 : 4) / 10;
     if (c->repeat != REMOTE_WRITE && timeout_ms > part_ms && r->endpoints_n > 1)
         timeout_ms = part_ms;
     c->attempts++;
@@ -335,7 +340,7 @@ void remote_start(struct remote *r, const char *method, enum remote_repeat repea
     c->remote = r;
     c->method = method;
     c->repeat = repeat;
-    c->deadline_ns = clock_monotonic_ns(&system_clock) + r->call_timeout_ms * NS_PER_MS;
+    c->begin_ns = clock_monotonic_ns(&system_clock);
     c->done = done;
     c->arg = arg;
     buffer_reserve(&c->request, len + 1);
@@ -450,6 +455,11 @@ static void op_hold_release(struct storage *s, struct storage_hold *hold)
     arena_free((struct arena *)hold);
 }
 
+static void op_hurry(struct storage *s, int64_t call_timeout_ms)
+{
+    atomic_store(&remote_of(s)->call_timeout_ms, call_timeout_ms);
+}
+
 static void op_close(struct storage *s)
 {
     struct remote *r = remote_of(s);
@@ -475,6 +485,7 @@ static void op_close(struct storage *s)
 
 static const struct storage_ops remote_ops = {
     .is_shared = true,
+    .hurry = op_hurry,
     .close = op_close,
     .range = remote_range,
     .range_hold = op_range_hold,

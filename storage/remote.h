@@ -50,7 +50,7 @@ struct remote {
     size_t endpoints_n;
     atomic_uint current;
     char *marker_key;
-    int64_t call_timeout_ms;
+    _Atomic int64_t call_timeout_ms;
     _Atomic int64_t revision, compacted_revision; /* the newest that were heard of */
     atomic_size_t calls_n;
     atomic_bool is_closing;

@@ -4,6 +4,12 @@
 
 #include "storage/storage_ops.h"
 
+void storage_hurry(struct storage *s, int64_t call_timeout_ms)
+{
+    if (s->ops->hurry)
+        s->ops->hurry(s, call_timeout_ms);
+}
+
 void storage_close(struct storage *s)
 {
     if (s)

@@ -50,6 +50,9 @@ must_check int storage_check_endpoints(const char *endpoints, struct error *err)
 /* ERR_BAD_REQUEST: an endpoint or a file is not what it should be. */
 struct storage *storage_open_remote(const struct storage_remote_config *config, struct error *err);
 
+/* From here on calls try for so long to reach a remote store: a process that ends does not wait for
+ * one that is gone. */
+void storage_hurry(struct storage *s, int64_t call_timeout_ms);
 void storage_close(struct storage *s); /* after every watch is closed and every txn answered */
 
 struct storage_kv {

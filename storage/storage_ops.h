@@ -6,6 +6,7 @@
 
 struct storage_ops {
     bool is_shared;
+    void (*hurry)(struct storage *s, int64_t call_timeout_ms); /* NULL: nothing to wait for */
     void (*close)(struct storage *s);
     int (*range)(struct storage *s, const struct storage_range *range, struct arena *arena,
                  struct storage_range_result *out, struct error *err);
