@@ -334,6 +334,7 @@ mirrors() {
     ctl put k-mirrored now
     wait $!
     etcdctl --endpoints "${endpoint[mirror-$target]}" get k --prefix
+    kill "${pids[-1]}" # it was started in a subshell, whose list goes with it
 }
 
 snapshots_are_what_etcdctl_reads() {
