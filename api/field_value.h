@@ -34,9 +34,6 @@ const struct json *field_merge(const struct schema_type *type, const struct json
 /* V without the fields of SET. */
 const struct json *field_remove(const struct schema_type *type, const struct json *v,
                                 const struct json *set, struct arena *arena);
-/* A copy that shares nothing with SET: names of declared fields are the tables' own. */
-struct json field_set_copy(const struct schema_type *type, const struct json *set,
-                           struct arena *arena);
 /* SET with the declared fields too that have something of SET below them. */
 const struct json *field_set_with_parents(const struct schema_type *type, const struct json *set,
                                           struct arena *arena);

@@ -154,8 +154,7 @@ static void put_constant(struct arena *arena, struct json *entry, const char *na
              (struct json){ .type = JSON_STRING, .len = (uint32_t)strlen(text), .string = text });
 }
 
-struct json managed_fields_json(const struct managed_fields *m, const struct schema_type *type,
-                                struct arena *arena)
+struct json managed_fields_json(const struct managed_fields *m, struct arena *arena)
 {
     struct json list = { .type = JSON_ARRAY };
     if (m->n > 1)
@@ -168,7 +167,7 @@ struct json managed_fields_json(const struct managed_fields *m, const struct sch
         put_text(arena, entry, "apiVersion", e->api_version);
         put_text(arena, entry, "time", e->time);
         put_constant(arena, entry, "fieldsType", "FieldsV1");
-        json_add(arena, entry, "fieldsV1", field_set_copy(type, e->fields, arena));
+        json_add(arena, entry, "fieldsV1", json_clone_value(e->fields, arena));
         put_text(arena, entry, "subresource", e->subresource);
     }
     return list;

@@ -31,8 +31,7 @@ void managed_fields_read(const struct json *live, const struct json *new, struct
                          struct managed_fields *out);
 /* Sorted, in ARENA, sharing nothing but TYPE's names.  A list of no entries is never to be stored.
  */
-struct json managed_fields_json(const struct managed_fields *m, const struct schema_type *type,
-                                struct arena *arena);
+struct json managed_fields_json(const struct managed_fields *m, struct arena *arena);
 /* The same but for times. */
 bool managed_fields_equal(const struct json *a, const struct json *b);
 

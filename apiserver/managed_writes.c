@@ -227,7 +227,7 @@ void managed_track_create(struct request *r, const struct write_options *o, stru
     schema_complete(d->resource->type, d->doc, d->arena);
     managed_fields_read(NULL, list_or_null(&sent), r->arena, &m);
     managed_fields_update(&w, managed_nothing(r->info.resource, r->arena), d->doc, &m);
-    managed_put(d, managed_fields_json(&m, w.type, d->arena));
+    managed_put(d, managed_fields_json(&m, d->arena));
 }
 
 void managed_track_update(const struct update_call *c, const struct object *old,
@@ -248,5 +248,5 @@ void managed_track_update(const struct update_call *c, const struct object *old,
     live = as_row(live, old->resource, r->info.resource, r->arena);
     doc = as_row(doc, old->resource, r->info.resource, r->arena);
     managed_fields_update(&w, live, doc, &m);
-    managed_put(new, managed_fields_json(&m, w.type, new->arena));
+    managed_put(new, managed_fields_json(&m, new->arena));
 }

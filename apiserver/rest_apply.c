@@ -90,7 +90,7 @@ static struct draft *draft_of(struct request *r, const struct json *doc, struct 
         draft_free(d);
         return NULL;
     }
-    managed_put(d, managed_fields_json(m, d->resource->type, arena));
+    managed_put(d, managed_fields_json(m, arena));
     return d;
 }
 

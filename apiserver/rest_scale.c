@@ -259,7 +259,7 @@ static int apply_once(struct request *r, const struct object *old, const struct 
         return -1;
     managers_of_parent(&m, api_version, r->arena, &parent);
     struct draft *d = scaled(old, result.doc);
-    managed_put(d, managed_fields_json(&parent, d->resource->type, d->arena));
+    managed_put(d, managed_fields_json(&parent, d->arena));
     return write_draft(r, old, d, o, out, err);
 }
 

@@ -43,7 +43,7 @@ static void apply_as(const struct json *config, struct managed_fields *m, struct
         if (r.conflicts_n)
             apply_conflict_message(&r, a);
     }
-    struct json list = managed_fields_json(m, type, a);
+    struct json list = managed_fields_json(m, a);
     ensure(managed_fields_equal(&list, &list));
     for (size_t i = 0; i < m->n; i++)
         check_laws(m->items[i].fields, m->items[0].fields, a);

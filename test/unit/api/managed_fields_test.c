@@ -42,7 +42,7 @@ static void update(struct managed_fields *m, const char *manager, int now, const
 static void assert_managers(struct managed_fields *m, const char *expected, struct arena *a)
 {
     scoped(buffer) struct buffer text = { 0 };
-    struct json list = managed_fields_json(m, resources[RESOURCE_CONFIGMAPS].type, a);
+    struct json list = managed_fields_json(m, a);
     for (size_t i = 0; i < list.len; i++) {
         const struct json *e = &list.items[i];
         const char *time = json_str(e, "time", "2026-01-01T00:00:--Z");
@@ -150,7 +150,7 @@ static void old_updaters_become_one(void **state)
         was = is;
     }
     assert_int_equal(m.n, MANAGED_UPDATERS_MAX);
-    struct json list = managed_fields_json(&m, resources[RESOURCE_CONFIGMAPS].type, a);
+    struct json list = managed_fields_json(&m, a);
     assert_string_equal(json_str(&list.items[0], "manager", ""), "ancient-changes");
     assert_string_equal(json_str(&list.items[0], "time", ""), "2026-01-01T00:00:03Z");
     assert_int_equal(json_len(&list.items[0], "fieldsV1.f:data"), 4); /* m00 to m03 */
