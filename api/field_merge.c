@@ -12,8 +12,10 @@ static void merge_member(struct field_slot s, const char *name, const struct jso
 {
     struct field_slot member;
     struct json merged;
-    if (!live || !config || !field_member_slot(s, name, &member))
-        merged = config ? *config : *live;
+    if (!config)
+        merged = *live;
+    else if (!field_member_slot(s, name, &member))
+        merged = *config;
     else if (!merge(member, live, config, arena, &merged))
         return;
     json_add(arena, out, name, merged);
@@ -32,7 +34,7 @@ static void merge_members(struct field_slot s, const struct json *live, const st
     i = 0;
     json_each_member (config, m) {
         if (!field_index_get(&in_live, m->name, i++))
-            merge_member(s, m->name, NULL, &m->value, arena, out);
+            json_add(arena, out, m->name, m->value);
     }
 }
 
