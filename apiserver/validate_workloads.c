@@ -3,6 +3,8 @@
 
 #include "apiserver/formats.h"
 #include "apiserver/validate_kinds.h"
+#include "base/cron_schedule.h"
+#include "base/time_zone.h"
 
 static const struct json empty_text = { .type = JSON_STRING, .string = "" };
 static const struct json empty_object = { .type = JSON_OBJECT };
@@ -620,65 +622,42 @@ void validate_job_update(struct strategy_call *c, const struct object *old, cons
         check_immutable(v, &at_spec, had, has, "completions");
 }
 
-#define CRON_FIELDS 5
-
-/* Five fields of digits, names, lists, ranges and steps, or a name like @daily.  NULL if it is. */
-static const char *schedule_fault(struct arena *a, const char *schedule)
+static void check_schedule(struct field_errors *v, const struct json *schedule)
 {
-    static const char *const names[] = { "@yearly", "@annually", "@monthly", "@weekly",
-                                         "@daily",  "@midnight", "@hourly" };
-    static const char blanks[] = " \t\r\n";
-    static const char allowed[] =
-        "0123456789*/,-?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    size_t fields = 0;
-    if (str_has_prefix(schedule, "@every "))
-        return NULL;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (str_equal(schedule, names[i]))
-            return NULL;
-    }
-    if (*schedule == '@')
-        return arena_printf(a, "unrecognized descriptor: %s", schedule);
-    const char *strange = NULL;
-    for (const char *s = schedule + strspn(schedule, blanks); *s; s += strspn(s, blanks)) {
-        size_t n = strcspn(s, blanks);
-        if (strspn(s, allowed) < n)
-            strange = arena_strndup(a, s, n);
-        fields++;
-        s += n;
-    }
-    if (fields != CRON_FIELDS)
-        return arena_printf(a, "expected exactly %d fields, found %zu: [%s]", CRON_FIELDS, fields,
-                            schedule);
-    return strange ? arena_printf(a,
-                                  "failed to parse int from %s: strconv.Atoi: parsing \"%s\": "
-                                  "invalid syntax",
-                                  strange, strange)
-                   : NULL;
-}
-
-void validate_cronjob(struct strategy_call *c, const struct json *doc, struct field_errors *v)
-{
-    static const char *const policies[] = { "Allow", "Forbid", "Replace", NULL };
-    const struct json *spec = json_get(doc, "spec"), *schedule = json_get(spec, "schedule");
-    const struct place job = place_in(&at_spec, "jobTemplate"), job_spec = place_in(&job, "spec");
-    (void)c;
+    struct error err = { 0 };
     if (str_empty(json_text(schedule)))
         fail_field(v, &at_spec, "schedule", FIELD_REQUIRED, NULL, "");
     else if (strstr(schedule->string, "TZ="))
         fail_field(v, &at_spec, "schedule", FIELD_INVALID, schedule,
                    "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    else if (schedule_fault(v->arena, schedule->string))
-        fail_field(v, &at_spec, "schedule", FIELD_INVALID, schedule,
-                   schedule_fault(v->arena, schedule->string));
-    const struct json *zone = json_get(spec, "timeZone");
-    if (json_is(zone, JSON_STRING) && zone->len == 0)
+    else if (!cron_schedule_parse(schedule->string, "UTC", v->arena, &err))
+        fail_field(v, &at_spec, "schedule", FIELD_INVALID, schedule, err.message);
+}
+
+static void check_time_zone(struct field_errors *v, const struct json *zone)
+{
+    struct error err = { 0 };
+    if (!json_is(zone, JSON_STRING))
+        return;
+    if (zone->len == 0)
         fail_field(v, &at_spec, "timeZone", FIELD_INVALID, zone,
                    "timeZone must be nil or non-empty string");
-    else if (json_is(zone, JSON_STRING) && strcasecmp(zone->string, "Local") == 0)
+    else if (strcasecmp(zone->string, "Local") == 0)
         fail_field(v, &at_spec, "timeZone", FIELD_INVALID, zone,
                    "timeZone must be an explicit time zone as defined in "
                    "https://www.iana.org/time-zones");
+    else if (!time_zone_open(zone->string, v->arena, &err))
+        fail_field(v, &at_spec, "timeZone", FIELD_INVALID, zone, err.message);
+}
+
+void validate_cronjob(struct strategy_call *c, const struct json *doc, struct field_errors *v)
+{
+    static const char *const policies[] = { "Allow", "Forbid", "Replace", NULL };
+    const struct json *spec = json_get(doc, "spec");
+    const struct place job = place_in(&at_spec, "jobTemplate"), job_spec = place_in(&job, "spec");
+    (void)c;
+    check_schedule(v, json_get(spec, "schedule"));
+    check_time_zone(v, json_get(spec, "timeZone"));
     check_not_negative(v, &at_spec, spec, "startingDeadlineSeconds");
     check_one_of(v, &at_spec, spec, "concurrencyPolicy", policies, true);
     check_not_negative(v, &at_spec, spec, "successfulJobsHistoryLimit");

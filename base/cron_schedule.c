@@ -3,6 +3,10 @@
 #include "base/cron_schedule.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include "base/clock.h"
@@ -11,6 +15,8 @@
 #define DAYS_MAX  (5 * 366) /* a time that has not come by then never comes */
 #define DAY_S     86400
 #define EVERY_MIN NS_PER_S
+#define EVERY     "@every "
+#define BLANKS    " \t\r\n\v\f"
 
 struct cron_schedule {
     int64_t every_ns;                                /* 0: by the fields */
@@ -33,68 +39,102 @@ static const struct field fields[] = {
 
 /* ---- text ---- */
 
-/* A number or a name at *P, which moves behind it; -1. */
-static int read_value(const char **p, const struct field *f)
-{
-    if (isdigit((unsigned char)**p)) {
-        char *end;
-        long v = strtol(*p, &end, 10);
-        *p = end;
-        return v <= 1000 ? (int)v : -1;
-    }
-    for (int i = 0; f->names && f->names[i]; i++) {
-        if (strncasecmp(*p, f->names[i], 3) == 0) {
-            *p += 3;
-            return f->first + i;
-        }
-    }
-    return -1;
-}
+/* What one field allows. */
+struct set {
+    uint64_t bits;
+    bool is_star;
+};
 
-/* One of the parts between commas: "*", "5", "1-5", each with "/2". */
-static int read_part(const char **p, const struct field *f, uint64_t *bits, bool *is_star)
+static int read_number(const char *text, int *value, struct error *err)
 {
-    int first, last, step = 1;
-    bool has_range = true;
-    if (**p == '*' || **p == '?') {
-        first = f->first;
-        last = f->last;
-        (*p)++;
-        *is_star = true;
-    } else {
-        first = last = read_value(p, f);
-        has_range = **p == '-';
-        if (has_range) {
-            (*p)++;
-            last = read_value(p, f);
-        }
-    }
-    if (**p == '/') {
-        (*p)++;
-        step = read_value(p, &(struct field){ 1, 1000, NULL });
-        if (!has_range)
-            last = f->last;
-        if (step > 1)
-            *is_star = false;
-    }
-    if (first < f->first || last > f->last || first > last || step < 1)
-        return -1;
-    for (int v = first; v <= last; v += step)
-        *bits |= UINT64_C(1) << v;
+    char *end;
+    errno = 0;
+    long v = strtol(text, &end, 10);
+    if (end == text || *end || isspace((unsigned char)*text))
+        return error_set(
+            err, ERR_BAD_REQUEST,
+            "failed to parse int from %s: strconv.Atoi: parsing \"%s\": invalid syntax", text,
+            text);
+    if (errno || v > INT_MAX || v < INT_MIN)
+        return error_set(
+            err, ERR_BAD_REQUEST,
+            "failed to parse int from %s: strconv.Atoi: parsing \"%s\": value out of range", text,
+            text);
+    if (v < 0)
+        return error_set(err, ERR_BAD_REQUEST, "negative number (%ld) not allowed: %s", v, text);
+    *value = (int)v;
     return 0;
 }
 
-static int read_field(const char **p, const struct field *f, uint64_t *bits, bool *is_star)
+static int read_value(const char *text, const struct field *f, int *value, struct error *err)
 {
-    *bits = 0;
-    *is_star = false;
-    for (;;) {
-        if (read_part(p, f, bits, is_star) < 0)
-            return -1;
-        if (**p != ',')
-            return **p == ' ' || **p == '\t' || !**p ? 0 : -1;
-        (*p)++;
+    for (int i = 0; f->names && f->names[i]; i++) {
+        if (strcasecmp(text, f->names[i]) == 0) {
+            *value = f->first + i;
+            return 0;
+        }
     }
+    return read_number(text, value, err);
+}
+
+/* Ends *TEXT at the first C; what is behind it, or NULL. */
+static char *cut(char *text, char c)
+{
+    char *at = strchr(text, c);
+    if (at)
+        *at++ = '\0';
+    return at;
+}
+
+/* One of the parts between commas: "*", "5", "1-5", each with "/2".  PART is cut up. */
+static int read_part(char *part, const struct field *f, struct set *set, struct error *err)
+{
+    char whole[64];
+    snprintf(whole, sizeof(whole), "%s", part);
+    int first = f->first, last = f->last, step = 1;
+    char *by = cut(part, '/'), *to = cut(part, '-');
+    bool is_star = str_equal(part, "*") || str_equal(part, "?");
+    if (!is_star) {
+        if (read_value(part, f, &first, err) < 0)
+            return -1;
+        if (to && strchr(to, '-'))
+            return error_set(err, ERR_BAD_REQUEST, "too many hyphens: %s", whole);
+        if (to && read_value(to, f, &last, err) < 0)
+            return -1;
+        if (!to && !by)
+            last = first;
+    }
+    if (by && strchr(by, '/'))
+        return error_set(err, ERR_BAD_REQUEST, "too many slashes: %s", whole);
+    if (by && read_number(by, &step, err) < 0)
+        return -1;
+    if (first < f->first)
+        return error_set(err, ERR_BAD_REQUEST, "beginning of range (%d) below minimum (%d): %s",
+                         first, f->first, whole);
+    if (last > f->last)
+        return error_set(err, ERR_BAD_REQUEST, "end of range (%d) above maximum (%d): %s", last,
+                         f->last, whole);
+    if (first > last)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "beginning of range (%d) beyond end of range (%d): %s", first, last,
+                         whole);
+    if (step == 0)
+        return error_set(err, ERR_BAD_REQUEST, "step of range should be a positive number: %s",
+                         whole);
+    for (int64_t v = first; v <= last; v += step)
+        set->bits |= UINT64_C(1) << v;
+    set->is_star |= is_star && step == 1;
+    return 0;
+}
+
+static int read_field(char *text, const struct field *f, struct set *set, struct error *err)
+{
+    char *rest;
+    for (char *part = strtok_r(text, ",", &rest); part; part = strtok_r(NULL, ",", &rest)) {
+        if (read_part(part, f, set, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static const char *expand(const char *text)
@@ -113,38 +153,62 @@ static const char *expand(const char *text)
     return text;
 }
 
-static int read_fields(const char *text, struct cron_schedule *s)
+static int read_fields(const char *text, struct cron_schedule *s, struct arena *a,
+                       struct error *err)
 {
-    uint64_t *const sets[] = { &s->minutes, &s->hours, &s->days, &s->months, &s->weekdays };
-    bool star[ARRAY_LEN(fields)];
+    char *field[ARRAY_LEN(fields)] = { NULL }, *rest;
+    struct set sets[ARRAY_LEN(fields)] = { { 0 } };
+    size_t n = 0;
+    for (char *f = strtok_r(arena_strdup(a, text), BLANKS, &rest); f;
+         f = strtok_r(NULL, BLANKS, &rest)) {
+        if (n < ARRAY_LEN(fields))
+            field[n] = f;
+        n++;
+    }
+    if (n != ARRAY_LEN(fields))
+        return error_set(err, ERR_BAD_REQUEST, "expected exactly %zu fields, found %zu: [%s]",
+                         ARRAY_LEN(fields), n, text);
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        text += strspn(text, " \t");
-        if (!*text || read_field(&text, &fields[i], sets[i], &star[i]) < 0)
+        if (read_field(field[i], &fields[i], &sets[i], err) < 0)
             return -1;
     }
-    s->any_day = star[2];
-    s->any_weekday = star[4];
-    return text[strspn(text, " \t")] ? -1 : 0;
+    s->minutes = sets[0].bits;
+    s->hours = sets[1].bits;
+    s->days = sets[2].bits;
+    s->months = sets[3].bits;
+    s->weekdays = sets[4].bits;
+    s->any_day = sets[2].is_star;
+    s->any_weekday = sets[4].is_star;
+    return 0;
+}
+
+static int read_interval(const char *text, struct cron_schedule *s, struct error *err)
+{
+    const char *interval = text + strlen(EVERY);
+    if (duration_parse(interval, &s->every_ns) < 0)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "failed to parse duration %s: time: invalid duration \"%s\"", text,
+                         interval);
+    if (s->every_ns < EVERY_MIN)
+        s->every_ns = EVERY_MIN;
+    return 0;
 }
 
 const struct cron_schedule *cron_schedule_parse(const char *text, const char *zone, struct arena *a,
                                                 struct error *err)
 {
     struct cron_schedule *s = arena_zalloc(a, sizeof(*s));
+    const char *expanded = expand(text);
     s->zone = time_zone_open(zone, a, err);
     if (!s->zone)
         return NULL;
-    if (str_has_prefix(text, "@every ")) {
-        if (duration_parse(text + strlen("@every "), &s->every_ns) == 0 && s->every_ns > 0) {
-            if (s->every_ns < EVERY_MIN)
-                s->every_ns = EVERY_MIN;
-            return s;
-        }
-    } else if (read_fields(expand(text), s) == 0) {
-        return s;
+    if (str_has_prefix(text, EVERY))
+        return read_interval(text, s, err) < 0 ? NULL : s;
+    if (*expanded == '@') {
+        error_set(err, ERR_BAD_REQUEST, "unrecognized descriptor: %s", text);
+        return NULL;
     }
-    error_set(err, ERR_BAD_REQUEST, "not a schedule: \"%s\"", text);
-    return NULL;
+    return read_fields(expanded, s, a, err) < 0 ? NULL : s;
 }
 
 /* ---- the calendar ---- */

@@ -16,7 +16,7 @@
 struct cron_schedule;
 
 /* ZONE: "Europe/Berlin", "Etc/UTC"; NULL: the machine's.  Lives in A.  ERR_BAD_REQUEST for the
- * text, ERR_NOT_FOUND for the zone. */
+ * text, in the words that clients of CronJobs read; ERR_NOT_FOUND for the zone. */
 must_check const struct cron_schedule *cron_schedule_parse(const char *text, const char *zone,
                                                            struct arena *a, struct error *err);
 /* The first time after AFTER_NS; 0: never (31 February). */

@@ -314,6 +314,21 @@ static void controllers_choose_their_own_pods(void **state)
           "*\",\"jobTemplate\":{\"spec\":{\"template\":{\"spec\":{\"restartPolicy\":\"Never\","
           "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}}}",
           "spec.schedule: Invalid value: \"* *\": expected exactly 5 fields, found 2: [* *]" },
+        { NULL,
+          "{\"apiVersion\":\"batch/"
+          "v1\",\"kind\":\"CronJob\",\"metadata\":{\"name\":\"j\"},\"spec\":{\"schedule\":\"61 * * "
+          "* *"
+          "\",\"jobTemplate\":{\"spec\":{\"template\":{\"spec\":{\"restartPolicy\":\"Never\","
+          "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}}}",
+          "spec.schedule: Invalid value: \"61 * * * *\": end of range (61) above maximum (59): "
+          "61" },
+        { NULL,
+          "{\"apiVersion\":\"batch/"
+          "v1\",\"kind\":\"CronJob\",\"metadata\":{\"name\":\"j\"},\"spec\":{\"schedule\":\"@daily"
+          "\",\"timeZone\":\"Nowhere/"
+          "Foo\",\"jobTemplate\":{\"spec\":{\"template\":{\"spec\":{\"restartPolicy\":\"Never\","
+          "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}}}",
+          "spec.timeZone: Invalid value: \"Nowhere/Foo\": unknown time zone Nowhere/Foo" },
     };
     (void)state;
     check_cases(cases, ARRAY_LEN(cases), "");

@@ -47,16 +47,35 @@ static void a_schedule_gives_the_next_time(void **state)
 
 static void what_is_no_schedule_is_refused(void **state)
 {
-    static const char *const cases[] = { "",           "* * * *",     "* * * * * *",
-                                         "60 * * * *", "* 24 * * *",  "* * 0 * *",
-                                         "* * * 13 *", "5-1 * * * *", "*/0 * * * *",
-                                         "a * * * *",  "@every x",    "@never" };
+    static const struct {
+        const char *schedule, *fault;
+    } cases[] = {
+        { "", "expected exactly 5 fields, found 0: []" },
+        { "* * * *", "expected exactly 5 fields, found 4: [* * * *]" },
+        { "* * * * * *", "expected exactly 5 fields, found 6: [* * * * * *]" },
+        { "60 * * * *", "end of range (60) above maximum (59): 60" },
+        { "* 24 * * *", "end of range (24) above maximum (23): 24" },
+        { "* * 0 * *", "beginning of range (0) below minimum (1): 0" },
+        { "* * * 1-13 *", "end of range (13) above maximum (12): 1-13" },
+        { "5-1 * * * *", "beginning of range (5) beyond end of range (1): 5-1" },
+        { "1-2-3 * * * *", "too many hyphens: 1-2-3" },
+        { "*/0 * * * *", "step of range should be a positive number: */0" },
+        { "*/2/3 * * * *", "too many slashes: */2/3" },
+        { "*/-2 * * * *", "negative number (-2) not allowed: -2" },
+        { "a * * * *", "failed to parse int from a: strconv.Atoi: parsing \"a\": invalid syntax" },
+        { "* * * * 99999999999",
+          "failed to parse int from 99999999999: strconv.Atoi: parsing \"99999999999\": value out "
+          "of range" },
+        { "@every x", "failed to parse duration @every x: time: invalid duration \"x\"" },
+        { "@never", "unrecognized descriptor: @never" },
+    };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         scoped(arena) struct arena *a = arena_new();
         struct error err = { 0 };
-        assert_null(cron_schedule_parse(cases[i], "UTC", a, &err));
+        assert_null(cron_schedule_parse(cases[i].schedule, "UTC", a, &err));
         assert_int_equal(err.code, ERR_BAD_REQUEST);
+        assert_string_equal(err.message, cases[i].fault);
     }
     scoped(arena) struct arena *b = arena_new();
     struct error err = { 0 };
