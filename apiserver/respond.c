@@ -189,9 +189,11 @@ void respond_error(struct request *r, const struct error *err, const struct outc
     struct buffer b = { 0 };
     json_print(status, &b);
     const char *retry = NULL;
-    if (about && about->details.retry_after_s > 0)
-        retry = arena_printf(r->arena, "%d", about->details.retry_after_s);
-    else if (err->code == ERR_TOO_MANY_REQUESTS || err->code == ERR_UNAVAILABLE)
+    int retry_after_s = about ? about->details.retry_after_s : 0;
+    if (retry_after_s > 0)
+        retry = arena_printf(r->arena, "%d", retry_after_s);
+    else if (retry_after_s == 0 &&
+             (err->code == ERR_TOO_MANY_REQUESTS || err->code == ERR_UNAVAILABLE))
         retry = "1";
     struct bytes *part = arena_alloc(r->arena, sizeof(*part));
     *part = buffer_bytes(&b);

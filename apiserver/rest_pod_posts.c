@@ -185,20 +185,32 @@ static bool may_go_unready(const struct object *pod, const struct object *budget
            (desired > 0 && healthy >= desired);
 }
 
-static int refuse_eviction(struct outcome *out, int retry_after_s, const char *why,
-                           struct error *err)
+/* RETRY_AFTER_S -1: only a pod that becomes healthy helps.  A client that is given a time repeats
+ * the request by itself, and `kubectl drain` neither shows why it waits nor ends at its --timeout.
+ */
+static int refuse_eviction(struct request *r, struct outcome *out, int retry_after_s,
+                           const char *why, struct error *err)
 {
+    struct status_cause *cause = arena_zalloc(r->arena, sizeof(*cause));
+    *cause = (struct status_cause){ .reason = "DisruptionBudget", .message = why, .field = "" };
     out->details.retry_after_s = retry_after_s;
+    out->details.causes = cause;
+    out->details.causes_n = why ? 1 : 0;
     return error_set(err, ERR_TOO_MANY_REQUESTS,
-                     "Cannot evict pod as it would violate the pod's disruption budget.%s%s",
-                     *why ? " " : "", why);
+                     "Cannot evict pod as it would violate the pod's disruption budget.");
 }
 
-static int check_budget(const struct object *budget, struct outcome *out, struct error *err)
+static int check_budget(struct request *r, const struct object *budget, struct outcome *out,
+                        struct error *err)
 {
     int64_t allowed = json_int(budget->doc, "status.disruptionsAllowed", 0);
     if (json_int(budget->doc, "status.observedGeneration", 0) < object_generation(budget))
-        return refuse_eviction(out, 10, "", err);
+        return refuse_eviction(
+            r, out, 10,
+            arena_printf(r->arena,
+                         "The disruption budget %s is still being processed by the server.",
+                         budget->key.name),
+            err);
     if (allowed < 0 || json_len(budget->doc, "status.disruptedPods") > DISRUPTED_PODS_MAX)
         return error_set(
             err, ERR_FORBIDDEN,
@@ -207,12 +219,13 @@ static int check_budget(const struct object *budget, struct outcome *out, struct
             budget->key.name);
     if (allowed > 0)
         return 0;
-    char why[512];
-    snprintf(why, sizeof(why),
-             "The disruption budget %s needs %lld healthy pods and has %lld currently",
-             budget->key.name, (long long)json_int(budget->doc, "status.desiredHealthy", 0),
-             (long long)json_int(budget->doc, "status.currentHealthy", 0));
-    return refuse_eviction(out, 0, why, err);
+    return refuse_eviction(
+        r, out, -1,
+        arena_printf(r->arena,
+                     "The disruption budget %s needs %lld healthy pods and has %lld currently",
+                     budget->key.name, (long long)json_int(budget->doc, "status.desiredHealthy", 0),
+                     (long long)json_int(budget->doc, "status.currentHealthy", 0)),
+        err);
 }
 
 static struct draft *with_disruption(struct request *r, const struct object *budget,
@@ -242,7 +255,7 @@ static int use_budget(struct request *r, const struct object *pod, bool is_dry_r
                              "subresource does not support.");
         if (!budget || may_go_unready(pod, budget))
             return 0;
-        if (check_budget(budget, out, err) < 0)
+        if (check_budget(r, budget, out, err) < 0)
             return -1;
         if (is_dry_run)
             return 0;
@@ -251,7 +264,7 @@ static int use_budget(struct request *r, const struct object *pod, bool is_dry_r
         if (rc != STORE_CONFLICT)
             return rc;
     }
-    return refuse_eviction(out, 10, "", err);
+    return refuse_eviction(r, out, 10, NULL, err);
 }
 
 static int mark_evicted(struct request *r, const char *name, struct error *err)

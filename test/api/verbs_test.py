@@ -347,6 +347,27 @@ class Bind(ApiTest):
         again = self.admin.post(self.path("pods", "p") + "/binding", binding)
         self.assertStatus(again, 409, "Conflict")
 
+    def test_a_refused_eviction_says_why_and_gives_no_time_to_repeat_it(self):
+        self.admin.post(self.path("pods"), {
+            "metadata": {"name": "q", "labels": {"guarded": "yes"}},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "x"}]}})
+        ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+        self.admin.patch(self.path("pods", "q") + "/status", ready)
+        budgets = self.path("poddisruptionbudgets", group="policy/v1")
+        self.admin.post(budgets, {"metadata": {"name": "b"}, "spec": {
+            "minAvailable": 1, "selector": {"matchLabels": {"guarded": "yes"}}}})
+        counted = {"status": {"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1,
+                              "desiredHealthy": 1, "expectedPods": 1}}
+        self.admin.patch(budgets + "/b/status", counted)
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "q"}}
+        answer = self.admin.post(self.path("pods", "q") + "/eviction", body)
+        self.assertEqual(answer.code, 429)
+        self.assertIsNone(answer.headers["Retry-After"])
+        self.assertEqual(answer.json["message"], "Cannot evict pod as it would violate the pod's disruption budget.")
+        self.assertEqual(answer.json["details"]["causes"], [{
+            "reason": "DisruptionBudget",
+            "message": "The disruption budget b needs 1 healthy pods and has 1 currently"}])
+
     def test_eviction_deletes_a_pod(self):
         self.admin.post(self.path("pods"), POD)
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
