@@ -66,16 +66,18 @@ static int on_log_piece(struct bytes piece, void *arg)
     return 0;
 }
 
-static void finish_log(struct exchange *x, const struct http_client_response *answer, int rc,
-                       struct error *err)
+/* X lies in the request, and that goes with the stream: not to be touched from then on. */
+static void end_stream(struct exchange *x)
 {
-    struct request *r = x->request;
-    if (x->stream) {
-        eventfd_t ignored;
-        http_stream_end(x->stream);
-        eventfd_read(x->client_left_fd, &ignored); /* on_client_left() has run, or will */
-        return;
-    }
+    eventfd_t ignored;
+    int client_left_fd = x->client_left_fd;
+    http_stream_end(x->stream);
+    eventfd_read(client_left_fd, &ignored); /* on_client_left() has run, or will */
+}
+
+static void answer_without_stream(struct request *r, const struct http_client_response *answer,
+                                  int rc, struct error *err)
+{
     if (rc < 0) {
         error_set(err, ERR_INTERNAL, "%s", arena_strdup(r->arena, err->message));
         respond_error(r, err, NULL);
@@ -92,8 +94,8 @@ static void run_log(struct exchange *x)
 {
     struct request *r = x->request;
     struct error err = { 0 };
-    x->client_left_fd = eventfd(0, EFD_CLOEXEC);
-    if (x->client_left_fd < 0) {
+    int client_left_fd = x->client_left_fd = eventfd(0, EFD_CLOEXEC);
+    if (client_left_fd < 0) {
         error_errno(&err, "follow a log");
         respond_error(r, &err, NULL);
         return;
@@ -102,10 +104,13 @@ static void run_log(struct exchange *x)
     struct http_client_response answer = { 0 };
     struct http_client_request ask = { .method = "GET",
                                        .url = url_of(r, &x->target),
-                                       .cancel_fd = x->client_left_fd };
+                                       .cancel_fd = client_left_fd };
     int rc = http_client_do(x->client, &ask, on_log_piece, x, arena, &answer, &err);
-    finish_log(x, &answer, rc, &err);
-    close(x->client_left_fd);
+    if (x->stream)
+        end_stream(x);
+    else
+        answer_without_stream(r, &answer, rc, &err);
+    close(client_left_fd);
 }
 
 /* ---- proxy ---- */

@@ -161,6 +161,14 @@ streaming() {
     k run ticker --image=busybox --image-pull-policy=IfNotPresent --restart=Never -- sh -c 'while :; do echo tick; sleep 0.2; done' > /dev/null
     k wait --for=condition=Ready pod/ticker --timeout=30s > /dev/null
     like "attach" 'tick' timeout 4 nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" attach ticker
+    followers=()
+    for i in $(seq 8); do
+        timeout -s KILL "1.$i" nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" logs -f ticker > /dev/null 2>&1 &
+        followers+=($!)
+    done
+    wait "${followers[@]}" 2> /dev/null
+    ok "the server outlives those who leave in the middle of a log" eventually 5 kill -0 "$server_pid"
+    ok "and answers" k get --raw /readyz
     like "run --rm -it" 'hello' k run once --rm -i --image=busybox --image-pull-policy=IfNotPresent --restart=Never -- sh -c 'sleep 1; echo hello'
     like "debug with an ephemeral container" 'web|busybox|Defaulting' k debug client --image=busybox --target=client -- sleep 1
 }
