@@ -32,9 +32,9 @@ static void answer_collection(struct request *r, const struct answer_type *type)
     struct list_options list;
     struct delete_options options;
     struct body body = body_of(r);
-    list_options_parse(r, &list);
     outcome_about(&out, r);
-    if (delete_options_parse(r, &body, &options, &err) < 0 ||
+    if (list_options_parse(r, &list, &err) < 0 ||
+        delete_options_parse(r, &body, &options, &err) < 0 ||
         rest_delete_collection(r, &list, &options, &deleted, &out, &err) < 0)
         respond_error(r, &err, &out);
     else
@@ -47,8 +47,8 @@ static void answer_list(struct request *r, const struct answer_type *type)
     scoped(outcome) struct outcome out = { 0 };
     scoped(list_result) struct list_result list = { 0 };
     struct list_options options;
-    list_options_parse(r, &options);
-    if (rest_list(r, &options, true, &list, &out, &err) == LIST_FAILED)
+    if (list_options_parse(r, &options, &err) < 0 ||
+        rest_list(r, &options, true, &list, &out, &err) == LIST_FAILED)
         respond_error(r, &err, &out);
     else
         respond_list(r, type, &list);
@@ -126,7 +126,10 @@ static void serve_list(struct request *r, const struct answer_type *type)
     scoped(outcome) struct outcome out = { 0 };
     scoped(list_result) struct list_result list = { 0 };
     struct list_options options;
-    list_options_parse(r, &options);
+    if (list_options_parse(r, &options, &err) < 0) {
+        respond_error(r, &err, &out);
+        return;
+    }
     switch (rest_list(r, &options, false, &list, &out, &err)) {
     case LIST_FAILED:
         respond_error(r, &err, &out);

@@ -114,6 +114,43 @@ static void add_log_query(struct request *r, struct buffer *out)
     }
 }
 
+static int invalid_log_options(struct request *r, const char *why, struct error *err)
+{
+    return error_set(err, ERR_INVALID, "PodLogOptions \"%s\" is invalid: %s", r->info.name, why);
+}
+
+static int check_log_options(struct request *r, struct error *err)
+{
+    static const struct {
+        const char *name;
+        int64_t min;
+        const char *rule;
+    } numbers[] = { { "tailLines", 0, "must be greater than or equal to 0" },
+                    { "limitBytes", 1, "must be greater than 0" },
+                    { "sinceSeconds", 1, "must be greater than 0" } };
+    const char *stream = query_get(r->query, "stream", 0, r->arena);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        int64_t n = numbers[i].min;
+        if (query_int(r->query, numbers[i].name, r->arena, &n, err) < 0)
+            return -1;
+        if (n < numbers[i].min)
+            return invalid_log_options(r,
+                                       arena_printf(r->arena, "%s: Invalid value: %lld: %s",
+                                                    numbers[i].name, (long long)n, numbers[i].rule),
+                                       err);
+    }
+    if (stream && !str_equal(stream, "All") && !str_equal(stream, "Stdout") &&
+        !str_equal(stream, "Stderr"))
+        return invalid_log_options(
+            r,
+            arena_printf(r->arena,
+                         "stream: Unsupported value: \"%s\": supported values: \"All\", "
+                         "\"Stderr\", \"Stdout\"",
+                         stream),
+            err);
+    return 0;
+}
+
 static const struct {
     const char *subresource, *path;
     bool needs_container;
@@ -151,6 +188,8 @@ static int pod_path(struct request *r, const struct object *pod, struct kubelet_
 
 static int find_pod_kubelet(struct request *r, struct kubelet_target *out, struct error *err)
 {
+    if (str_equal(r->info.subresource, "log") && check_log_options(r, err) < 0)
+        return -1;
     scoped(object) struct object *pod = pod_of_request(r, r->info.name, err);
     if (!pod || pod_path(r, pod, out, err) < 0)
         return -1;

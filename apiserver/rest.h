@@ -92,7 +92,7 @@ static inline void list_result_scoped(struct list_result *l)
 {
     list_result_deinit(l);
 }
-void list_options_parse(struct request *r, struct list_options *out);
+must_check int list_options_parse(struct request *r, struct list_options *out, struct error *err);
 enum list_outcome {
     LIST_FAILED = -1,
     LIST_DONE = 0,

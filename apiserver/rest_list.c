@@ -25,16 +25,18 @@ int rest_get(struct request *r, struct object **out, struct error *err)
 
 /* ---- what is asked for ---- */
 
-void list_options_parse(struct request *r, struct list_options *out)
+int list_options_parse(struct request *r, struct list_options *out, struct error *err)
 {
     *out = (struct list_options){ .ns = r->info.ns };
-    const char *limit = query_get(r->query, "limit", 0, r->arena);
-    out->limit = limit ? strtoll(limit, NULL, 10) : 0;
+    int64_t timeout_s; /* not needed, but a wrong one is refused */
     out->label_selector = query_get(r->query, "labelSelector", 0, r->arena);
     out->field_selector = query_get(r->query, "fieldSelector", 0, r->arena);
     out->continue_token = query_get(r->query, "continue", 0, r->arena);
     out->resource_version = query_get(r->query, "resourceVersion", 0, r->arena);
     out->resource_version_match = query_get(r->query, "resourceVersionMatch", 0, r->arena);
+    if (query_int(r->query, "limit", r->arena, &out->limit, err) < 0)
+        return -1;
+    return query_int(r->query, "timeoutSeconds", r->arena, &timeout_s, err);
 }
 
 struct list_plan {

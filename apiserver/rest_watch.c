@@ -12,6 +12,7 @@
 /* Without timeoutSeconds a watch lives 30 to 60 minutes, so that clients spread over servers anew.
  */
 #define WATCH_TIMEOUT_MIN_S 1800
+#define WATCH_TIMEOUT_MAX_S (365 * 86400) /* so that it can be counted in nanoseconds */
 /* The events of the beginning are put together to chunks of about this size. */
 #define INITIAL_CHUNK_BYTES (64 * 1024)
 
@@ -301,14 +302,16 @@ int watcher_init(struct watcher *w, struct apiserver *server, const struct resou
     return take_revision(w, server, wanted, err);
 }
 
-static void parse_query(struct request *r, struct watch_request *out)
+static int parse_query(struct request *r, struct watch_request *out, struct error *err)
 {
     *out = (struct watch_request){ .ns = r->info.ns, .name = r->info.name };
     out->label_selector = query_get(r->query, "labelSelector", 0, r->arena);
     out->field_selector = query_get(r->query, "fieldSelector", 0, r->arena);
     out->resource_version = query_get(r->query, "resourceVersion", 0, r->arena);
-    const char *timeout = query_get(r->query, "timeoutSeconds", 0, r->arena);
-    out->timeout_s = timeout ? strtoll(timeout, NULL, 10) : 0;
+    if (query_int(r->query, "timeoutSeconds", r->arena, &out->timeout_s, err) < 0)
+        return -1;
+    if (out->timeout_s > WATCH_TIMEOUT_MAX_S)
+        out->timeout_s = WATCH_TIMEOUT_MAX_S;
     if (out->timeout_s <= 0)
         out->timeout_s =
             WATCH_TIMEOUT_MIN_S + (int64_t)rng_below(r->server->rng, WATCH_TIMEOUT_MIN_S);
@@ -317,6 +320,7 @@ static void parse_query(struct request *r, struct watch_request *out)
         out->send_initial_events = query_is_true(r->query, "sendInitialEvents", r->arena)
                                        ? INITIAL_EVENTS_YES
                                        : INITIAL_EVENTS_NO;
+    return 0;
 }
 
 static int check_initial_events(struct request *r, const struct watch_request *wanted,
@@ -364,8 +368,8 @@ static struct http_watcher *http_watcher_new(struct request *r, struct error *er
 {
     struct watch_request wanted;
     struct answer_type type;
-    parse_query(r, &wanted);
-    if (negotiate(http_request_header(r->http, "accept"), true, &type, err) < 0 ||
+    if (parse_query(r, &wanted, err) < 0 ||
+        negotiate(http_request_header(r->http, "accept"), true, &type, err) < 0 ||
         check_initial_events(r, &wanted, err) < 0)
         return NULL;
     struct arena *arena = arena_new_sized(WATCHER_BYTES); /* idle watchers are many */

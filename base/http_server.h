@@ -130,3 +130,6 @@ char *url_encode(struct bytes in, struct arena *a);
 const char *query_get(struct bytes query, const char *name, size_t index, struct arena *a);
 /* There and neither "0" nor "false" in any case: how the API reads its options. */
 bool query_is_true(struct bytes query, const char *name, struct arena *a);
+/* A number in a query; OUT stays if it is absent.  ERR_BAD_REQUEST in the API's words. */
+must_check int query_int(struct bytes query, const char *name, struct arena *a, int64_t *out,
+                         struct error *err);

@@ -2,6 +2,10 @@
 /* url.c - percent-encoding and queries, declared in base/http_server.h. */
 #include "base/http_server.h"
 
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -97,4 +101,20 @@ bool query_is_true(struct bytes query, const char *name, struct arena *a)
 {
     const char *v = query_get(query, name, 0, a);
     return v && !str_equal(v, "0") && strcasecmp(v, "false") != 0;
+}
+
+int query_int(struct bytes query, const char *name, struct arena *a, int64_t *out,
+              struct error *err)
+{
+    const char *text = query_get(query, name, 0, a);
+    char *end;
+    if (!text)
+        return 0;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (end == text || *end || isspace((unsigned char)*text) || errno)
+        return error_set(err, ERR_BAD_REQUEST, "strconv.ParseInt: parsing \"%s\": %s", text,
+                         errno == ERANGE ? "value out of range" : "invalid syntax");
+    *out = v;
+    return 0;
 }

@@ -159,14 +159,12 @@ static bool is_log_running(void *arg)
 static int parse_log_options(struct call *c, struct container_log_options *o, struct error *err)
 {
     struct bytes query = http_request_query(c->req);
-    const char *tail = query_get(query, "tailLines", 0, c->a);
-    const char *limit = query_get(query, "limitBytes", 0, c->a);
-    const char *since = query_get(query, "sinceSeconds", 0, c->a);
+    int64_t since_s = -1, now = clock_wall_ns(c->server->config.k->clock);
     const char *since_time = query_get(query, "sinceTime", 0, c->a);
     const char *stream = query_get(query, "stream", 0, c->a);
     *o = (struct container_log_options){
-        .tail_lines = str_empty(tail) ? -1 : strtoll(tail, NULL, 10),
-        .limit_bytes = str_empty(limit) ? -1 : strtoll(limit, NULL, 10),
+        .tail_lines = -1,
+        .limit_bytes = -1,
         .timestamps = is_query_true(c, "timestamps"),
         .follow = is_query_true(c, "follow"),
         .streams = str_equal(stream, "Stdout")   ? LOG_STREAM_STDOUT
@@ -175,9 +173,12 @@ static int parse_log_options(struct call *c, struct container_log_options *o, st
         .is_running = is_log_running,
         .write = write_log,
     };
-    if (!str_empty(since))
-        o->since_ns =
-            clock_wall_ns(c->server->config.k->clock) - strtoll(since, NULL, 10) * NS_PER_S;
+    if (query_int(query, "tailLines", c->a, &o->tail_lines, err) < 0 ||
+        query_int(query, "limitBytes", c->a, &o->limit_bytes, err) < 0 ||
+        query_int(query, "sinceSeconds", c->a, &since_s, err) < 0)
+        return -1;
+    if (since_s >= 0)
+        o->since_ns = since_s < now / NS_PER_S ? now - since_s * NS_PER_S : 0;
     else if (!str_empty(since_time) && time_parse(since_time, &o->since_ns) < 0)
         return error_set(err, ERR_BAD_REQUEST, "unable to decode the request: sinceTime \"%s\"",
                          since_time);
@@ -196,25 +197,19 @@ static int no_log(const struct object *pod, const char *name, bool is_previous, 
                          pod->key.name);
     static const char *const lists[] = { "status.containerStatuses", "status.initContainerStatuses",
                                          "status.ephemeralContainerStatuses" };
-    const char *reason = "ContainerCreating", *message = "";
+    const char *reason = "ContainerCreating";
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         json_each_item (json_at(pod->doc, lists[i]), s) {
-            if (!str_equal(json_str(s, "name", ""), name))
-                continue;
-            reason = json_str(s, "state.waiting.reason", reason);
-            message = json_str(s, "state.waiting.message", "");
+            if (str_equal(json_str(s, "name", ""), name))
+                reason = json_str(s, "state.waiting.reason", reason);
         }
     }
-    if (str_has_prefix(reason, "ErrImage") || str_equal(reason, "ImagePullBackOff"))
-        return error_set(
-            err, ERR_BAD_REQUEST,
-            "container \"%s\" in pod \"%s\" is waiting to start: trying and failing to "
-            "pull image",
-            name, pod->key.name);
+    if (str_equal(reason, "ErrImagePull"))
+        reason = "image can't be pulled";
+    else if (str_equal(reason, "ImagePullBackOff"))
+        reason = "trying and failing to pull image";
     return error_set(err, ERR_BAD_REQUEST, "container \"%s\" in pod \"%s\" is waiting to start: %s",
-                     name, pod->key.name,
-                     str_equal(reason, "ContainerCreating") || str_empty(message) ? reason
-                                                                                  : message);
+                     name, pod->key.name, reason);
 }
 
 /* The container whose log is wanted, with its full status; -1 with the reason. */

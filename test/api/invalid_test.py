@@ -239,6 +239,29 @@ class Malformed(ApiTest):
                 answer = self.admin.call(method, path, "{}" if method != "GET" else None)
                 self.assertEqual(answer.code, code, answer.text)
 
+    def test_numbers_in_a_query(self):
+        pods, log = self.path("pods"), self.path("pods", "p") + "/log"
+        for path, query, code, message in (
+            (pods, {"limit": "x"}, 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
+            (pods, {"timeoutSeconds": "1s"}, 400, 'strconv.ParseInt: parsing "1s": invalid syntax'),
+            (pods, {"watch": "1", "timeoutSeconds": ""}, 400, 'strconv.ParseInt: parsing "": invalid syntax'),
+            (log, {"tailLines": "x"}, 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
+            (log, {"tailLines": "-1"}, 422, 'PodLogOptions "p" is invalid: tailLines: Invalid value: -1: '
+                                            'must be greater than or equal to 0'),
+            (log, {"sinceSeconds": "0"}, 422, 'PodLogOptions "p" is invalid: sinceSeconds: Invalid value: 0: '
+                                              'must be greater than 0'),
+            (log, {"stream": "Out"}, 422, 'PodLogOptions "p" is invalid: stream: Unsupported value: "Out": '
+                                          'supported values: "All", "Stderr", "Stdout"'),
+        ):
+            with self.subTest(path=path, query=query):
+                answer = self.admin.get(path, **query)
+                self.assertEqual((answer.code, answer.json["message"]), (code, message))
+
+    def test_a_watch_for_ever_is_one_for_long(self):
+        with self.admin.watch(self.path("configmaps"), timeoutSeconds="9999999999999") as watch:
+            self.configmap("a")
+            self.assertEqual(watch.next()["object"]["metadata"]["name"], "a")
+
     def test_a_body_of_4_mib_is_too_large(self):
         body = {"metadata": {"name": "big"}, "data": {"k": "x" * (4 << 20)}}
         answer = self.admin.post(self.path("configmaps"), body)

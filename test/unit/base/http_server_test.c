@@ -637,6 +637,22 @@ static void queries_and_paths_are_decoded(void **state)
     assert_null(query_get(q, "bad", 0, a));
     assert_null(query_get(q, "none", 0, a));
     assert_null(query_get((struct bytes){ 0 }, "none", 0, a));
+    struct bytes numbers = BYTES("limit=500&tail=-1&bad=5x&none=&big=99999999999999999999");
+    struct error err = { 0 };
+    int64_t n = 7;
+    assert_int_equal(query_int(numbers, "absent", a, &n, &err), 0);
+    assert_int_equal(n, 7);
+    assert_int_equal(query_int(numbers, "limit", a, &n, &err), 0);
+    assert_int_equal(n, 500);
+    assert_int_equal(query_int(numbers, "tail", a, &n, &err), 0);
+    assert_int_equal(n, -1);
+    assert_int_equal(query_int(numbers, "bad", a, &n, &err), -1);
+    assert_int_equal(err.code, ERR_BAD_REQUEST);
+    assert_string_equal(err.message, "strconv.ParseInt: parsing \"5x\": invalid syntax");
+    assert_int_equal(query_int(numbers, "none", a, &n, &err), -1);
+    assert_int_equal(query_int(numbers, "big", a, &n, &err), -1);
+    assert_string_equal(err.message,
+                        "strconv.ParseInt: parsing \"99999999999999999999\": value out of range");
 }
 
 static void a_certificate_from_another_authority_fails_the_handshake(void **state)
