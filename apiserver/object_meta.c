@@ -44,7 +44,7 @@ int object_meta_prepare_create(struct strategy_call *c, struct draft *d, struct 
                                            "selfLink", "generation" };
     struct json *meta = metadata_of(d);
     if (!str_empty(json_str(meta, "resourceVersion", "")))
-        return error_set(err, ERR_INTERNAL,
+        return error_set(err, ERR_UNKNOWN,
                          "resourceVersion should not be set on objects to be created");
     if (take_namespace(d, meta, c->request->info.ns, err) < 0)
         return -1;
