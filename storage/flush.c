@@ -331,12 +331,6 @@ static int put_leases(struct flush *f, const struct mvcc_lease *leases, size_t n
 
 /* ---- the whole ---- */
 
-int write_state(struct lmdb_txn *t, const struct database_state *state, struct error *err)
-{
-    return lmdb_put(t, TABLE_META, BYTES("state"),
-                    (struct bytes){ (const char *)state, sizeof(*state) }, err);
-}
-
 void mvcc_note_size(struct mvcc *m)
 {
     size_t size, in_use;

@@ -393,8 +393,13 @@ static void *help(void *arg)
 static int check_trees(struct walk *w)
 {
     struct helper helpers[THREADS_MAX];
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    int n = 0, wanted = processors < THREADS_MAX ? (int)processors : THREADS_MAX;
+    size_t processors = (size_t)sysconf(_SC_NPROCESSORS_ONLN);
+    size_t wanted = processors < THREADS_MAX ? processors : THREADS_MAX;
+    if (!w->ck->trees_n)
+        return 0;
+    if (wanted > w->ck->trees_n)
+        wanted = w->ck->trees_n;
+    size_t n = 0;
     for (; n < wanted; n++) {
         helpers[n] = (struct helper){ .walk = { .ck = w->ck, .is_helper = true } };
         helpers[n].walk.err = &helpers[n].err;
@@ -403,7 +408,7 @@ static int check_trees(struct walk *w)
     }
     help(&helpers[0]);
     int rc = 0;
-    for (int i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (i)
             pthread_join(helpers[i].thread, NULL);
         w->sum += helpers[i].walk.sum;

@@ -94,10 +94,11 @@ static int open_tables(struct lmdb_env *e, struct error *err)
     return rc ? fail(err, rc, "commit") : 0;
 }
 
-/* The first sum of a file that has none yet. */
+/* The first sum of a file that has none yet; without rows it begins at 0, as the next commit does.
+ */
 static int adopt_sum(struct lmdb_env *e, const struct lmdb_check *check, struct error *err)
 {
-    if (check->has_sum)
+    if (check->has_sum || !check->sum)
         return 0;
     struct lmdb_txn *t = lmdb_write_begin(e, err);
     if (!t)

@@ -224,12 +224,12 @@ int mvcc_status(struct mvcc *m, struct storage_status *out, struct error *err)
 
 /* ---- opening ---- */
 
-static const struct bytes state_key = { "state", 5 };
+#define STATE BYTES("state")
 
 int read_state(struct lmdb_txn *t, struct database_state *out, struct error *err)
 {
     struct bytes data;
-    int got = lmdb_get(t, TABLE_META, state_key, &data, err);
+    int got = lmdb_get(t, TABLE_META, STATE, &data, err);
     if (got <= 0)
         return got;
     if (data.len != sizeof(*out) && data.len != offsetof(struct database_state, has_alarm))
@@ -242,25 +242,31 @@ int read_state(struct lmdb_txn *t, struct database_state *out, struct error *err
     return 1;
 }
 
-static const struct bytes partial_key = { "partial", 7 };
+int write_state(struct lmdb_txn *t, const struct database_state *state, struct error *err)
+{
+    return lmdb_put(t, TABLE_META, STATE, (struct bytes){ (const char *)state, sizeof(*state) },
+                    err);
+}
+
+#define PARTIAL BYTES("partial")
 
 int mark_partial(struct lmdb_txn *t, struct error *err)
 {
-    return lmdb_put(t, TABLE_META, partial_key, (struct bytes){ "", 0 }, err);
+    return lmdb_put(t, TABLE_META, PARTIAL, (struct bytes){ "", 0 }, err);
 }
 
 int unmark_partial(struct lmdb_txn *t, struct error *err)
 {
-    return lmdb_delete(t, TABLE_META, partial_key, err);
+    return lmdb_delete(t, TABLE_META, PARTIAL, err);
 }
 
 int is_partial(struct lmdb_txn *t, struct error *err)
 {
     struct bytes data;
-    return lmdb_get(t, TABLE_META, partial_key, &data, err);
+    return lmdb_get(t, TABLE_META, PARTIAL, &data, err);
 }
 
-static int create_state(struct mvcc *m, int64_t revision, struct error *err)
+static int create_state(struct mvcc *m, struct lmdb_txn *t, int64_t revision, struct error *err)
 {
     /* etcd's first revision is 1: the empty store's. */
     m->disk_state = (struct database_state){
@@ -271,30 +277,35 @@ static int create_state(struct mvcc *m, int64_t revision, struct error *err)
     };
     if (getrandom(&m->disk_state.salt, sizeof(m->disk_state.salt), 0) < 0)
         return error_errno(err, "getrandom");
-    struct lmdb_txn *t = lmdb_write_begin(m->env, err);
-    if (!t)
-        return -1;
-    struct bytes data = { (const char *)&m->disk_state, sizeof(m->disk_state) };
-    if (lmdb_put(t, TABLE_META, state_key, data, err) < 0) {
-        lmdb_write_abort(t);
-        return -1;
-    }
-    return lmdb_write_commit(t, err);
+    return write_state(t, &m->disk_state, err);
 }
 
-/* A database of before has no counts. */
-static int make_counts(struct mvcc *m, struct error *err)
+/* 1: they are there; 0; -1. */
+static int has_counts(struct lmdb_txn *t, struct error *err)
 {
-    struct lmdb_txn *t = lmdb_write_begin(m->env, err);
-    struct lmdb_cursor *c = t ? lmdb_cursor_open(t, TABLE_COUNTS, err) : NULL;
+    struct lmdb_cursor *c = lmdb_cursor_open(t, TABLE_COUNTS, err);
     struct bytes key, value;
     int got = c ? lmdb_cursor_last(c, &key, &value, err) : -1;
     lmdb_cursor_close(c);
-    if (got == 0 && counts_build(t, err) == 0)
+    return got;
+}
+
+/* What a new database lacks, and one of before: that has no counts. */
+static int complete(struct mvcc *m, bool is_new, int64_t first_revision, struct error *err)
+{
+    struct lmdb_txn *t = lmdb_write_begin(m->env, err);
+    if (!t)
+        return -1;
+    int counted = has_counts(t, err);
+    int rc = counted < 0 ? -1 : 0;
+    if (rc == 0 && is_new)
+        rc = create_state(m, t, first_revision, err);
+    if (rc == 0 && !counted)
+        rc = counts_build(t, err);
+    if (rc == 0 && (is_new || !counted))
         return lmdb_write_commit(t, err);
-    if (t)
-        lmdb_write_abort(t);
-    return got == 1 ? 0 : -1;
+    lmdb_write_abort(t);
+    return rc;
 }
 
 static int load_state(struct mvcc *m, const struct mvcc_config *config, struct error *err)
@@ -308,8 +319,7 @@ static int load_state(struct mvcc *m, const struct mvcc_config *config, struct e
         return error_set(err, ERR_IO,
                          "the database is corrupt: there is a commit log beside it, "
                          "but it is empty");
-    if (got < 0 || (got == 0 && create_state(m, config->first_revision, err) < 0) ||
-        make_counts(m, err) < 0)
+    if (got < 0 || complete(m, got == 0, config->first_revision, err) < 0)
         return -1;
     atomic_init(&m->revision, m->disk_state.revision);
     atomic_init(&m->compacted, m->disk_state.compacted);

@@ -662,7 +662,13 @@ struct storage *storage_open_remote(const struct storage_remote_config *config, 
     /* Servers that start together shall not all begin with the same member. */
     atomic_store(&r->current, (unsigned)rng_below(system_rng, r->endpoints_n));
     r->timer_runs = true;
-    ensure(pthread_create(&r->timer, NULL, run_timer, r) == 0);
+    int rc = pthread_create(&r->timer, NULL, run_timer, r);
+    if (rc) {
+        r->timer_runs = false;
+        error_set(err, ERR_INTERNAL, "start the timer of the datastore: %s", strerror(rc));
+        op_close(&r->storage);
+        return NULL;
+    }
     r->watches = remote_watches_new(r);
     int64_t compact_ms = config->compact_interval_ms ? config->compact_interval_ms : COMPACT_MS;
     if (compact_ms > 0)

@@ -471,8 +471,6 @@ static void publish(struct writer *w, struct request *rq)
 {
     struct writer_config *c = &w->config;
     (void)failpoint("storage.commit.before_publish");
-    if (rq->type == REQUEST_ALARM)
-        w->is_raising_alarm = false;
     if (rq->n) {
         int64_t revision = rq->versions[0]->r.mod_revision;
         mvcc_publish(c->mvcc, revision);
@@ -500,18 +498,20 @@ static void publish(struct writer *w, struct request *rq)
     }
 }
 
-/* A revocation must see the keys of every put before it, and no put after it may use the lease. */
+/* A revocation must see the keys of every put before it, and no put after it may use the lease.  Of
+ * two grants of one id, which is given until it is applied, the second must see the first. */
 static bool is_alone(const struct request *rq)
 {
-    return rq->type == REQUEST_REVOKE;
+    return rq->type == REQUEST_REVOKE || (rq->type == REQUEST_GRANT && rq->a);
 }
 
 /* Applies requests from FIRST on; returns the first that is not in the group. */
 static struct request *apply_group(struct writer *w, struct request *first)
 {
     struct request *rq = first;
+    bool is_first_alone = is_alone(first);
     for (; rq; rq = rq->next) {
-        if (rq != first && (is_alone(rq) || is_alone(first) ||
+        if (rq != first && (is_first_alone || is_alone(rq) ||
                             mvcc_group_size_bytes(w->config.mvcc) > GROUP_BYTES_MAX))
             break;
         if (apply(w, rq, &rq->err) < 0)
@@ -849,12 +849,21 @@ static void log_failure(const struct storage_txn_result *result, const struct er
         log_warn("storage", "upkeep: %s", err->message);
 }
 
+/* Done or not: a put that is refused asks again. */
+static void alarm_answered(const struct storage_txn_result *result, const struct error *err,
+                           void *arg)
+{
+    ((struct writer *)arg)->is_raising_alarm = false;
+    log_failure(result, err, NULL);
+}
+
 static void post(struct writer *w, enum request_type type, int64_t a)
 {
     struct request *rq = xcalloc(1, sizeof(*rq));
     rq->type = type;
     rq->a = a;
-    rq->done = log_failure;
+    rq->done = type == REQUEST_ALARM ? alarm_answered : log_failure;
+    rq->arg = w;
     rq->is_heap = true;
     submit(w, rq);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lease_test.c - leases through the store, and their clock by themselves. */
+#include <pthread.h>
+
+#include "base/failpoint.h"
 #include "test/unit/storage/fixture.h"
 
 #include "storage/lease.h"
@@ -52,6 +55,36 @@ static void a_lease_is_granted_once(void **state)
     assert_int_equal(err.code, ERR_NOT_FOUND);
     assert_int_equal(storage_lease_keep_alive(f->s, 5, &granted, &err), 0);
     assert_int_equal(granted, 60);
+}
+
+struct grantee {
+    struct fixture *f;
+    int64_t id;
+};
+
+static void *grant_one(void *arg)
+{
+    struct grantee *g = arg;
+    struct error err = { 0 };
+    int64_t granted;
+    return storage_lease_grant(g->f->s, g->id, 60, &granted, &err) == 0 ? g : NULL;
+}
+
+static void a_lease_is_granted_once_to_many_who_ask_together(void **state)
+{
+    pthread_t threads[16];
+    struct grantee first = { *state, 4 }, others = { *state, 5 };
+    int granted_n = 0;
+    failpoints_set("storage.commit.before_log=delay:20"); /* while 4 is written the rest gathers */
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, grant_one, i ? &others : &first), 0);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        void *granted;
+        pthread_join(threads[i], &granted);
+        granted_n += granted != NULL;
+    }
+    failpoints_set(NULL);
+    assert_int_equal(granted_n, 2);
 }
 
 static void leases_and_their_keys_survive_restarts(void **state)
@@ -110,8 +143,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(revoking_deletes_the_keys_in_one_revision),  T(a_lease_is_granted_once),
-        T(leases_and_their_keys_survive_restarts),     T(an_expired_lease_takes_its_keys_along),
+        T(revoking_deletes_the_keys_in_one_revision),
+        T(a_lease_is_granted_once),
+        T(a_lease_is_granted_once_to_many_who_ask_together),
+        T(leases_and_their_keys_survive_restarts),
+        T(an_expired_lease_takes_its_keys_along),
         cmocka_unit_test(keeping_alive_moves_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

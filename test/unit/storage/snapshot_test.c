@@ -166,6 +166,32 @@ static void leases_without_keys_are_restored_too(void **state)
     assert_int_equal(storage_revision(f->s), 1 + BUMP);
 }
 
+static void a_lease_that_would_outlive_time_is_shortened(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    scoped(str) char *dir = xasprintf("%s/imported", f->dir);
+    struct storage_import *im = storage_import_open(dir, STORAGE_IMPORT_NEW, 9, &err);
+    assert_non_null(im);
+    storage_import_lease(im, 7, INT64_MAX);
+    storage_import_lease(im, 8, -1);
+    struct storage_kv kv = { BYTES("a"), BYTES("1"), .create_revision = 9, .mod_revision = 9 };
+    kv.version = 1;
+    kv.lease = 7;
+    assert_int_equal(storage_import_put(im, &kv, 0, &err), 0);
+    assert_int_equal(storage_import_finish(im, &err), 0);
+    storage_import_close(im);
+
+    struct storage_embedded_config config = { .dir = dir };
+    struct storage *s = storage_open_embedded(&config, &err);
+    struct storage_lease found;
+    assert_non_null(s);
+    assert_int_equal(storage_lease_find(s, 7, f->arena, &found, &err), 0);
+    assert_int_equal(found.keys_n, 1);
+    assert_true(found.remaining_s > INT64_C(1000000000));
+    storage_close(s);
+}
+
 static void an_archive_holds_the_same(void **state)
 {
     struct fixture *f = *state;
@@ -412,6 +438,7 @@ int main(void)
         TEST(keys_of_one_transaction_keep_histories_of_their_own),
         TEST(leases_are_restored_with_their_keys),
         TEST(leases_without_keys_are_restored_too),
+        TEST(a_lease_that_would_outlive_time_is_shortened),
         TEST(an_archive_holds_the_same),
         TEST(a_file_cut_short_is_refused),
         TEST(a_changed_file_is_refused_or_harmless),
