@@ -56,7 +56,7 @@ struct status_details {
     const struct status_cause *causes; /* where they are no field errors */
     size_t causes_n;
     const char *message; /* in full, where an error value has no room for it */
-    int retry_after_s; /* 0: what is usual for the code; -1: none */
+    int retry_after_s;   /* 0: what is usual for the code; -1: none */
 };
 
 /* The error for a list of field errors: `Deployment.apps "x" is invalid: spec.y: Required value`.

@@ -29,6 +29,7 @@
 #define METADATA_MAX            64
 #define EVENTS_PER_TURN         256
 #define ACCEPTS_PER_TURN        64
+#define ACCEPT_RETRY_MS         1000 /* descriptors may be short for others' sake */
 #define HTTP1_BYTES_MAX         8192
 #define FRAME_HEADER_BYTES      9    /* of HTTP/2 */
 #define CALL_BYTES              3584 /* a call with a small request and its answer */
@@ -530,7 +531,7 @@ static void accept_some(struct grpc_server *s)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
-            /* Out of descriptors: stop listening until a connection has gone. */
+            /* Out of descriptors: stop listening until a connection has gone, or for a while. */
             log_warn("grpc", "accept: %s", strerror(errno));
             epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
             s->is_accepting = false;
@@ -552,11 +553,12 @@ static void listen_again(struct grpc_server *s)
     s->is_accepting = epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->listen_fd, &e) == 0;
 }
 
-static void turn(struct grpc_server *s, int timeout_ms)
+static void turn(struct grpc_server *s)
 {
     struct epoll_event events[EVENTS_PER_TURN];
     size_t before = s->connections_n;
-    int n = epoll_wait(s->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
+    bool is_deaf = !s->is_accepting && s->listen_fd >= 0;
+    int n = epoll_wait(s->epoll_fd, events, EVENTS_PER_TURN, is_deaf ? ACCEPT_RETRY_MS : -1);
     grpc_held = s; /* it looks below at what its own callbacks leave */
     for (int i = 0; i < n; i++) {
         void *tag = events[i].data.ptr;
@@ -575,7 +577,7 @@ static void turn(struct grpc_server *s, int timeout_ms)
     grpc_held = NULL;
     attend_all(s);
     flush_touched(s);
-    if (!s->is_accepting && s->listen_fd >= 0 && s->connections_n < before)
+    if (is_deaf && (n == 0 || s->connections_n < before))
         listen_again(s);
 }
 
@@ -604,14 +606,14 @@ static void drain(struct grpc_server *s)
     }
     flush_touched(s);
     while (s->calls_n > 0)
-        turn(s, -1);
+        turn(s);
 }
 
 static void *loop_thread(void *arg)
 {
     struct grpc_server *s = arg;
     while (!is_stopping(s))
-        turn(s, -1);
+        turn(s);
     drain(s);
     return NULL;
 }

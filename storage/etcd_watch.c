@@ -28,13 +28,14 @@ enum note_type { NOTE_REQUEST, NOTE_TICK, NOTE_FAILED };
 struct note {
     enum note_type type;
     Etcd__WatchRequest *request;
-    struct watch *watch; /* the one that failed */
+    uint64_t serial; /* of the watch that failed */
     struct note *next;
 };
 
 struct watch {
     struct watch_stream *stream;
     int64_t id;
+    uint64_t serial;             /* ids and addresses are used again */
     struct storage_watch *watch; /* NULL: it could not be opened */
     bool has_filter[2];          /* by type of event */
     bool is_fragmented, has_progress;
@@ -50,6 +51,7 @@ struct watch_stream {
     /* the worker's */
     struct hashmap watches; /* id -> struct watch */
     int64_t next_id;
+    uint64_t last_serial;
     bool is_listed;
 
     pthread_mutex_t lock; /* guards the rest */
@@ -115,10 +117,10 @@ static void note_free(struct note *n)
 }
 
 static void post(struct watch_stream *s, enum note_type type, Etcd__WatchRequest *request,
-                 struct watch *watch)
+                 uint64_t serial)
 {
     struct note *n = xcalloc(1, sizeof(*n));
-    *n = (struct note){ type, request, watch, NULL };
+    *n = (struct note){ type, request, serial, NULL };
     pthread_mutex_lock(&s->lock);
     *s->inbox_last = n;
     s->inbox_last = &n->next;
@@ -249,7 +251,7 @@ static void on_failed(const struct error *err, int64_t compacted, void *arg)
     if (atomic_load(&w->stream->is_ending))
         return;
     send_canceled(w->stream, w->id, err->code == ERR_COMPACTED ? compacted : 0, failure.text);
-    post(w->stream, NOTE_FAILED, NULL, w);
+    post(w->stream, NOTE_FAILED, NULL, w->serial);
 }
 
 /* ---- the list of streams that want progress ---- */
@@ -259,7 +261,7 @@ static void tick(void *arg)
     struct etcd_streams *streams = arg;
     pthread_mutex_lock(&streams->lock);
     for (struct watch_stream *s = streams->listed; s; s = s->next)
-        post(s, NOTE_TICK, NULL, NULL);
+        post(s, NOTE_TICK, NULL, 0);
     streams->is_ticking = streams->listed;
     if (streams->is_ticking)
         loop_timer_start(streams->loop, streams->interval_ms, tick, streams);
@@ -352,6 +354,7 @@ static struct watch *watch_new(struct watch_stream *s, const Etcd__WatchCreateRe
     struct watch *w = xcalloc(1, sizeof(*w));
     w->stream = s;
     w->id = r->watch_id;
+    w->serial = ++s->last_serial;
     if (!w->id) {
         while (find(s, s->next_id))
             s->next_id++;
@@ -432,11 +435,12 @@ static void report_quiet(struct watch_stream *s)
 }
 
 /* It may have been canceled by its client since. */
-static void forget_failed(struct watch_stream *s, const struct watch *failed)
+static void forget_failed(struct watch_stream *s, uint64_t serial)
 {
     hashmap_each (&s->watches, e) {
-        if (e->value == failed) {
-            remove_watch(s, e->value);
+        struct watch *w = e->value;
+        if (w->serial == serial) {
+            remove_watch(s, w);
             return;
         }
     }
@@ -449,7 +453,7 @@ static void handle(struct watch_stream *s, const struct note *n)
         return;
     }
     if (n->type == NOTE_FAILED) {
-        forget_failed(s, n->watch);
+        forget_failed(s, n->serial);
         return;
     }
     switch (n->request->request_union_case) {
@@ -532,7 +536,7 @@ static void watch_stream_message(struct grpc_server_call *call, struct bytes mes
     bool is_full = s->inbox_n >= INBOX_MAX;
     pthread_mutex_unlock(&s->lock);
     if (request && !is_full) {
-        post(s, NOTE_REQUEST, request, NULL);
+        post(s, NOTE_REQUEST, request, 0);
         return;
     }
     if (request)

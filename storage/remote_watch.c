@@ -285,11 +285,12 @@ static void on_message(struct bytes message, void *arg)
     scoped(arena) struct arena *arena = arena_new();
     const Etcd__WatchResponse *m = remote_unpack(&etcd__watch_response__descriptor, message, arena);
     bool is_exact = atomic_load(&all->endpoint->progress) == PROGRESS_EXACT;
-    int rc = m ? 0 : -1;
     if (m && m->watch_id == EVERY_WATCH && !m->canceled) {
         take_broadcast(all, m, is_exact);
         return;
     }
+    /* A watch that is refused is not named: the stream goes, and they are all asked for again. */
+    int rc = m && m->watch_id != EVERY_WATCH ? 0 : -1;
     pthread_mutex_lock(&all->lock);
     struct watch *w = m ? find(all, m->watch_id) : NULL;
     bool is_ours = w && enter(w);

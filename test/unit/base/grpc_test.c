@@ -2,8 +2,11 @@
 /* grpc_test.c - our gRPC client against our gRPC server, over real sockets. */
 #include "base/grpc.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/socket.h"
@@ -510,6 +513,35 @@ static void garbage_and_plain_text_do_not_harm_the_server(void **state)
         0);
 }
 
+static void wait_for_turn(struct server *s, int after)
+{
+    while (atomic_load(&s->turns) == after)
+        usleep(1000);
+}
+
+static void a_server_that_ran_out_of_descriptors_recovers_without_a_client(void **state)
+{
+    struct server *s = *state;
+    struct error err = { 0 };
+    struct bytes out;
+    struct rlimit old, none;
+    struct sockaddr_in to = { .sin_family = AF_INET,
+                              .sin_port = htons((uint16_t)grpc_server_port(s->grpc)),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    scoped(fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int next = dup(fd), turns = atomic_load(&s->turns);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){ .rlim_cur = (rlim_t)next, .rlim_max = old.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    wait_for_turn(s, turns);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(
+        grpc_unary(s->channel, "/test/Echo", BYTES("x"), NULL, s->fixture->arena, &out, NULL, &err),
+        0);
+}
+
 static void nobody_there_is_unavailable(void **state)
 {
     (void)state;
@@ -684,6 +716,7 @@ int main(void)
         SERVER_TEST(many_threads_share_one_channel),
         SERVER_TEST(a_lost_connection_fails_its_calls_and_is_made_anew),
         SERVER_TEST(garbage_and_plain_text_do_not_harm_the_server),
+        SERVER_TEST(a_server_that_ran_out_of_descriptors_recovers_without_a_client),
         SERVER_TEST(an_answer_and_a_handler_have_their_own_data),
         SERVER_TEST(a_message_may_come_in_parts),
         SERVER_TEST(bytes_are_shared_by_messages_with_different_starts),
