@@ -9,6 +9,9 @@
 
 #define ENDS "and must start and end with an alphanumeric character"
 
+#define SYSCTL_NAME_BYTES_MAX 253
+#define SYSCTL_CHARACTERS     "abcdefghijklmnopqrstuvwxyz0123456789_-"
+
 #define LABEL_TEXT                                                                                 \
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', " ENDS  \
     " (e.g. 'my-name',  or '123-abc', regex used for validation is "                               \
@@ -263,6 +266,25 @@ const char *domain_prefixed_path_fault(const char *s)
                    "'[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
     }
     return NULL;
+}
+
+/* Segments that begin and end with a letter or digit, with dots or slashes between. */
+const char *sysctl_name_fault(const char *s)
+{
+    static const char fault[] = "must have at most 253 characters and match regex "
+                                "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*"
+                                "[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    if (strlen(s) > SYSCTL_NAME_BYTES_MAX)
+        return fault;
+    for (;;) {
+        size_t n = strcspn(s, "./");
+        if (n == 0 || strspn(s, SYSCTL_CHARACTERS) < n || !is_lower_alnum(s[0]) ||
+            !is_lower_alnum(s[n - 1]))
+            return fault;
+        if (!s[n])
+            return NULL;
+        s += n + 1;
+    }
 }
 
 const char *driver_name_fault(const char *s)

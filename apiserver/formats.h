@@ -28,6 +28,7 @@ const char *id_fault(int64_t v);                       /* user and group ids */
 const char *relative_path_fault(const char *s);        /* not absolute, no ".." element */
 const char *backsteps_fault(const char *s);            /* absolute or not, but no ".." element */
 const char *domain_prefixed_path_fault(const char *s); /* "example.com/path" */
+const char *sysctl_name_fault(const char *s);          /* "net.ipv4.ip_forward", with slashes too */
 const char *driver_name_fault(const char *s);          /* CSI and DRA drivers */
 const char *lower_label_key_fault(const char *s);      /* label_key_fault in lower case */
 const char *endpoint_ip_fault(const char *s);          /* an address that others can reach */

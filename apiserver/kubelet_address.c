@@ -15,22 +15,30 @@ static const char *host_port(const char *host, int64_t port, struct arena *a)
 
 /* ---- the node ---- */
 
-static const char *node_address(struct request *r, const char *name, struct error *err)
+static int not_found(const struct resource *r, const char *name, struct kubelet_target *out,
+                     struct error *err)
+{
+    out->missing = (struct status_details){ .resource = r, .name = name };
+    return status_not_found(err, r, name);
+}
+
+static int find_node(struct request *r, const char *name, struct kubelet_target *out,
+                     struct error *err)
 {
     const struct resource *nodes = &resources[RESOURCE_NODES];
     struct object_key key = { "", name };
     scoped(object) struct object *node = watch_cache_get(watch_cache_of(r->server, nodes), &key);
-    if (!node) {
-        status_not_found(err, nodes, name);
-        return NULL;
-    }
+    if (!node)
+        return not_found(nodes, name, out, err);
+    out->is_kubelet = true;
     int64_t port = json_int(node->doc, "status.daemonEndpoints.kubeletEndpoint.Port", KUBELET_PORT);
     json_each_item (json_at(node->doc, "status.addresses"), address) {
-        if (str_equal(json_str(address, "type", ""), "InternalIP"))
-            return host_port(json_str(address, "address", ""), port, r->arena);
+        if (!str_equal(json_str(address, "type", ""), "InternalIP"))
+            continue;
+        out->address = host_port(json_str(address, "address", ""), port, r->arena);
+        return 0;
     }
-    error_set(err, ERR_UNAVAILABLE, "no preferred addresses found; known addresses: []");
-    return NULL;
+    return error_set(err, ERR_UNAVAILABLE, "no preferred addresses found; known addresses: []");
 }
 
 /* ---- the pod's kubelet ---- */
@@ -186,20 +194,28 @@ static int pod_path(struct request *r, const struct object *pod, struct kubelet_
     return 0;
 }
 
+static struct object *pod_named(struct request *r, const char *name, struct kubelet_target *out,
+                                struct error *err)
+{
+    struct object *pod = pod_of_request(r, name, err);
+    if (!pod)
+        out->missing =
+            (struct status_details){ .resource = &resources[RESOURCE_PODS], .name = name };
+    return pod;
+}
+
 static int find_pod_kubelet(struct request *r, struct kubelet_target *out, struct error *err)
 {
     if (str_equal(r->info.subresource, "log") && check_log_options(r, err) < 0)
         return -1;
-    scoped(object) struct object *pod = pod_of_request(r, r->info.name, err);
+    scoped(object) struct object *pod = pod_named(r, r->info.name, out, err);
     if (!pod || pod_path(r, pod, out, err) < 0)
         return -1;
     const char *node = json_str(pod->doc, "spec.nodeName", "");
     if (!*node)
         return error_set(err, ERR_BAD_REQUEST, "pod %s does not have a host assigned",
                          pod->key.name);
-    out->address = node_address(r, node, err);
-    out->is_kubelet = true;
-    return out->address ? 0 : -1;
+    return find_node(r, arena_strdup(r->arena, node), out, err);
 }
 
 /* ---- proxy ---- */
@@ -243,7 +259,7 @@ static const char *proxy_path(struct request *r)
 static int find_pod_proxy(struct request *r, struct kubelet_target *out, struct error *err)
 {
     struct proxy_name p = split_name(r);
-    scoped(object) struct object *pod = pod_of_request(r, p.name, err);
+    scoped(object) struct object *pod = pod_named(r, p.name, out, err);
     if (!pod)
         return -1;
     int64_t port = *p.port ? strtoll(p.port, NULL, 10) : 80;
@@ -299,7 +315,7 @@ static int find_service_proxy(struct request *r, struct kubelet_target *out, str
     scoped(object) struct object *service =
         watch_cache_get(watch_cache_of(r->server, services), &key);
     if (!service)
-        return status_not_found(err, services, p.name);
+        return not_found(services, p.name, out, err);
     const char *port_name = NULL;
     json_each_item (json_at(service->doc, "spec.ports"), port) {
         if (!port_name && port_matches(port, p.port))
@@ -321,9 +337,7 @@ static int find_service_proxy(struct request *r, struct kubelet_target *out, str
 static int find_node_proxy(struct request *r, struct kubelet_target *out, struct error *err)
 {
     struct proxy_name p = split_name(r);
-    out->address = node_address(r, p.name, err);
-    out->is_kubelet = true;
-    return out->address ? 0 : -1;
+    return find_node(r, p.name, out, err);
 }
 
 int kubelet_target_find(struct request *r, struct kubelet_target *out, struct error *err)

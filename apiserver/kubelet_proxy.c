@@ -211,7 +211,8 @@ void kubelet_proxy_http(struct request *r)
     struct exchange *x = arena_zalloc(r->arena, sizeof(*x));
     x->request = r;
     if (check_upgrade(r, &err) < 0 || kubelet_target_find(r, &x->target, &err) < 0) {
-        respond_error(r, &err, NULL);
+        struct outcome about = { .details = x->target.missing };
+        respond_error(r, &err, &about);
         return;
     }
     http_request_detach(r->http);

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "api/status.h"
 #include "apiserver/request.h"
 
 /* Answers R, whose subresource is one of these, now or later. */
@@ -18,10 +19,11 @@ void kubelet_proxy_http(struct request *r);
 /* ---- kubelet_address.c: where to go ---- */
 
 struct kubelet_target {
-    const char *scheme;  /* "https" */
-    const char *address; /* "10.0.0.1:10250", "[fd00::1]:10250" */
-    const char *path;    /* "/exec/default/web-0/nginx?input=1&..." */
-    bool is_kubelet;     /* is asked with our client certificate */
+    const char *scheme;            /* "https" */
+    const char *address;           /* "10.0.0.1:10250", "[fd00::1]:10250" */
+    const char *path;              /* "/exec/default/web-0/nginx?input=1&..." */
+    bool is_kubelet;               /* is asked with our client certificate */
+    struct status_details missing; /* after ERR_NOT_FOUND: what */
 };
 /* Strings in R->arena.  ERR_NOT_FOUND, ERR_BAD_REQUEST, ERR_UNAVAILABLE. */
 must_check int kubelet_target_find(struct request *r, struct kubelet_target *out,

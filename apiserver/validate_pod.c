@@ -661,7 +661,7 @@ static const struct rule pod_spec_rules[] = {
     FORMAT("resourceClaims[*].resourceClaimTemplateName", dns_subdomain_fault),
     BLOCK("dnsConfig?.searches", check_searches),
     REQUIRED_BECAUSE("dnsConfig?.options[*].name", "must not be empty"),
-    REQUIRED("securityContext?.sysctls[*].name"),
+    REQUIRED_FORMAT("securityContext?.sysctls[*].name", sysctl_name_fault),
     UNIQUE("securityContext?.sysctls", "name"),
     ONE_OF("securityContext?.supplementalGroupsPolicy", "Merge", "Strict"),
     ONE_OF("securityContext?.seLinuxChangePolicy", "MountOption", "Recursive"),

@@ -70,6 +70,22 @@ class Invalid(ApiTest):
             with self.subTest(path=path, value=value):
                 self.refused("pods", "", changed(POD, path, value), (field, reason))
 
+    def test_of_sysctls(self):
+        odd = changed(POD, "spec.securityContext.sysctls", [{"name": "Foo Bar", "value": "1"}])
+        status = self.assertStatus(self.admin.post(self.path("pods"), odd), 422, "Invalid")
+        self.assertIn('spec.securityContext.sysctls[0].name: Invalid value: "Foo Bar": must have at most 253 '
+                      'characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*'
+                      '[a-z0-9]([-_a-z0-9]*[a-z0-9])?$', status["message"])
+        twice = changed(POD, "spec.securityContext.sysctls", [{"name": "net.a", "value": "1"}] * 2)
+        self.refused("pods", "", twice, ("spec.securityContext.sysctls[1].name", "FieldValueDuplicate"))
+
+    def test_a_proxy_to_nothing_says_what_is_missing(self):
+        for path, name, kind in ((self.path("services", "nope:80"), "nope", "services"),
+                                 (self.path("pods", "gone"), "gone", "pods"),
+                                 ("/api/v1/nodes/away", "away", "nodes")):
+            status = self.assertStatus(self.admin.get(f"{path}/proxy/"), 404, "NotFound", f'{kind} "{name}" not found')
+            self.assertEqual(status["details"], {"name": name, "kind": kind})
+
     def test_of_two_containers_of_one_name(self):
         body = changed(POD, "spec.containers", [POD_SPEC["containers"][0]] * 2)
         self.refused("pods", "", body, ("spec.containers[1].name", "FieldValueDuplicate"))

@@ -45,6 +45,8 @@ static void formats_take_what_upstream_takes(void **state)
         { relative_path_fault, "a/..b", true },        { relative_path_fault, "a/../b", false },
         { relative_path_fault, "/a", false },          { domain_prefixed_path_fault, "a.b/c", true },
         { domain_prefixed_path_fault, "a", false },    { domain_prefixed_path_fault, "a/b c", false },
+        { sysctl_name_fault, "net/ipv4.ip_local-x", true }, { sysctl_name_fault, "Foo Bar", false },
+        { sysctl_name_fault, "net..a", false },        { sysctl_name_fault, "net.a_", false },
         { driver_name_fault, "CSI.example.com", true }, { driver_name_fault, "a_b", false },
     };
     /* clang-format on */
