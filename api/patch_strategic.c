@@ -546,7 +546,7 @@ struct json *patch_strategic(const struct schema_type *type, const struct json *
     struct merger m = { .arena = a, .err = err };
     if (patch->type != JSON_OBJECT) {
         error_set(err, ERR_BAD_REQUEST,
-                  "error decoding patch: json: cannot unmarshal %s into Go value of type "
+                  "json: cannot unmarshal %s into Go value of type "
                   "map[string]interface {}",
                   patch->type == JSON_ARRAY ? "array" : "value");
         return NULL;

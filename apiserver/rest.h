@@ -131,8 +131,8 @@ must_check int body_check_names(const struct request *r, const struct draft *d, 
 must_check int body_parse_config(struct request *r, const struct body *body, struct json **out,
                                  struct json_duplicates *repeated, struct error *err);
 /* A patch: JSON text, whatever its content type. */
-must_check int body_parse_patch(struct request *r, const struct body *body, struct json **out,
-                                struct error *err);
+must_check int body_parse_patch(struct request *r, enum patch_type type, const struct body *body,
+                                struct json **out, struct error *err);
 
 struct object_key request_key(const struct request *r);
 /* A failure about the request's object: fills OUT->details. */

@@ -359,13 +359,27 @@ int body_parse_config(struct request *r, const struct body *body, struct json **
                      kinds[(*out)->type]);
 }
 
-int body_parse_patch(struct request *r, const struct body *body, struct json **out,
-                     struct error *err)
+static int check_patch_shape(enum patch_type type, const struct json *patch, struct error *err)
+{
+    static const char *const kinds[] = {
+        [JSON_BOOL] = "bool",     [JSON_INT] = "number",  [JSON_DOUBLE] = "number",
+        [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object"
+    };
+    if (patch->type == (type == PATCH_JSON ? JSON_ARRAY : JSON_OBJECT))
+        return 0;
+    return error_set(err, ERR_BAD_REQUEST, "json: cannot unmarshal %s into Go value of type %s",
+                     kinds[patch->type],
+                     type == PATCH_JSON ? "[]handlers.jsonPatchOp" : "map[string]interface {}");
+}
+
+int body_parse_patch(struct request *r, enum patch_type type, const struct body *body,
+                     struct json **out, struct error *err)
 {
     *out =
         body->doc ? json_clone(body->doc, r->arena) : json_parse(body->text, r->arena, NULL, err);
-    if (*out)
+    if (json_is(*out, JSON_NULL)) /* Go decodes it to an empty map or slice */
+        *out = json_new(r->arena, type == PATCH_JSON ? JSON_ARRAY : JSON_OBJECT);
+    if (*out && check_patch_shape(type, *out, err) == 0)
         return 0;
-    const char *why = arena_strdup(r->arena, err->message);
-    return error_set(err, ERR_BAD_REQUEST, "error decoding patch: %s", why);
+    return type == PATCH_STRATEGIC ? -1 : error_wrap(err, "error decoding patch");
 }

@@ -62,16 +62,9 @@ static int take_document(const struct json *doc, struct delete_options *out, str
 
 static int take_query(struct request *r, struct delete_options *out, struct error *err)
 {
-    const char *grace = query_get(r->query, "gracePeriodSeconds", 0, r->arena);
-    if (!str_empty(grace)) {
-        char *end;
-        out->grace_s = strtoll(grace, &end, 10);
-        if (*end)
-            return error_set(err, ERR_BAD_REQUEST, "gracePeriodSeconds: invalid number \"%s\"",
-                             grace);
-    }
     struct write_options common;
-    if (write_options_parse(r, &common, err) < 0)
+    if (query_int(r->query, "gracePeriodSeconds", r->arena, &out->grace_s, err) < 0 ||
+        write_options_parse(r, &common, err) < 0)
         return -1;
     out->is_dry_run = common.is_dry_run;
     const char *orphan = query_get(r->query, "orphanDependents", 0, r->arena);

@@ -171,7 +171,7 @@ int rest_patch(struct request *r, enum patch_type type, const struct body *body,
     struct update_call call = { .request = r, .options = o, .subresource = r->info.subresource };
     struct json *patch;
     outcome_about(out, r);
-    if (body_parse_patch(r, body, &patch, err) < 0)
+    if (body_parse_patch(r, type, body, &patch, err) < 0)
         return -1;
     /* A patch that names no resourceVersion is about whatever is there: a conflict is ours to
      * solve. */

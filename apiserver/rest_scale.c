@@ -169,7 +169,7 @@ int scale_patch(struct request *r, enum patch_type type, const struct body *body
 {
     struct json *patch;
     outcome_about(out, r);
-    if (body_parse_patch(r, body, &patch, err) < 0)
+    if (body_parse_patch(r, type, body, &patch, err) < 0)
         return -1;
     for (int attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
         scoped(object) struct object *old = current(r, err);

@@ -234,6 +234,21 @@ class Patch(ApiTest):
         patch = {"metadata": {"resourceVersion": "1"}, "data": {"x": "2"}}
         self.assertStatus(self.admin.patch(self.path("configmaps", "a"), patch), 409, "Conflict")
 
+    def test_a_patch_that_cannot_be_read_says_so_in_upstreams_words(self):
+        self.configmap("a")
+        no_map = "json: cannot unmarshal string into Go value of type map[string]interface {}"
+        for kind, text, message in (
+            ("merge-patch", '"foo"', f"error decoding patch: {no_map}"),
+            ("merge-patch", '{"data":', "error decoding patch: unexpected end of JSON input"),
+            ("strategic-merge-patch", '"foo"', no_map),
+            ("strategic-merge-patch", '{"data":', "unexpected end of JSON input"),
+            ("json-patch", '{}', "error decoding patch: json: cannot unmarshal object into Go value of type "
+                                 "[]handlers.jsonPatchOp"),
+        ):
+            with self.subTest(kind=kind, text=text):
+                answer = self.admin.patch(self.path("configmaps", "a"), text, kind)
+                self.assertStatus(answer, 400, "BadRequest", message)
+
     def test_an_unknown_patch_type_is_415(self):
         self.configmap("a")
         answer = self.admin.patch(self.path("configmaps", "a"), {}, "strange-patch")
@@ -255,6 +270,11 @@ class Patch(ApiTest):
 
 
 class Delete(ApiTest):
+    def test_a_grace_that_is_no_number_is_refused(self):
+        self.configmap("a")
+        self.assertStatus(self.admin.delete(self.path("configmaps", "a"), gracePeriodSeconds="x"), 400,
+                          "BadRequest", 'strconv.ParseInt: parsing "x": invalid syntax')
+
     def test_an_object_goes_at_once(self):
         made = self.configmap("a")
         answer = self.admin.delete(self.path("configmaps", "a"))

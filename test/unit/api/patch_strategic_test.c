@@ -164,7 +164,7 @@ static void a_patch_that_makes_no_sense_is_refused_in_upstreams_words(void **sta
 {
     (void)state;
     check_error("{}", "[]", ERR_BAD_REQUEST,
-                "error decoding patch: json: cannot unmarshal array into Go value of type "
+                "json: cannot unmarshal array into Go value of type "
                 "map[string]interface {}");
     check_error("{\"spec\":{\"containers\":[{\"name\":\"a\"}]}}",
                 "{\"spec\":{\"containers\":[{\"image\":\"x\"}]}}", ERR_INTERNAL,
