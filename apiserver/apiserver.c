@@ -159,6 +159,7 @@ void apiserver_stop(struct apiserver *a)
         worker_pool_free(a->workers);
     /* The caches' observers write into the parts below: they end first. */
     watch_caches_stop(a->caches);
+    kubernetes_endpoints_free(a->endpoints);
     service_allocator_free(a->service_allocator);
     policy_stop(a);
     authn_stop(a);

@@ -87,8 +87,9 @@ static const char *first_address(const char *cidr, struct arena *a, struct error
     return arena_strdup(a, text);
 }
 
-static int make_service(struct apiserver *s, struct client *c, struct arena *a, struct error *err)
+int bootstrap_kubernetes_service(struct apiserver *s, struct client *c, struct error *err)
 {
+    scoped(arena) struct arena *a = arena_new();
     const char *address = first_address(s->config.service_cidr, a, err);
     if (!address)
         return -1;
@@ -112,7 +113,7 @@ int bootstrap_objects(struct apiserver *s, struct error *err)
     if (rc == 0)
         rc = make_priority_classes(c, a, err);
     if (rc == 0)
-        rc = make_service(s, c, a, err);
+        rc = bootstrap_kubernetes_service(s, c, err);
     client_close(c);
     return rc;
 }

@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "apiserver/bootstrap_objects.h"
 #include "apiserver/server.h"
 #include "apiserver/store_access.h"
 #include "base/log.h"
@@ -12,7 +13,7 @@
 #define LEASES_PREFIX  STORE_ROOT "masterleases/"
 #define LEASES_END     STORE_ROOT "masterleases0"
 #define LEASE_TTL_S    15
-#define TURN_S         5 /* two may fail */
+#define TURN_S         5 /* two may fail; a write that failed is tried again after one */
 #define ADDRESSES_MAX  256
 #define WRITE_ATTEMPTS 5
 
@@ -25,6 +26,7 @@ struct endpoint_reconciler {
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
+    bool is_missing; /* somebody deleted one of the objects */
     bool is_stopping;
 };
 
@@ -174,45 +176,80 @@ static int live_servers(struct endpoint_reconciler *e, struct arena *a, struct a
     return 0;
 }
 
+/* Pods cannot reach a server on the loopback, and its address is not valid in endpoints. */
+static bool is_reachable(const char *address)
+{
+    return !str_empty(address) && !str_has_prefix(address, "127.") && !str_equal(address, "::1");
+}
+
+static bool has_own_key(const struct endpoint_reconciler *e)
+{
+    return is_reachable(e->server->config.advertise_address) &&
+           storage_is_shared(e->server->storage);
+}
+
 static int reconcile(struct endpoint_reconciler *e, struct error *err)
 {
     scoped(arena) struct arena *a = arena_new();
     struct addresses l = { 0 };
-    if (live_servers(e, a, &l, err) < 0)
+    if (!is_reachable(e->server->config.advertise_address))
+        return 0;
+    if (!has_own_key(e))
+        l = (struct addresses){ { e->server->config.advertise_address }, 1 };
+    else if (live_servers(e, a, &l, err) < 0)
         return -1;
     return write_addresses(e->server, e->client, &l, err);
+}
+
+static int turn(struct endpoint_reconciler *e, struct error *err)
+{
+    if (has_own_key(e) && keep_own_key(e, err) < 0)
+        return -1;
+    if (bootstrap_kubernetes_service(e->server, e->client, err) < 0)
+        return -1;
+    return reconcile(e, err);
+}
+
+/* Until an object is missing, the server stops or, if IS_LIMITED, the next turn is due. */
+static void wait_locked(struct endpoint_reconciler *e, bool is_limited)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += TURN_S;
+    int rc = 0;
+    while (!e->is_stopping && !e->is_missing && rc == 0)
+        rc = is_limited ? pthread_cond_timedwait(&e->changed, &e->lock, &until)
+                        : pthread_cond_wait(&e->changed, &e->lock);
+    e->is_missing = false;
 }
 
 static void *run(void *arg)
 {
     struct endpoint_reconciler *e = arg;
+    bool is_shared = has_own_key(e);
     pthread_mutex_lock(&e->lock);
     while (!e->is_stopping) {
         pthread_mutex_unlock(&e->lock);
         struct error err = { 0 };
-        if (keep_own_key(e, &err) < 0 || reconcile(e, &err) < 0)
+        int rc = turn(e, &err);
+        if (rc < 0)
             log_warn("apiserver", "addresses of the API servers: %s", err.message);
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += TURN_S;
         pthread_mutex_lock(&e->lock);
-        while (!e->is_stopping && pthread_cond_timedwait(&e->changed, &e->lock, &until) == 0)
-            ;
+        wait_locked(e, is_shared || rc < 0);
     }
     pthread_mutex_unlock(&e->lock);
     return NULL;
 }
 
-static void start_reconciler(struct apiserver *a, struct client *client)
+static void on_change(const struct object *old, const struct object *new, void *arg)
 {
-    struct endpoint_reconciler *e = xcalloc(1, sizeof(*e));
-    e->server = a;
-    e->client = client;
-    e->key = arena_printf(a->arena, LEASES_PREFIX "%s", a->config.advertise_address);
-    pthread_mutex_init(&e->lock, NULL);
-    pthread_cond_init(&e->changed, NULL);
-    ensure(pthread_create(&e->thread, NULL, run, e) == 0);
-    a->endpoints = e;
+    struct endpoint_reconciler *e = arg;
+    if (new || !str_equal(old->key.name, "kubernetes") || !str_equal(old->key.ns, "default"))
+        return;
+    pthread_mutex_lock(&e->lock);
+    e->is_missing = true;
+    pthread_cond_signal(&e->changed);
+    pthread_mutex_unlock(&e->lock);
 }
 
 /* The address goes now, not when the lease ends. */
@@ -236,32 +273,37 @@ void kubernetes_endpoints_stop(struct apiserver *a)
     pthread_join(e->thread, NULL);
     withdraw(e);
     client_close(e->client);
+}
+
+void kubernetes_endpoints_free(struct endpoint_reconciler *e)
+{
+    if (!e)
+        return;
     pthread_cond_destroy(&e->changed);
     pthread_mutex_destroy(&e->lock);
     free(e);
-    a->endpoints = NULL;
-}
-
-/* ---- start ---- */
-
-/* Pods cannot reach a server on the loopback, and its address is not valid in endpoints. */
-static bool is_reachable(const char *address)
-{
-    return !str_empty(address) && !str_has_prefix(address, "127.") && !str_equal(address, "::1");
 }
 
 int kubernetes_endpoints_start(struct apiserver *a, struct error *err)
 {
+    static const enum resource_id kinds[] = { RESOURCE_SERVICES, RESOURCE_ENDPOINTS,
+                                              RESOURCE_ENDPOINTSLICES };
     static const char *const groups[] = { "system:masters", NULL };
-    const char *own = a->config.advertise_address;
-    if (!is_reachable(own))
-        return 0;
-    struct client *client = apiserver_loopback(a, WRITER_USER, groups);
-    if (storage_is_shared(a->storage)) {
-        start_reconciler(a, client);
-        return 0;
+    struct endpoint_reconciler *e = xcalloc(1, sizeof(*e));
+    e->server = a;
+    e->client = apiserver_loopback(a, WRITER_USER, groups);
+    e->key = arena_printf(a->arena, LEASES_PREFIX "%s", a->config.advertise_address);
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->changed, NULL);
+    /* A server that is alone has them when it is ready; others may be slow to answer. */
+    if (!has_own_key(e) && reconcile(e, err) < 0) {
+        client_close(e->client);
+        kubernetes_endpoints_free(e);
+        return -1;
     }
-    int rc = write_addresses(a, client, &(struct addresses){ { own }, 1 }, err);
-    client_close(client);
-    return rc;
+    a->endpoints = e;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        watch_cache_observe(watch_cache_of(a, &resources[kinds[i]]), on_change, e);
+    ensure(pthread_create(&e->thread, NULL, run, e) == 0);
+    return 0;
 }

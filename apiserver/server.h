@@ -42,7 +42,7 @@ struct apiserver {
     struct watch_caches *caches;
     pthread_mutex_t allocation_lock; /* held by a write that allocates; the first in the order */
     struct service_allocator *service_allocator; /* service_strategy_start() */
-    struct endpoint_reconciler *endpoints;       /* NULL: no other server shares the store */
+    struct endpoint_reconciler *endpoints;       /* kubernetes_endpoints_start() */
     struct worker_pool *workers;                 /* mutations and everything else that may block */
     struct worker_pool *streams; /* one thread per log, proxied request or tunnel being opened */
     struct http_server *http;

@@ -121,5 +121,31 @@ class Cluster(ApiTest):
                    {e["reason"] for e in self.items("events")})
 
 
+class KubernetesService(ApiTest):
+    """The objects that lead pods to the API servers come back by themselves."""
+
+    part = "server"
+    flags = ["--advertise-address", "192.0.2.7"]
+
+    def deleted_comes_back(self, path, field):
+        before = self.admin.get(f"{path}/kubernetes").json
+        version = before["metadata"]["resourceVersion"]
+        with self.admin.watch(path, resourceVersion=version, fieldSelector="metadata.name=kubernetes") as watch:
+            self.assertEqual(self.admin.delete(f"{path}/kubernetes").code, 200)
+            gone, made = watch.take(2)
+        self.assertEqual((gone["type"], made["type"]), ("DELETED", "ADDED"))
+        self.assertEqual(made["object"][field], before[field])
+        self.assertNotEqual(made["object"]["metadata"]["uid"], before["metadata"]["uid"])
+
+    def test_the_service(self):
+        self.deleted_comes_back("/api/v1/namespaces/default/services", "spec")
+
+    def test_the_endpoints(self):
+        self.deleted_comes_back("/api/v1/namespaces/default/endpoints", "subsets")
+
+    def test_the_endpoint_slice(self):
+        self.deleted_comes_back("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", "endpoints")
+
+
 if __name__ == "__main__":
     main()
