@@ -55,11 +55,6 @@ must_check int apiserver_serving_certificate(struct apiserver *a, const char *co
                                              const char *const *ip_addresses, struct arena *arena,
                                              struct bytes *cert_pem, struct bytes *key_pem,
                                              struct error *err);
-/* A client certificate's PEM pair for USER in GROUPS. */
-must_check int apiserver_client_certificate(struct apiserver *a, const char *user,
-                                            const char *const *groups, struct arena *arena,
-                                            struct bytes *cert_pem, struct bytes *key_pem,
-                                            struct error *err);
 /* Who signs serving certificates (what clients trust), and who signs client certificates (what the
  * kubelet's own port trusts).  Valid as long as A. */
 struct bytes apiserver_ca_pem(const struct apiserver *a);

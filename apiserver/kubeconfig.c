@@ -56,13 +56,6 @@ int apiserver_serving_certificate(struct apiserver *a, const char *common_name,
                                    key_pem, err);
 }
 
-int apiserver_client_certificate(struct apiserver *a, const char *user, const char *const *groups,
-                                 struct arena *arena, struct bytes *cert_pem, struct bytes *key_pem,
-                                 struct error *err)
-{
-    return pki_client_certificate(a->pki, user, groups, arena, cert_pem, key_pem, err);
-}
-
 struct bytes apiserver_ca_pem(const struct apiserver *a)
 {
     return pki_ca_pem(a->pki);

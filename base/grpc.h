@@ -137,8 +137,7 @@ int grpc_server_port(const struct grpc_server *s);
 /* Closes all connections; returns once every call was finished. */
 void grpc_server_stop(struct grpc_server *s);
 const struct tls_peer *grpc_call_peer(struct grpc_server_call *call);
-const char *grpc_call_method(struct grpc_server_call *call); /* "/etcdserverpb.KV/Range" */
-const void *grpc_call_data(struct grpc_server_call *call);   /* its handler's */
+const void *grpc_call_data(struct grpc_server_call *call); /* its handler's */
 /* Its user's until the call is finished; what is in it stays until release(). */
 struct arena *grpc_call_arena(struct grpc_server_call *call);
 const char *grpc_call_metadata(struct grpc_server_call *call, const char *name);

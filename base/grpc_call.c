@@ -14,11 +14,6 @@ const struct tls_peer *grpc_call_peer(struct grpc_server_call *call)
     return &call->peer;
 }
 
-const char *grpc_call_method(struct grpc_server_call *call)
-{
-    return call->method;
-}
-
 const void *grpc_call_data(struct grpc_server_call *call)
 {
     return call->handler->data;

@@ -294,6 +294,35 @@ static int list_add(struct config_list *list, const char *value, const char *pla
 }
 
 /* PLACE says where the value was found, for the error message: `--node-ip`, `CORACLE_NODE_IP`. */
+static bool is_base_name(const char *value)
+{
+    return *value && *value != '.' && !strchr(value, '/');
+}
+
+/* Text that is kept as it is. */
+static int check_text(enum option_type type, const char *value, const char *place,
+                      struct error *err)
+{
+    static const struct {
+        bool (*is_valid)(const char *value);
+        const char *complaint;
+    } forms[] = {
+        [OPTION_MODE] = { is_mode, "is not a file mode like 0600" },
+        [OPTION_NAME] = { is_node_name, "is not a name like node-1" },
+        [OPTION_IP] = { is_ip, "is not an IP address" },
+        [OPTION_CIDR] = { is_cidr, "is not a network like 10.42.0.0/16" },
+        [OPTION_PORT_RANGE] = { is_port_range, "is not a range like 30000-32767" },
+        [OPTION_BASE_NAME] = { is_base_name, "is not the name of a file" },
+        [OPTION_LISTEN] = { is_listen_address,
+                            "is neither like 127.0.0.1:2379 nor like unix:/path" },
+    };
+    if (type == OPTION_TEXT && !*value)
+        return error_set(err, ERR_BAD_REQUEST, "%s: needs a value", place);
+    if ((size_t)type >= ARRAY_LEN(forms) || !forms[type].is_valid || forms[type].is_valid(value))
+        return 0;
+    return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" %s", place, value, forms[type].complaint);
+}
+
 static int option_set(struct config *config, const struct option *o, const char *value,
                       const char *place, struct arena *arena, struct error *err)
 {
@@ -309,6 +338,15 @@ static int option_set(struct config *config, const struct option *o, const char 
         if (!parse_number(value, 65535, field))
             return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a port", place, value);
         return 0;
+    case OPTION_NUMBER:
+        if (!parse_number(value, NUMBER_MAX, field))
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a number", place, value);
+        return 0;
+    case OPTION_DURATION:
+        if (duration_parse(value, field) < 0 || *(int64_t *)field <= 0)
+            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a time like 15s", place,
+                             value);
+        return 0;
     case OPTION_LIST:
         return list_add(field, value, place, arena, err);
     case OPTION_LABELS:
@@ -316,62 +354,17 @@ static int option_set(struct config *config, const struct option *o, const char 
         if (list_add(field, value, place, arena, err) < 0)
             return -1;
         return check_items(field, o->type, place, err);
-    case OPTION_MODE:
-        if (!is_mode(value))
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a file mode like 0600", place,
-                             value);
-        break;
-    case OPTION_NAME:
-        if (!is_node_name(value))
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a name like node-1", place,
-                             value);
-        break;
-    case OPTION_IP:
-        if (!is_ip(value))
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not an IP address", place, value);
-        break;
-    case OPTION_CIDR:
-        if (!is_cidr(value))
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a network like 10.42.0.0/16",
-                             place, value);
-        break;
-    case OPTION_PORT_RANGE:
-        if (!is_port_range(value))
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a range like 30000-32767",
-                             place, value);
-        break;
-    case OPTION_NUMBER:
-        if (!parse_number(value, NUMBER_MAX, field))
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a number", place, value);
-        return 0;
     case OPTION_CRON:
         if (!cron_schedule_parse(value, NULL, arena, err))
             return error_wrap(err, "%s", place);
-        break;
-    case OPTION_BASE_NAME:
-        if (!*value || *value == '.' || strchr(value, '/'))
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not the name of a file", place,
-                             value);
-        break;
-    case OPTION_LISTEN:
-        if (!is_listen_address(value))
-            return error_set(err, ERR_BAD_REQUEST,
-                             "%s: \"%s\" is neither like 127.0.0.1:2379 nor like unix:/path", place,
-                             value);
         break;
     case OPTION_ENDPOINTS:
         if (storage_check_endpoints(value, err) < 0)
             return error_wrap(err, "%s", place);
         break;
-    case OPTION_DURATION:
-        if (duration_parse(value, field) < 0 || *(int64_t *)field <= 0)
-            return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" is not a time like 15s", place,
-                             value);
-        return 0;
-    case OPTION_TEXT:
-        if (!*value)
-            return error_set(err, ERR_BAD_REQUEST, "%s: needs a value", place);
-        break;
+    default:
+        if (check_text(o->type, value, place, err) < 0)
+            return -1;
     }
     *(const char **)field = arena_strdup(arena, value);
     return 0;

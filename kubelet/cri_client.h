@@ -260,12 +260,6 @@ must_check int cri_pull_image(struct cri_client *c, const char *image, const str
                               const struct cri_sandbox_config *sandbox, struct arena *a,
                               const char **ref, struct error *err);
 must_check int cri_remove_image(struct cri_client *c, const char *image, struct error *err);
-struct cri_filesystem {
-    const char *mountpoint;
-    uint64_t used_bytes, inodes_used;
-};
-must_check int cri_image_filesystem(struct cri_client *c, struct arena *a,
-                                    struct cri_filesystem *out, struct error *err);
 
 /* ---- what happens without our doing (cri_events.c) ---- */
 

@@ -86,22 +86,3 @@ int cri_remove_image(struct cri_client *c, const char *image, struct error *err)
     return cri_call(c, "ImageService/RemoveImage", &request.base, CRI_CALL_TIMEOUT_MS, NULL, NULL,
                     NULL, err);
 }
-
-int cri_image_filesystem(struct cri_client *c, struct arena *a, struct cri_filesystem *out,
-                         struct error *err)
-{
-    Cri__ImageFsInfoRequest request = CRI__IMAGE_FS_INFO_REQUEST__INIT;
-    Cri__ImageFsInfoResponse *response;
-    if (cri_call(c, "ImageService/ImageFsInfo", &request.base, CRI_CALL_TIMEOUT_MS,
-                 &cri__image_fs_info_response__descriptor, a, &response, err) < 0)
-        return -1;
-    *out = (struct cri_filesystem){ .mountpoint = "" };
-    if (response->n_image_filesystems == 0)
-        return 0;
-    const Cri__FilesystemUsage *fs = response->image_filesystems[0];
-    if (fs->fs_id)
-        out->mountpoint = fs->fs_id->mountpoint;
-    out->used_bytes = fs->used_bytes ? fs->used_bytes->value : 0;
-    out->inodes_used = fs->inodes_used ? fs->inodes_used->value : 0;
-    return 0;
-}
