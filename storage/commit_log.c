@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/files.h"
 #include "storage/log_file.h"
 #include "storage/record.h"
 
@@ -71,14 +72,6 @@ bool commit_log_exists(const char *dir)
     return exists;
 }
 
-static int sync_dir(const char *dir, struct error *err)
-{
-    scoped(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-        return error_errno(err, "sync %s", dir);
-    return 0;
-}
-
 struct commit_log *commit_log_open(const struct commit_log_config *config, struct error *err)
 {
     struct commit_log *l = xcalloc(1, sizeof(*l));
@@ -94,7 +87,7 @@ struct commit_log *commit_log_open(const struct commit_log_config *config, struc
             return NULL;
         }
     }
-    if (sync_dir(config->dir, err) < 0) {
+    if (files_sync_dir(config->dir, err) < 0) {
         commit_log_close(l);
         return NULL;
     }

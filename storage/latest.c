@@ -179,19 +179,27 @@ static int place_of(struct lmdb_txn *t, struct bytes key, struct place *out, str
     return rc;
 }
 
+/* 1: KEY's row may be there, and is called *ROW; 0: it is not; -1. */
+static int row_of(struct lmdb_txn *t, struct bytes key, struct row_name *name, struct bytes *row,
+                  struct error *err)
+{
+    struct place place;
+    *row = key;
+    if (!is_long(key))
+        return 1;
+    if (place_of(t, key, &place, err) < 0)
+        return -1;
+    *row = long_row(key, place.label, name);
+    return place.is_found;
+}
+
 int latest_get(struct lmdb_txn *t, struct bytes key, struct record *out, struct error *err)
 {
     struct row_name name;
-    struct bytes row = key, data;
-    if (is_long(key)) {
-        struct place place;
-        if (place_of(t, key, &place, err) < 0)
-            return -1;
-        if (!place.is_found)
-            return 0;
-        row = long_row(key, place.label, &name);
-    }
-    int got = lmdb_get(t, TABLE_LATEST, row, &data, err);
+    struct bytes row, data;
+    int got = row_of(t, key, &name, &row, err);
+    if (got == 1)
+        got = lmdb_get(t, TABLE_LATEST, row, &data, err);
     if (got <= 0)
         return got;
     return record_decode(data, key, RECORD_VERIFY, out, err) < 0 ? -1 : 1;
@@ -221,16 +229,9 @@ int latest_put(struct lmdb_txn *t, const struct record *r, struct error *err)
 int latest_delete(struct lmdb_txn *t, struct bytes key, struct error *err)
 {
     struct row_name name;
-    struct bytes row = key;
-    if (is_long(key)) {
-        struct place place;
-        if (place_of(t, key, &place, err) < 0)
-            return -1;
-        if (!place.is_found)
-            return 0;
-        row = long_row(key, place.label, &name);
-    }
-    return lmdb_delete(t, TABLE_LATEST, row, err);
+    struct bytes row;
+    int got = row_of(t, key, &name, &row, err);
+    return got == 1 ? lmdb_delete(t, TABLE_LATEST, row, err) : got;
 }
 
 static int settle(int got, struct bytes row, struct bytes *key, const struct bytes *data,

@@ -314,18 +314,6 @@ struct submitted {
     void *arg;
 };
 
-/* Attachments go to the watchers of this process alone, and its watches hear from etcd. */
-static void drop_attachments(const struct storage_txn *txn)
-{
-    for (int branch = 0; branch < 2 && txn->attachment_unref; branch++) {
-        const struct storage_op *ops = branch ? txn->failure : txn->success;
-        size_t n = branch ? txn->failure_n : txn->success_n;
-        for (size_t i = 0; i < n; i++)
-            if (ops[i].attachment)
-                txn->attachment_unref(ops[i].attachment);
-    }
-}
-
 static int txn_answer(struct remote *r, const struct storage_txn *txn, const Etcd__TxnResponse *m,
                       struct arena *arena, struct storage_txn_result *out, struct error *err)
 {
@@ -343,7 +331,7 @@ int remote_txn(struct storage *s, const struct storage_txn *txn, struct arena *a
     int rc = remote_call(r, METHOD_TXN, writes(txn) ? REMOTE_WRITE : REMOTE_READ,
                          &to_txn(arena, txn)->base, arena, &etcd__txn_response__descriptor,
                          &response, err);
-    drop_attachments(txn);
+    storage_txn_release_attachments(txn); /* watches hear from etcd, which has none */
     return rc < 0 ? -1 : txn_answer(r, txn, response, arena, out, err);
 }
 
@@ -359,7 +347,7 @@ static void submitted_done(struct bytes response, const struct error *failed, vo
         else
             (void)!txn_answer(s->remote, s->txn, m, s->arena, &result, &err);
     }
-    drop_attachments(s->txn);
+    storage_txn_release_attachments(s->txn);
     s->done(&result, &err, s->arg);
     free(s);
 }

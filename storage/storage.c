@@ -4,6 +4,27 @@
 
 #include "storage/storage_ops.h"
 
+static void release_attachments(const struct storage_txn *txn, void (*unref)(void *attachment))
+{
+    const struct storage_op *branches[] = { txn->success, txn->failure };
+    size_t counts[] = { txn->success_n, txn->failure_n };
+    for (size_t b = 0; b < ARRAY_LEN(branches); b++) {
+        for (size_t i = 0; i < counts[b]; i++) {
+            const struct storage_op *op = &branches[b][i];
+            if (op->type == STORAGE_TXN)
+                release_attachments(op->txn, unref);
+            else if (op->attachment)
+                unref(op->attachment);
+        }
+    }
+}
+
+void storage_txn_release_attachments(const struct storage_txn *txn)
+{
+    if (txn->attachment_unref)
+        release_attachments(txn, txn->attachment_unref);
+}
+
 void storage_hurry(struct storage *s, int64_t call_timeout_ms)
 {
     if (s->ops->hurry)

@@ -49,6 +49,9 @@ struct storage_ops {
 struct storage { /* first member of every implementation */
     const struct storage_ops *ops;
 };
+/* Those of both branches and of transactions in them, once nobody needs them. */
+void storage_txn_release_attachments(const struct storage_txn *txn);
+
 struct storage_watch { /* first member of every implementation's watch */
     struct storage *storage;
 };

@@ -9,6 +9,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "storage/commit_log.h"
+#include "storage/storage_ops.h"
 
 enum request_type {
     REQUEST_TXN,
@@ -107,21 +108,6 @@ static int check_ops(const struct storage_op *ops, size_t n, int depth, size_t *
                              op->value.len, STORAGE_VALUE_BYTES_MAX);
     }
     return 0;
-}
-
-static void release_attachments(const struct storage_txn *txn, void (*unref)(void *attachment))
-{
-    const struct storage_op *branches[] = { txn->success, txn->failure };
-    size_t counts[] = { txn->success_n, txn->failure_n };
-    for (size_t b = 0; b < ARRAY_LEN(branches); b++) {
-        for (size_t i = 0; i < counts[b]; i++) {
-            const struct storage_op *op = &branches[b][i];
-            if (op->type == STORAGE_TXN)
-                release_attachments(op->txn, unref);
-            else if (op->attachment && unref)
-                unref(op->attachment);
-        }
-    }
 }
 
 /* ---- applying: everything here sees what the group has staged so far ---- */
@@ -459,7 +445,7 @@ static int apply(struct writer *w, struct request *rq, struct error *err)
 static void answer(struct request *rq)
 {
     if (rq->type == REQUEST_TXN)
-        release_attachments(rq->txn, rq->txn->attachment_unref);
+        storage_txn_release_attachments(rq->txn);
     bool is_heap = rq->is_heap; /* the others' are gone once their owner wakes */
     rq->done(&rq->result, &rq->err, rq->arg);
     if (is_heap)

@@ -586,6 +586,29 @@ static void an_alarm_that_is_kept_stays_over_restarts_until_it_is_taken_back(voi
     apply_op(f, &small, NULL);
 }
 
+static int unrefs;
+
+static void count_unref(void *attachment)
+{
+    (void)attachment;
+    unrefs++;
+}
+
+static void attachments_are_released_in_nested_transactions_too(void **state)
+{
+    struct fixture *f = *state;
+    int attached;
+    struct storage_op put = { .type = STORAGE_PUT, .key = BYTES("a"), .attachment = &attached };
+    struct storage_txn inner = { .success = &put, .success_n = 1, .failure = &put, .failure_n = 1 };
+    struct storage_op nested = { .type = STORAGE_TXN, .txn = &inner };
+    struct storage_txn txn = { .success = &nested,
+                               .success_n = 1,
+                               .attachment_unref = count_unref };
+    unrefs = 0;
+    apply(f, &txn, NULL);
+    assert_int_equal(unrefs, 2);
+}
+
 static void a_truncated_database_is_reported(void **state)
 {
     struct fixture *f = *state;
@@ -632,6 +655,7 @@ int main(void)
         T(nothing_is_flushed_before_the_new_file_has_its_name_on_disk),
         T(the_quota_stops_puts_but_not_deletions),
         T(an_alarm_that_is_kept_stays_over_restarts_until_it_is_taken_back),
+        BOTH(attachments_are_released_in_nested_transactions_too),
         T(a_truncated_database_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
