@@ -79,7 +79,7 @@ static void answer_without_stream(struct request *r, const struct http_client_re
                                   int rc, struct error *err)
 {
     if (rc < 0) {
-        error_set(err, ERR_INTERNAL, "%s", arena_strdup(r->arena, err->message));
+        err->code = ERR_UNKNOWN;
         respond_error(r, err, NULL);
     } else if (answer->status / 100 == 2) {
         respond_text(r, 200, "text/plain", BYTES(""));
@@ -152,7 +152,7 @@ static void run_proxy(struct exchange *x)
                                        .headers_n = headers.n,
                                        .body = http_request_body(r->http),
                                        .timeout_ms = PROXY_TIMEOUT_MS };
-    if (http_client_do(x->client, &ask, NULL, NULL, r->arena, &answer, &err) < 0) {
+    if (http_client_round_trip(x->client, &ask, NULL, NULL, r->arena, &answer, &err) < 0) {
         const char *why = arena_strdup(r->arena, err.message);
         error_set(&err, ERR_UNAVAILABLE, "error trying to reach service: %s", why);
         respond_error(r, &err, NULL);

@@ -12,6 +12,7 @@
 
 #include <curl/curl.h>
 
+#include "base/clock.h"
 #include "base/socket.h"
 #include "base/tls_internal.h"
 
@@ -48,6 +49,7 @@ struct call {
     struct buffer body;
     struct curl_slist *headers, *connect_to;
 
+    int64_t started_ns;
     char curl_error[CURL_ERROR_SIZE];
     enum { GOING, STOPPED, TOO_LARGE } state;
 };
@@ -305,8 +307,74 @@ static int call_run(struct call *call, CURLcode *verdict, struct error *err)
     }
 }
 
+/* ---- why it failed, in the words of Go's net/http: users read them in events ---- */
+
+static char *url_part(const struct call *call, CURLUPart part)
+{
+    CURLU *u = curl_url();
+    char *text = NULL, *copy;
+    if (u && curl_url_set(u, CURLUPART_URL, call->request->url, 0) == CURLUE_OK)
+        curl_url_get(u, part, &text, CURLU_DEFAULT_PORT);
+    copy = xstrdup(text ? text : "");
+    curl_free(text);
+    curl_url_cleanup(u);
+    return copy;
+}
+
+static int fail_dial(const struct call *call, const char *why, struct error *err)
+{
+    scoped(str) char *host = url_part(call, CURLUPART_HOST);
+    scoped(str) char *port = url_part(call, CURLUPART_PORT);
+    return error_set(err, ERR_UNAVAILABLE, "dial tcp %s:%s: %s", host, port, why);
+}
+
+static int fail_connect(const struct call *call, int code, struct error *err)
+{
+    scoped(str) char *text = socket_errno_text(code);
+    scoped(str) char *why = xasprintf("connect: %s", text);
+    return fail_dial(call, why, err);
+}
+
+static int fail_look_up(const struct call *call, struct error *err)
+{
+    scoped(str) char *host = url_part(call, CURLUPART_HOST);
+    return error_set(err, ERR_UNAVAILABLE, "dial tcp: lookup %s: no such host", host);
+}
+
+static int fail_late(const struct call *call, struct error *err)
+{
+    int64_t took_ms = (clock_monotonic_ns(&system_clock) - call->started_ns) / NS_PER_MS;
+    long status = 0;
+    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (call->request->timeout_ms == 0 || took_ms < call->request->timeout_ms) {
+        fail_dial(call, "i/o timeout", err);
+        err->code = ERR_TIMEOUT;
+        return -1;
+    }
+    return error_set(err, ERR_TIMEOUT, "context deadline exceeded (Client.Timeout %s)",
+                     status ? "or context cancellation while reading body"
+                            : "exceeded while awaiting headers");
+}
+
+static int fail_stream(const struct call *call, int code, struct error *err)
+{
+    char *local = NULL, *peer = NULL;
+    long local_port = 0, peer_port = 0;
+    scoped(str) char *why = socket_errno_text(code);
+    curl_easy_getinfo(call->slot->easy, CURLINFO_LOCAL_IP, &local);
+    curl_easy_getinfo(call->slot->easy, CURLINFO_LOCAL_PORT, &local_port);
+    curl_easy_getinfo(call->slot->easy, CURLINFO_PRIMARY_IP, &peer);
+    curl_easy_getinfo(call->slot->easy, CURLINFO_PRIMARY_PORT, &peer_port);
+    bool is_v6 = peer && strchr(peer, ':');
+    return error_set(err, ERR_UNAVAILABLE,
+                     is_v6 ? "read tcp [%s]:%ld->[%s]:%ld: read: %s"
+                           : "read tcp %s:%ld->%s:%ld: read: %s",
+                     local ? local : "", local_port, peer ? peer : "", peer_port, why);
+}
+
 static int call_judge(const struct call *call, CURLcode verdict, struct error *err)
 {
+    long os_errno = 0;
     if (verdict == CURLE_OK)
         return 0;
     if (call->state == STOPPED)
@@ -314,11 +382,21 @@ static int call_judge(const struct call *call, CURLcode verdict, struct error *e
     if (call->state == TOO_LARGE)
         return error_set(err, ERR_TOO_LARGE, "answer is larger than %zu bytes",
                          call->body_bytes_max);
-    enum error_code code = verdict == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT
-                           : verdict == CURLE_URL_MALFORMAT || verdict == CURLE_UNSUPPORTED_PROTOCOL
-                               ? ERR_BAD_REQUEST
-                               : ERR_UNAVAILABLE;
-    return error_set(err, code, "%s",
+    curl_easy_getinfo(call->slot->easy, CURLINFO_OS_ERRNO, &os_errno);
+    if (verdict == CURLE_OPERATION_TIMEDOUT)
+        return fail_late(call, err);
+    if (verdict == CURLE_COULDNT_RESOLVE_HOST)
+        return fail_look_up(call, err);
+    if (verdict == CURLE_COULDNT_CONNECT && os_errno)
+        return fail_connect(call, (int)os_errno, err);
+    if (verdict == CURLE_RECV_ERROR && os_errno)
+        return fail_stream(call, (int)os_errno, err);
+    if (verdict == CURLE_GOT_NOTHING)
+        return error_set(err, ERR_UNAVAILABLE, "EOF");
+    if (verdict == CURLE_SSL_CONNECT_ERROR && strstr(call->curl_error, "wrong version number"))
+        return error_set(err, ERR_UNAVAILABLE, "http: server gave HTTP response to HTTPS client");
+    bool is_ours = verdict == CURLE_URL_MALFORMAT || verdict == CURLE_UNSUPPORTED_PROTOCOL;
+    return error_set(err, is_ours ? ERR_BAD_REQUEST : ERR_UNAVAILABLE, "%s",
                      call->curl_error[0] ? call->curl_error : curl_easy_strerror(verdict));
 }
 
@@ -335,11 +413,12 @@ static void call_result(const struct call *call, struct arena *a, struct http_cl
     };
 }
 
-int http_client_do(struct http_client *c, const struct http_client_request *r,
-                   int (*on_body)(struct bytes piece, void *arg), void *arg, struct arena *a,
-                   struct http_client_response *out, struct error *err)
+int http_client_round_trip(struct http_client *c, const struct http_client_request *r,
+                           int (*on_body)(struct bytes piece, void *arg), void *arg,
+                           struct arena *a, struct http_client_response *out, struct error *err)
 {
     struct call call = { .slot = slot_take(c), .request = r, .on_body = on_body, .arg = arg };
+    call.started_ns = clock_monotonic_ns(&system_clock);
     call.body_bytes_max = r->body_bytes_max ? r->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
     CURLcode verdict = CURLE_OK;
     int rc = call_set_up(&call, c, err);
@@ -356,5 +435,18 @@ int http_client_do(struct http_client *c, const struct http_client_request *r,
     curl_slist_free_all(call.connect_to);
     buffer_free(&call.body);
     slot_give_back(c, call.slot);
-    return rc < 0 ? error_wrap(err, "%s %s", r->method, r->url) : 0;
+    return rc;
+}
+
+int http_client_do(struct http_client *c, const struct http_client_request *r,
+                   int (*on_body)(struct bytes piece, void *arg), void *arg, struct arena *a,
+                   struct http_client_response *out, struct error *err)
+{
+    if (http_client_round_trip(c, r, on_body, arg, a, out, err) == 0)
+        return 0;
+    scoped(str) char *method = xstrdup(r->method); /* "Get", as Go has it */
+    for (char *m = method; *m; m++)
+        if (m > method && *m >= 'A' && *m <= 'Z')
+            *m = (char)(*m - 'A' + 'a');
+    return error_wrap(err, "%s \"%s\"", method, r->url);
 }

@@ -35,7 +35,14 @@ struct http_client_response {
 
 /* ERR_UNAVAILABLE if the peer cannot be reached, ERR_TIMEOUT, ERR_CANCELED; any status is a success
  * here.  ON_BODY, if given, gets the body of a 2xx answer in pieces; it returns -1 to stop,
- * which ends the call with ERR_CANCELED.  ERR_TOO_LARGE for more than BODY_BYTES_MAX. */
+ * which ends the call with ERR_CANCELED.  ERR_TOO_LARGE for more than BODY_BYTES_MAX.
+ * Messages are those of Go's client: `Get "URL": dial tcp 10.0.0.1:80: connect: connection
+ * refused`. */
 must_check int http_client_do(struct http_client *c, const struct http_client_request *r,
                               int (*on_body)(struct bytes piece, void *arg), void *arg,
                               struct arena *a, struct http_client_response *out, struct error *err);
+/* The same; the messages do not name the request. */
+must_check int http_client_round_trip(struct http_client *c, const struct http_client_request *r,
+                                      int (*on_body)(struct bytes piece, void *arg), void *arg,
+                                      struct arena *a, struct http_client_response *out,
+                                      struct error *err);

@@ -39,14 +39,14 @@ static int split_host_port(const char *address, char **host, char **port, struct
 {
     const char *colon = strrchr(address, ':');
     if (!colon || !colon[1])
-        return error_set(err, ERR_BAD_REQUEST, "address %s has no port", address);
+        return error_set(err, ERR_BAD_REQUEST, "address %s: missing port in address", address);
     const char *start = address, *end = colon;
     if (*start == '[' && end > start && end[-1] == ']') {
         start++;
         end--;
     }
     if (end <= start)
-        return error_set(err, ERR_BAD_REQUEST, "address %s has no host", address);
+        return error_set(err, ERR_BAD_REQUEST, "address %s: missing host in address", address);
     *host = xasprintf("%.*s", (int)(end - start), start);
     *port = xstrdup(colon + 1);
     return 0;
@@ -67,29 +67,41 @@ static int64_t now_ms(void)
     return clock_monotonic_ns(&system_clock) / NS_PER_MS;
 }
 
+char *socket_errno_text(int code)
+{
+    char *text = xstrdup(strerror(code));
+    if (text[0] >= 'A' && text[0] <= 'Z')
+        text[0] = (char)(text[0] - 'A' + 'a');
+    return text;
+}
+
+static int connect_failed(int code, struct error *err)
+{
+    scoped(str) char *why = socket_errno_text(code);
+    return error_set(err, ERR_UNAVAILABLE, "connect: %s", why);
+}
+
 /* Waits until FD is writable: 0, or -1 when the deadline passed or WAKE_FD became readable. */
 static int wait_connected(int fd, int64_t deadline_ms, int wake_fd, struct error *err)
 {
     for (;;) {
         int64_t left = deadline_ms - now_ms();
         if (left <= 0)
-            return error_set(err, ERR_UNAVAILABLE, "connect: timed out");
+            return error_set(err, ERR_UNAVAILABLE, "i/o timeout");
         struct pollfd fds[] = { { .fd = fd, .events = POLLOUT },
                                 { .fd = wake_fd, .events = POLLIN } };
         int n = poll(fds, 2, (int)left);
         if (n < 0 && errno != EINTR)
             return error_errno(err, "poll");
         if (n > 0 && fds[1].revents)
-            return error_set(err, ERR_CANCELED, "connect: canceled");
+            return error_set(err, ERR_CANCELED, "operation was canceled");
         if (n > 0 && fds[0].revents)
             break;
     }
     int code = 0;
     socklen_t len = sizeof(code);
     getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len);
-    if (code)
-        return error_set(err, ERR_UNAVAILABLE, "connect: %s", strerror(code));
-    return 0;
+    return code ? connect_failed(code, err) : 0;
 }
 
 static int connect_one(const struct sockaddr *sa, socklen_t len, int64_t deadline_ms, int wake_fd,
@@ -100,7 +112,7 @@ static int connect_one(const struct sockaddr *sa, socklen_t len, int64_t deadlin
         return error_errno(err, "socket");
     if (connect(fd, sa, len) < 0) {
         if (errno != EINPROGRESS && errno != EAGAIN)
-            return error_set(err, ERR_UNAVAILABLE, "connect: %s", strerror(errno));
+            return connect_failed(errno, err);
         if (wait_connected(fd, deadline_ms, wake_fd, err) < 0)
             return -1;
     }
@@ -110,36 +122,53 @@ static int connect_one(const struct sockaddr *sa, socklen_t len, int64_t deadlin
     return connected;
 }
 
+static int connect_inet(const struct addrinfo *to, int64_t deadline_ms, int wake_fd,
+                        struct error *err)
+{
+    char host[INET6_ADDRSTRLEN] = "", port[sizeof("65535")] = "";
+    int fd = connect_one(to->ai_addr, to->ai_addrlen, deadline_ms, wake_fd, err);
+    if (fd >= 0)
+        return fd;
+    getnameinfo(to->ai_addr, to->ai_addrlen, host, sizeof(host), port, sizeof(port),
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool is_v6 = to->ai_family == AF_INET6;
+    return error_wrap(err, is_v6 ? "dial tcp [%s]:%s" : "dial tcp %s:%s", host, port);
+}
+
 static int dial_inet(const char *address, int64_t deadline_ms, int wake_fd, struct error *err)
 {
     scoped(str) char *host = NULL;
     scoped(str) char *port = NULL;
     if (split_host_port(address, &host, &port, err) < 0)
-        return -1;
+        return error_wrap(err, "dial tcp");
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
     struct addrinfo *list = NULL;
     int rc = getaddrinfo(host, port, &hints, &list);
     if (rc)
-        return error_set(err, ERR_UNAVAILABLE, "look up %s: %s", host, gai_strerror(rc));
+        return error_set(err, ERR_UNAVAILABLE, "dial tcp: lookup %s: %s", host,
+                         rc == EAI_NONAME ? "no such host" : gai_strerror(rc));
     int fd = -1;
     for (struct addrinfo *i = list; i && fd < 0; i = i->ai_next)
-        fd = connect_one(i->ai_addr, i->ai_addrlen, deadline_ms, wake_fd, err);
+        fd = connect_inet(i, deadline_ms, wake_fd, err);
     freeaddrinfo(list);
     return fd;
+}
+
+static int dial_unix(const char *path, int64_t deadline_ms, int wake_fd, struct error *err)
+{
+    struct sockaddr_un sa;
+    int fd = unix_address(path, &sa, err);
+    if (fd == 0)
+        fd = connect_one((struct sockaddr *)&sa, sizeof(sa), deadline_ms, wake_fd, err);
+    return fd < 0 ? error_wrap(err, "dial unix %s", path) : fd;
 }
 
 int socket_dial(const char *address, int timeout_ms, int wake_fd, struct error *err)
 {
     int64_t deadline_ms = now_ms() + timeout_ms;
-    int fd = -1;
-    if (str_has_prefix(address, "unix:")) {
-        struct sockaddr_un sa;
-        if (unix_address(address + strlen("unix:"), &sa, err) == 0)
-            fd = connect_one((struct sockaddr *)&sa, sizeof(sa), deadline_ms, wake_fd, err);
-    } else {
-        fd = dial_inet(address, deadline_ms, wake_fd, err);
-    }
-    return fd < 0 ? error_wrap(err, "dial %s", address) : fd;
+    if (str_has_prefix(address, "unix:"))
+        return dial_unix(address + strlen("unix:"), deadline_ms, wake_fd, err);
+    return dial_inet(address, deadline_ms, wake_fd, err);
 }
 
 static int listen_unix(const char *path, struct error *err)

@@ -9,7 +9,8 @@
 #include "base/error.h"
 
 /* Connects to "host:port", "[::1]:80" or "unix:/path" within TIMEOUT_MS.  WAKE_FD (or -1): gives up
- * with ERR_CANCELED as soon as it is readable.  ERR_UNAVAILABLE if nobody answers there. */
+ * with ERR_CANCELED as soon as it is readable.  ERR_UNAVAILABLE if nobody answers there, in Go's
+ * words: "dial tcp 10.0.0.1:80: connect: connection refused". */
 int socket_dial(const char *address, int timeout_ms, int wake_fd, struct error *err);
 
 /* Listens on an IP address or "unix:/path" (which is replaced); *PORT is the one chosen. */
@@ -18,6 +19,10 @@ int socket_listen(const char *bind_address, int *port, struct error *err);
 /* The host of "host:port" without brackets, for certificate checks; malloc'ed.  "localhost" for
  * unix. */
 char *socket_address_host(const char *address);
+
+/* strerror() as Go has it, which is what clients know from events: "connection refused"; malloc'ed.
+ */
+char *socket_errno_text(int code);
 
 /* No delay, keep-alive, and an end to peers that stop taking data; nothing for unix sockets. */
 void socket_tune(int fd);

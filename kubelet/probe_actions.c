@@ -87,7 +87,7 @@ static enum probe_result run_http(const struct probe_target *t, const struct jso
     if (http_client_do(t->k->http, &request, NULL, NULL, a, &response, &err) < 0) {
         if (err.code == ERR_TOO_LARGE)
             return PROBE_SUCCESS; /* it answers, and at length */
-        *output = arena_printf(a, "Get \"%s\": %s", url, err.message);
+        *output = arena_strdup(a, err.message);
         return PROBE_FAILURE;
     }
     *output = arena_printf(a, "HTTP probe failed with statuscode: %d", response.status);
@@ -113,6 +113,33 @@ static enum probe_result run_tcp(const struct probe_target *t, const struct json
     return PROBE_FAILURE;
 }
 
+static const char *grpc_failure(const char *target, enum grpc_status status, int64_t timeout_s,
+                                const struct error *err, struct arena *a)
+{
+    static const char *const codes[] = {
+        "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+        "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+        "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+        "DataLoss", "Unauthenticated"
+    };
+    /* Upstream dials until its time is over, and tells nothing but that. */
+    if (status == GRPC_UNAVAILABLE && str_has_prefix(err->message, "dial "))
+        return arena_printf(a,
+                            "timeout: failed to connect service \"%s\" within %" PRId64
+                            "s: context deadline exceeded",
+                            target, timeout_s);
+    if (status == GRPC_UNIMPLEMENTED)
+        return arena_printf(a,
+                            "error: this server does not implement the grpc health protocol "
+                            "(grpc.health.v1.Health): %s",
+                            err->message);
+    if (status == GRPC_DEADLINE_EXCEEDED)
+        return arena_printf(a, "timeout: health rpc did not complete within %" PRId64 "s",
+                            timeout_s);
+    return arena_printf(a, "error: health rpc probe failed: rpc error: code = %s desc = %s",
+                        codes[status < ARRAY_LEN(codes) ? status : GRPC_UNKNOWN], err->message);
+}
+
 /* grpc.health.v1.Health: a request is {1: service}, an answer {1: status}, of which 1 is SERVING.
  */
 static enum probe_result run_grpc(const struct probe_target *t, const struct json *grpc,
@@ -129,16 +156,20 @@ static enum probe_result run_grpc(const struct probe_target *t, const struct jso
 
     struct error err = { 0 };
     enum grpc_status status = GRPC_OK;
-    struct grpc_call_options options = { .timeout_ms = (int)(timeout_s * 1000) };
+    int timeout_ms = (int)(timeout_s * 1000);
+    struct grpc_call_options options = { .timeout_ms = timeout_ms };
     const char *target =
         arena_printf(a, "%s:%" PRId64, bracketed(t->pod_ip, a), json_int(grpc, "port", 0));
-    struct grpc_channel *channel = grpc_channel_new(target, NULL, &err);
+    /* Who does not even take the connection is told from who does not answer. */
+    struct grpc_channel_config config = { .target = target,
+                                          .connect_timeout_ms = timeout_ms - timeout_ms / 10 };
+    struct grpc_channel *channel = grpc_channel_open(&config, &err);
     int rc = channel ? grpc_unary(channel, "/grpc.health.v1.Health/Check", request, &options, a,
                                   &answer, &status, &err)
                      : -1;
     grpc_channel_free(channel);
     if (rc < 0) {
-        *output = arena_printf(a, "service unhealthy: %s", err.message);
+        *output = grpc_failure(target, status, timeout_s, &err, a);
         return PROBE_FAILURE;
     }
     unsigned value = answer.len >= 2 && answer.data[0] == 0x08 ? (unsigned char)answer.data[1] : 0;

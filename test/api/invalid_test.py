@@ -86,6 +86,19 @@ class Invalid(ApiTest):
             status = self.assertStatus(self.admin.get(f"{path}/proxy/"), 404, "NotFound", f'{kind} "{name}" not found')
             self.assertEqual(status["details"], {"name": name, "kind": kind})
 
+    def test_a_kubelet_that_is_not_there(self):
+        self.admin.post("/api/v1/nodes", {"metadata": {"name": "dead"}})
+        self.admin.patch("/api/v1/nodes/dead/status", {"status": {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}})
+        self.admin.post(self.path("pods"), changed(POD, "spec.nodeName", "dead"))
+        refused = "dial tcp 127.0.0.1:1: connect: connection refused"
+        self.assertStatus(self.admin.get("/api/v1/nodes/dead/proxy/x"), 503, "ServiceUnavailable",
+                          f"error trying to reach service: {refused}")
+        answer = self.admin.get(self.path("pods", "p") + "/log")
+        self.assertEqual((answer.code, answer.json["message"]), (
+            500, f'Get "https://127.0.0.1:1/containerLogs/{self.ns}/p/c": {refused}'))
+
     def test_of_two_containers_of_one_name(self):
         body = changed(POD, "spec.containers", [POD_SPEC["containers"][0]] * 2)
         self.refused("pods", "", body, ("spec.containers[1].name", "FieldValueDuplicate"))

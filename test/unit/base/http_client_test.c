@@ -144,6 +144,12 @@ static void nobody_there_is_unavailable(void **state)
     struct http_client_request r = { .method = "GET", .url = "https://127.0.0.1:1/" };
     assert_int_equal(do_it(w, &r, &out, &err), -1);
     assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_string_equal(err.message, "Get \"https://127.0.0.1:1/\": dial tcp 127.0.0.1:1: connect: "
+                                     "connection refused");
+    r.url = "http://no-such-host.invalid/";
+    assert_int_equal(
+        http_client_round_trip(w->client, &r, NULL, NULL, w->fixture->arena, &out, &err), -1);
+    assert_string_equal(err.message, "dial tcp: lookup no-such-host.invalid: no such host");
     r.url = "ftp://127.0.0.1/";
     assert_int_equal(do_it(w, &r, &out, &err), -1);
     assert_int_equal(err.code, ERR_BAD_REQUEST);
@@ -159,6 +165,9 @@ static void a_silent_server_times_out(void **state)
                                      .timeout_ms = 50 };
     assert_int_equal(do_it(w, &r, &out, &err), -1);
     assert_int_equal(err.code, ERR_TIMEOUT);
+    assert_non_null(strstr(err.message,
+                           "\": context deadline exceeded (Client.Timeout exceeded while "
+                           "awaiting headers)"));
     sem_wait(&w->has_parked);
 }
 

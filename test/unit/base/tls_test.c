@@ -207,15 +207,23 @@ static void bad_addresses_fail_with_a_message(void **state)
 {
     (void)state;
     struct error err = { 0 };
-    const char *cases[] = { "",
-                            "localhost",
-                            ":80",
-                            "localhost:",
-                            "127.0.0.1:1",
-                            "unix:/tmp/no-such-socket",
-                            "no-such-host.invalid:80" };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-        assert_null(stream_dial(cases[i], NULL, 1000, &err));
+    /* clang-format off */
+    static const char *const cases[][2] = {
+        { "", "dial tcp: address : missing port in address" },
+        { "localhost", "dial tcp: address localhost: missing port in address" },
+        { ":80", "dial tcp: address :80: missing host in address" },
+        { "localhost:", "dial tcp: address localhost:: missing port in address" },
+        { "127.0.0.1:1", "dial tcp 127.0.0.1:1: connect: connection refused" },
+        { "unix:/tmp/no-such-socket",
+          "dial unix /tmp/no-such-socket: connect: no such file or directory" },
+        { "no-such-host.invalid:80", "dial tcp: lookup no-such-host.invalid: " },
+    };
+    /* clang-format on */
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_null(stream_dial(cases[i][0], NULL, 1000, &err));
+        if (!str_has_prefix(err.message, cases[i][1]))
+            fail_msg("%s", err.message);
+    }
 }
 
 static void *read_forever(void *arg)

@@ -6,11 +6,13 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/http_client.h"
 #include "base/http_server.h"
+#include "base/socket.h"
 #include "test/unit/fake_client.h"
 #include "test/unit/kubelet/pod.h"
 
@@ -178,6 +180,57 @@ static void ports_are_numbers_or_names(void **state)
     assert_int_equal(probe_port(c, &x[3]), -1);
 }
 
+/* TEXT with the ports, of which each # stands for its one, and with double quotes for single ones.
+ */
+static char *filled(const char *text, int port, struct arena *a)
+{
+    scoped(buffer) struct buffer b = { 0 };
+    for (const char *c = text; *c; c++) {
+        if (*c == '#')
+            buffer_printf(&b, "%d", port);
+        else
+            buffer_add_char(&b, *c == '\'' ? '"' : *c);
+    }
+    return arena_strdup(a, b.data);
+}
+
+static void a_failure_is_told_in_upstreams_words(void **state)
+{
+    static const struct {
+        enum { CLOSED, SILENT, SERVER } port;
+        const char *action, *output;
+    } cases[] = {
+        { CLOSED, "{'tcpSocket':{'port':#}}", "dial tcp 127.0.0.1:#: connect: connection refused" },
+        { CLOSED, "{'httpGet':{'path':'/x','port':#}}",
+          "Get \"http://127.0.0.1:#/x\": dial tcp 127.0.0.1:#: connect: connection refused" },
+        { SILENT, "{'httpGet':{'path':'/x','port':#}}",
+          "Get \"http://127.0.0.1:#/x\": context deadline exceeded (Client.Timeout exceeded while "
+          "awaiting headers)" },
+        { SERVER, "{'httpGet':{'path':'/','port':#}}", "HTTP probe failed with statuscode: 500" },
+        { SERVER, "{'httpGet':{'path':'/','port':#,'scheme':'HTTPS'}}",
+          "Get \"https://127.0.0.1:#/\": http: server gave HTTP response to HTTPS client" },
+        { CLOSED, "{'grpc':{'port':#}}",
+          "timeout: failed to connect service \"127.0.0.1:#\" within 1s: "
+          "context deadline exceeded" },
+        { SILENT, "{'grpc':{'port':#}}", "timeout: health rpc did not complete within 1s" },
+    };
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    struct probe_target target = { .k = &f->k, .pod_ip = "127.0.0.1" };
+    int ports[] = { [SERVER] = http_server_port(f->server), [CLOSED] = 0 };
+    int closed = socket_listen("127.0.0.1", &ports[CLOSED], &err);
+    scoped(fd) int silent = socket_listen("127.0.0.1", &ports[SILENT], &err);
+    assert_true(closed >= 0 && silent >= 0);
+    close(closed);
+    atomic_store(&f->answer, 500);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *text = filled(cases[i].action, ports[cases[i].port], f->a), *output = "";
+        const struct json *action = json_parse(bytes_of(text), f->a, NULL, &err);
+        assert_int_equal(probe_run(&target, action, 1, f->a, &output), PROBE_FAILURE);
+        assert_string_equal(output, filled(cases[i].output, ports[cases[i].port], f->a));
+    }
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -186,6 +239,7 @@ int main(void)
         T(liveness_asks_for_a_restart_after_its_failures),
         T(startup_holds_a_container_back_until_it_passes),
         T(a_forgotten_pod_has_no_verdict_left),
+        T(a_failure_is_told_in_upstreams_words),
         cmocka_unit_test(ports_are_numbers_or_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
