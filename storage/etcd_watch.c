@@ -12,6 +12,7 @@
 
 #include "base/failpoint.h"
 #include "base/hashmap.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "storage/etcd_encode.h"
 
@@ -74,10 +75,10 @@ struct encoded_event {
 
 struct etcd_streams {
     struct worker_pool *workers;
-    struct loop *loop; /* of the timer */
     int64_t interval_ms;
     pthread_mutex_t lock;        /* guards the rest; before a stream's */
     struct watch_stream *listed; /* those with a watch that wants progress */
+    struct loop *loop;           /* of the timer; NULL until a stream is listed */
     bool is_ticking;
     pthread_mutex_t last_lock; /* innermost */
     struct encoded_event last;
@@ -274,6 +275,22 @@ static void start_ticking(void *arg)
     loop_timer_start(streams->loop, streams->interval_ms, tick, streams);
 }
 
+/* Under the lock. */
+static void begin_ticking(struct etcd_streams *streams)
+{
+    struct error err = { 0 };
+    if (streams->is_ticking)
+        return;
+    if (!streams->loop)
+        streams->loop = loop_start("etcd-progress", &err);
+    if (!streams->loop) { /* the next stream tries again */
+        log_warn("etcd", "watches are not told of progress: %s", err.message);
+        return;
+    }
+    streams->is_ticking = true;
+    loop_post(streams->loop, start_ticking, streams);
+}
+
 static void list_stream(struct watch_stream *s)
 {
     struct etcd_streams *streams = s->server->streams;
@@ -285,9 +302,7 @@ static void list_stream(struct watch_stream *s)
     if (s->next)
         s->next->prev = s;
     streams->listed = s;
-    if (!streams->is_ticking)
-        loop_post(streams->loop, start_ticking, streams);
-    streams->is_ticking = true;
+    begin_ticking(streams);
     pthread_mutex_unlock(&streams->lock);
 }
 
@@ -591,8 +606,7 @@ struct etcd_streams *etcd_streams_new(int64_t progress_interval_ms, struct error
     pthread_mutex_init(&streams->last_lock, NULL);
     streams->interval_ms = progress_interval_ms ? progress_interval_ms : PROGRESS_INTERVAL_MS;
     streams->workers = worker_pool_new("etcd-watch", WORKERS_MAX, SIZE_MAX, err);
-    streams->loop = streams->workers ? loop_start("etcd-progress", err) : NULL;
-    if (streams->loop)
+    if (streams->workers)
         return streams;
     etcd_streams_free(streams);
     return NULL;

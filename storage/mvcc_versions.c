@@ -183,6 +183,8 @@ int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct storage_hist
                       version_fn *fn, void *arg, struct error *err)
 {
     int64_t compacted = mvcc_compacted_revision(v->m), to = revision > 0 ? revision : v->revision;
+    if (revision <= 0 && compacted > to)
+        compacted = to; /* by a compaction since the view was opened, which still has everything */
     if (to < compacted)
         return error_set(err, ERR_COMPACTED, "revision %lld has been compacted, the oldest is %lld",
                          (long long)to, (long long)compacted);
