@@ -20,7 +20,7 @@ struct exchange {
     struct request *request;
     struct kubelet_target target;
     struct http_client *client;
-    struct http_stream *stream; /* of a log, once its first bytes are there */
+    struct http_stream *stream; /* of a log, once the kubelet has said that it has it */
     int client_left_fd;         /* readable once it has */
 };
 
@@ -46,8 +46,10 @@ static void on_client_left(void *arg)
     eventfd_write(x->client_left_fd, 1);
 }
 
-static void start_stream(struct exchange *x)
+/* As soon as the kubelet has the log: a reader who leaves before its first line is noticed. */
+static void start_stream(void *arg)
 {
+    struct exchange *x = arg;
     struct http_response head = { .status = 200 };
     head.headers = respond_headers(x->request, "text/plain", &head.headers_n);
     respond_count(x->request, 200);
@@ -57,8 +59,6 @@ static void start_stream(struct exchange *x)
 static int on_log_piece(struct bytes piece, void *arg)
 {
     struct exchange *x = arg;
-    if (!x->stream)
-        start_stream(x);
     if (!http_stream_wait(x->stream, LOG_PIECES_QUEUED))
         return -1;
     scoped(shared_bytes) struct shared_bytes *chunk = shared_bytes_new(piece);
@@ -81,8 +81,6 @@ static void answer_without_stream(struct request *r, const struct http_client_re
     if (rc < 0) {
         err->code = ERR_UNKNOWN;
         respond_error(r, err, NULL);
-    } else if (answer->status / 100 == 2) {
-        respond_text(r, 200, "text/plain", BYTES(""));
     } else {
         error_set(err, error_from_http(answer->status, NULL), "%.*s", (int)answer->body.len,
                   answer->body.data ? answer->body.data : "");
@@ -104,7 +102,8 @@ static void run_log(struct exchange *x)
     struct http_client_response answer = { 0 };
     struct http_client_request ask = { .method = "GET",
                                        .url = url_of(r, &x->target),
-                                       .cancel_fd = client_left_fd };
+                                       .cancel_fd = client_left_fd,
+                                       .on_success = start_stream };
     int rc = http_client_do(x->client, &ask, on_log_piece, x, arena, &answer, &err);
     if (x->stream)
         end_stream(x);

@@ -47,6 +47,7 @@ struct call {
     void *arg;
     size_t body_bytes_max;
     struct buffer body;
+    bool has_head; /* known only where ON_SUCCESS is asked for */
     struct curl_slist *headers, *connect_to;
 
     int64_t started_ns;
@@ -167,6 +168,19 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     return len;
 }
 
+/* Called with each line of the head; the last one is empty. */
+static size_t on_head_line(char *line, size_t size, size_t n, void *arg)
+{
+    struct call *call = arg;
+    long status = 0;
+    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    bool is_end = size * n == 2 && *line == '\r' && status >= 200;
+    if (is_end && status < 300 && !call->has_head)
+        call->request->on_success(call->arg);
+    call->has_head = call->has_head || is_end; /* what follows are trailers */
+    return size * n;
+}
+
 static int on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
     (void)arg, (void)purpose;
@@ -270,6 +284,10 @@ static int call_set_up(struct call *call, const struct http_client *c, struct er
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
     curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+    if (r->on_success) {
+        curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head_line);
+        curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
+    }
     set_tls(easy, c);
     set_method(call);
     if (c->server_name && use_server_name(call, c->server_name, err) < 0)

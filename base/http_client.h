@@ -23,9 +23,10 @@ struct http_client_request {
     const struct http_header *headers; /* "authorization", "content-type", ... */
     size_t headers_n;
     struct bytes body;
-    int timeout_ms;        /* whole exchange; 0: none (watches, logs) */
-    size_t body_bytes_max; /* 0: 64 MiB */
-    int cancel_fd;         /* 0: none; an eventfd: once it is readable, the call ends */
+    int timeout_ms;                /* whole exchange; 0: none (watches, logs) */
+    size_t body_bytes_max;         /* 0: 64 MiB */
+    int cancel_fd;                 /* 0: none; an eventfd: once it is readable, the call ends */
+    void (*on_success)(void *arg); /* NULL, or told once a 2xx head is there, with ON_BODY's ARG */
 };
 struct http_client_response {
     int status;

@@ -132,7 +132,7 @@ class OnDemand(Snapshots):
             (["snapshot", "prune", "--snapshot-retention", "x"], 2, "not a number"),
             (["snapshot", "frob"], 2, "unknown command"),
             (["snapshot", "save", "--frob"], 2, "unknown flag"),
-            (["server", "--etcd-snapshot-schedule-cron", "often"], 2, "not a schedule"),
+            (["server", "--etcd-snapshot-schedule-cron", "often"], 2, "expected exactly 5 fields"),
             (["server", "--cluster-reset"], 2, "--cluster-reset-restore-path"),
         ):
             answer = subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=20)

@@ -133,6 +133,19 @@ reading() {
     like "auth can-i" 'yes' k auth can-i create pods
 }
 
+server_sockets() { find "/proc/$server_pid/fd" -lname 'socket:*' | wc -l; }
+has_sockets() { [ "$(server_sockets)" -le $(($1 + 2)) ]; } # a connection may be kept for the next one
+
+# leave_logs POD: eight readers of its log are killed.
+leave_logs() {
+    local readers=() i
+    for i in $(seq 8); do
+        timeout -s KILL "1.$i" nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" logs -f "$1" > /dev/null 2>&1 &
+        readers+=($!)
+    done
+    wait "${readers[@]}" 2> /dev/null
+}
+
 streaming() {
     like "exec" 'inside' k exec client -- echo inside
     like "exec with input" 'from standard input' bash -c "echo from standard input | nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig exec -i client -- cat"
@@ -161,14 +174,13 @@ streaming() {
     k run ticker --image=busybox --image-pull-policy=IfNotPresent --restart=Never -- sh -c 'while :; do echo tick; sleep 0.2; done' > /dev/null
     k wait --for=condition=Ready pod/ticker --timeout=30s > /dev/null
     like "attach" 'tick' timeout 4 nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" attach ticker
-    followers=()
-    for i in $(seq 8); do
-        timeout -s KILL "1.$i" nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" logs -f ticker > /dev/null 2>&1 &
-        followers+=($!)
-    done
-    wait "${followers[@]}" 2> /dev/null
+    local sockets
+    sockets=$(server_sockets)
+    leave_logs ticker
     ok "the server outlives those who leave in the middle of a log" eventually 5 kill -0 "$server_pid"
     ok "and answers" k get --raw /readyz
+    leave_logs client
+    ok "nothing is left of those who leave a silent one" eventually 10 has_sockets "$sockets"
     like "run --rm -it" 'hello' k run once --rm -i --image=busybox --image-pull-policy=IfNotPresent --restart=Never -- sh -c 'sleep 1; echo hello'
     like "debug with an ephemeral container" 'web|busybox|Defaulting' k debug client --image=busybox --target=client -- sleep 1
 }
