@@ -76,6 +76,7 @@ for round in $(seq "$rounds"); do
     row "list all pods, 2 clients" "$(load 2 40 "$pods")"
     row "list limit=500, 16 clients" "$(load 16 400 "$pods?limit=500")"
     row "label selector, none match, 16 clients" "$(load 16 4000 "$pods?labelSelector=app%3Dnobody")"
+    row "update (get+put) a pod, 16 clients" "$("$top/test/bench/update_load.py" "$pods" "$token" 200)"
     uris /status
     row "patch a pod's status, 16 clients" "$(load_each "${patch[@]}")"
     printf '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"app":"bench"}},"data":{"a":"%s"}}' "$round" > "$data/apply.json"
