@@ -39,7 +39,7 @@ struct watcher_ops {
     void (*initial_done)(
         struct watcher *w); /* may be NULL: the events of the beginning are complete */
     void (*bookmark)(struct watcher *w, int64_t revision, bool ends_initial_events);
-    /* May be NULL: no further event follows for now, so what was told may go out. */
+    /* May be NULL: the last of a batch has been told, so it may go out. */
     void (*flush)(struct watcher *w);
     bool (*is_slow)(struct watcher *w); /* asked after flush; true: it is closed */
     /* No call follows but free.  ERR NULL: its time is over. */
