@@ -3,9 +3,9 @@
 #include "api/event_recorder.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/hashmap.h"
 #include "base/log.h"
 
@@ -263,12 +263,10 @@ static bool is_worth_retrying(const struct error *err)
 /* Sleeps between attempts; false if the recorder is being freed. */
 static bool wait_before_retry(struct event_recorder *r)
 {
-    int64_t at = clock_monotonic_ns(&system_clock) + SEND_RETRY_NS;
-    struct timespec until = { .tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S };
-    int rc = 0;
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + SEND_RETRY_NS;
     pthread_mutex_lock(&r->lock);
-    while (!r->is_stopping && rc == 0)
-        rc = pthread_cond_timedwait(&r->stopping, &r->lock, &until);
+    while (!r->is_stopping && cond_wait_until(&r->stopping, &r->lock, until_ns))
+        ;
     bool go_on = !r->is_stopping;
     pthread_mutex_unlock(&r->lock);
     return go_on;
@@ -415,11 +413,7 @@ struct event_recorder *event_recorder_new(struct client *c, const char *componen
     r->host = host ? xstrdup(host) : NULL;
     r->last = &r->first;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->stopping, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&r->stopping);
     return r;
 }
 

@@ -3,9 +3,9 @@
 #include "api/informer.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/hashmap.h"
 #include "base/log.h"
 
@@ -94,23 +94,9 @@ struct informer_set {
     bool is_started, is_stopping;
 };
 
-static void monotonic_cond_init(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static int64_t now_ns(void)
 {
     return clock_monotonic_ns(&system_clock);
-}
-
-static struct timespec timespec_at(int64_t ns)
-{
-    return (struct timespec){ .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
 }
 
 /* ---- indexes: under the informer's lock ---- */
@@ -433,8 +419,7 @@ static void *keep(void *arg)
         if (!i) {
             pthread_cond_wait(&s->changed, &s->lock);
         } else if (i->due_ns > now_ns()) {
-            struct timespec until = timespec_at(i->due_ns);
-            pthread_cond_timedwait(&s->changed, &s->lock, &until);
+            cond_wait_until(&s->changed, &s->lock, i->due_ns);
         } else {
             enum stage stage = i->stage;
             pthread_mutex_unlock(&s->lock);
@@ -453,7 +438,7 @@ struct informer_set *informer_set_new(struct client *c)
     struct informer_set *s = xcalloc(1, sizeof(*s));
     s->client = c;
     pthread_mutex_init(&s->lock, NULL);
-    monotonic_cond_init(&s->changed);
+    cond_init(&s->changed);
     return s;
 }
 
@@ -465,7 +450,7 @@ static struct informer *informer_new(struct informer_set *s, const struct resour
     i->resource = r;
     i->field_selector = field_selector ? xstrdup(field_selector) : NULL;
     pthread_mutex_init(&i->lock, NULL);
-    monotonic_cond_init(&i->moved);
+    cond_init(&i->moved);
     return i;
 }
 
@@ -512,11 +497,11 @@ static const struct informer *first_unsynced(const struct informer_set *s)
 
 int informer_set_wait(struct informer_set *s, int64_t timeout_ms, struct error *err)
 {
-    struct timespec until = timespec_at(now_ns() + timeout_ms * NS_PER_MS);
-    int rc = 0, result = 0;
+    int64_t until_ns = now_ns() + timeout_ms * NS_PER_MS;
+    int result = 0;
     pthread_mutex_lock(&s->lock);
-    while (first_unsynced(s) && !s->is_stopping && rc == 0)
-        rc = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+    while (first_unsynced(s) && !s->is_stopping && cond_wait_until(&s->changed, &s->lock, until_ns))
+        ;
     if (s->is_stopping)
         result = error_set(err, ERR_CANCELED, "the informers have stopped");
     else if (first_unsynced(s))
@@ -647,11 +632,11 @@ int64_t informer_revision(struct informer *i)
 
 bool informer_wait_revision(struct informer *i, int64_t revision, int64_t timeout_ms)
 {
-    struct timespec until = timespec_at(now_ns() + timeout_ms * NS_PER_MS);
-    int rc = 0;
+    int64_t until_ns = now_ns() + timeout_ms * NS_PER_MS;
     pthread_mutex_lock(&i->lock);
-    while (i->revision < revision && !i->is_stopped && rc == 0)
-        rc = pthread_cond_timedwait(&i->moved, &i->lock, &until);
+    while (i->revision < revision && !i->is_stopped &&
+           cond_wait_until(&i->moved, &i->lock, until_ns))
+        ;
     bool seen = i->revision >= revision;
     pthread_mutex_unlock(&i->lock);
     return seen;
@@ -668,11 +653,11 @@ static bool is_gone(struct informer *i, const struct object_key *key, const char
 bool informer_wait_deleted(struct informer *i, const struct object_key *key, const char *uid,
                            int64_t timeout_ms)
 {
-    struct timespec until = timespec_at(now_ns() + timeout_ms * NS_PER_MS);
-    int rc = 0;
+    int64_t until_ns = now_ns() + timeout_ms * NS_PER_MS;
     pthread_mutex_lock(&i->lock);
-    while (!is_gone(i, key, uid) && !i->is_stopped && rc == 0)
-        rc = pthread_cond_timedwait(&i->moved, &i->lock, &until);
+    while (!is_gone(i, key, uid) && !i->is_stopped &&
+           cond_wait_until(&i->moved, &i->lock, until_ns))
+        ;
     bool gone = is_gone(i, key, uid);
     pthread_mutex_unlock(&i->lock);
     return gone;

@@ -10,9 +10,9 @@
 #include "api/leader_election.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include "api/event_recorder.h"
+#include "base/cond.h"
 #include "base/log.h"
 
 #define JITTER_FACTOR 1.2               /* candidates wait for up to 2.2 periods */
@@ -153,14 +153,9 @@ static bool take_or_renew(struct leader_elector *e)
 
 /* ---- the elector ---- */
 
-static void wait_ns(struct leader_elector *e, int64_t ns)
+static void wait_until(struct leader_elector *e, int64_t due_ns)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    ns += until.tv_nsec;
-    until.tv_sec += ns / NS_PER_S;
-    until.tv_nsec = ns % NS_PER_S;
-    pthread_cond_timedwait(&e->changed, &e->lock, &until);
+    cond_wait_clock(&e->changed, &e->lock, e->config.clock, due_ns);
 }
 
 static int64_t below(int64_t ns)
@@ -264,10 +259,10 @@ static void wait_for_turn(struct leader_elector *e)
 {
     int64_t at_ns = next_attempt_ns(e);
     while (!e->is_stopping && !take_news(e)) {
-        int64_t left_ns = not_after_expiry(e, at_ns) - clock_monotonic_ns(e->config.clock);
-        if (left_ns <= 0)
+        int64_t due_ns = not_after_expiry(e, at_ns);
+        if (due_ns <= clock_monotonic_ns(e->config.clock))
             return;
-        wait_ns(e, left_ns);
+        wait_until(e, due_ns);
     }
 }
 
@@ -308,7 +303,7 @@ static bool leads(const struct leader_elector *e)
 static void sleep_while_leading(struct leader_elector *e)
 {
     while (leads(e))
-        wait_ns(e, e->leads_until_ns - clock_monotonic_ns(e->config.clock));
+        wait_until(e, e->leads_until_ns);
 }
 
 /* Under the lock, which is given up for the callbacks. */
@@ -329,9 +324,9 @@ static void lead_once(struct leader_elector *e)
         pthread_mutex_lock(&e->lock);
         return;
     }
-    int64_t until_ns = clock_monotonic_ns(e->config.clock) + BEGIN_AGAIN_S * NS_PER_S, now_ns;
-    while (!e->is_stopping && (now_ns = clock_monotonic_ns(e->config.clock)) < until_ns)
-        wait_ns(e, until_ns - now_ns);
+    int64_t until_ns = clock_monotonic_ns(e->config.clock) + BEGIN_AGAIN_S * NS_PER_S;
+    while (!e->is_stopping && clock_monotonic_ns(e->config.clock) < until_ns)
+        wait_until(e, until_ns);
 }
 
 static void record_event(struct leader_elector *e, const char *what)
@@ -378,11 +373,7 @@ struct leader_elector *leader_elector_start(const struct leader_election_config 
     e->identity = xstrdup(config->identity);
     e->recorder = event_recorder_new(config->client, config->component, NULL);
     pthread_mutex_init(&e->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&e->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&e->changed);
     ensure(pthread_create(&e->elector, NULL, run_elector, e) == 0 &&
            pthread_create(&e->runner, NULL, run_runner, e) == 0);
     return e;

@@ -2,11 +2,11 @@
 /* kubernetes_endpoints.c - Endpoints and EndpointSlice of the API servers. */
 #include "apiserver/kubernetes_endpoints.h"
 
-#include <time.h>
 
 #include "apiserver/bootstrap_objects.h"
 #include "apiserver/server.h"
 #include "apiserver/store_access.h"
+#include "base/cond.h"
 #include "base/log.h"
 
 #define WRITER_USER    "system:apiserver"
@@ -213,13 +213,10 @@ static int turn(struct endpoint_reconciler *e, struct error *err)
 /* Until an object is missing, the server stops or, if IS_LIMITED, the next turn is due. */
 static void wait_locked(struct endpoint_reconciler *e, bool is_limited)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += TURN_S;
-    int rc = 0;
-    while (!e->is_stopping && !e->is_missing && rc == 0)
-        rc = is_limited ? pthread_cond_timedwait(&e->changed, &e->lock, &until)
-                        : pthread_cond_wait(&e->changed, &e->lock);
+    int64_t turn_ns = clock_monotonic_ns(&system_clock) + TURN_S * NS_PER_S;
+    while (!e->is_stopping && !e->is_missing &&
+           cond_wait_until(&e->changed, &e->lock, is_limited ? turn_ns : INT64_MAX))
+        ;
     e->is_missing = false;
 }
 
@@ -294,7 +291,7 @@ int kubernetes_endpoints_start(struct apiserver *a, struct error *err)
     e->client = apiserver_loopback(a, WRITER_USER, groups);
     e->key = arena_printf(a->arena, LEASES_PREFIX "%s", a->config.advertise_address);
     pthread_mutex_init(&e->lock, NULL);
-    pthread_cond_init(&e->changed, NULL);
+    cond_init(&e->changed);
     /* A server that is alone has them when it is ready; others may be slow to answer. */
     if (!has_own_key(e) && reconcile(e, err) < 0) {
         client_close(e->client);

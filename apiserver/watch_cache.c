@@ -5,6 +5,7 @@
 #include "apiserver/store_access.h"
 #include "apiserver/watch_cache_internal.h"
 #include "apiserver/watch_delivery.h"
+#include "base/cond.h"
 #include "base/log.h"
 
 /* The ring doubles while its oldest event is younger than this: a client that lost its connection
@@ -336,7 +337,7 @@ struct watch_caches *watch_caches_start(struct apiserver *a, struct error *err)
     all->server = a;
     all->arena = arena_new();
     pthread_mutex_init(&all->wait_lock, NULL);
-    pthread_cond_init(&all->moved, NULL);
+    cond_init(&all->moved);
     a->caches = all;
 
     pthread_rwlock_init(&all->watch_lock, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* watch_cache_read.c - looking into the caches: as they are, and as they were a moment ago. */
-#include <time.h>
 
 #include "apiserver/watch_cache_internal.h"
+#include "base/cond.h"
 
 /* A page of an older state undoes at most so many changes; beyond that the store answers. */
 #define PAST_EVENTS_MAX 2048
@@ -16,17 +16,12 @@ bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout
 {
     if (atomic_load(&c->revision) >= revision)
         return true;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + timeout_ms % 1000 * NS_PER_MS;
-    until.tv_sec += timeout_ms / 1000 + ns / NS_PER_S;
-    until.tv_nsec = ns % NS_PER_S;
-
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + timeout_ms * NS_PER_MS;
     pthread_mutex_lock(&c->wait_lock);
     atomic_fetch_add(&c->waiters, 1);
-    int rc = 0;
-    while (rc == 0 && atomic_load(&c->revision) < revision)
-        rc = pthread_cond_timedwait(&c->moved, &c->wait_lock, &until);
+    while (atomic_load(&c->revision) < revision &&
+           cond_wait_until(&c->moved, &c->wait_lock, until_ns))
+        ;
     atomic_fetch_sub(&c->waiters, 1);
     pthread_mutex_unlock(&c->wait_lock);
     return atomic_load(&c->revision) >= revision;

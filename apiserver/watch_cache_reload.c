@@ -4,6 +4,7 @@
 #include "apiserver/store_access.h"
 #include "apiserver/watch_cache_internal.h"
 #include "apiserver/watch_delivery.h"
+#include "base/cond.h"
 #include "base/log.h"
 
 #define RELOAD_PAGE 1000
@@ -158,10 +159,8 @@ static void drop_watch(struct watch_caches *all)
 
 static void sleep_for(struct watch_reloader *r, int seconds)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += seconds;
-    while (!r->is_stopping && pthread_cond_timedwait(&r->changed, &r->lock, &until) == 0)
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + seconds * NS_PER_S;
+    while (!r->is_stopping && cond_wait_until(&r->changed, &r->lock, until_ns))
         ;
 }
 
@@ -196,7 +195,7 @@ struct watch_reloader *watch_reloader_new(struct watch_caches *all)
     struct watch_reloader *r = xcalloc(1, sizeof(*r));
     r->all = all;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->changed, NULL);
+    cond_init(&r->changed);
     ensure(pthread_create(&r->thread, NULL, run, r) == 0);
     return r;
 }

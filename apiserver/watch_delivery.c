@@ -3,9 +3,9 @@
 #include "apiserver/watch_delivery.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include "apiserver/server.h"
+#include "base/cond.h"
 #include "base/hashmap.h"
 
 /* Upstream's pace of bookmarks. */
@@ -465,12 +465,7 @@ static bool next_batch(struct watch_delivery *d, struct batch *out)
     pthread_mutex_lock(&d->lock);
     while (!has_work(&d->incoming) && !d->is_stopping) {
         int64_t due = d->heap_n > 0 ? d->heap[0]->due_ns : INT64_MAX;
-        if (due == INT64_MAX) {
-            pthread_cond_wait(&d->wake, &d->lock);
-            continue;
-        }
-        struct timespec until = { .tv_sec = due / NS_PER_S, .tv_nsec = due % NS_PER_S };
-        if (pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0)
+        if (!cond_wait_until(&d->wake, &d->lock, due))
             break;
     }
     bool goes_on = has_work(&d->incoming) || !d->is_stopping;
@@ -503,12 +498,8 @@ struct watch_delivery *watch_delivery_start(struct apiserver *a, int64_t revisio
     d->revision = revision;
     d->incoming.revision = revision;
     pthread_mutex_init(&d->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&d->wake, &monotonic);
+    cond_init(&d->wake);
     pthread_cond_init(&d->done, NULL);
-    pthread_condattr_destroy(&monotonic);
     if (pthread_create(&d->thread, NULL, delivery_thread, d) == 0) {
         pthread_setname_np(d->thread, "watch-delivery");
         return d;

@@ -11,10 +11,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/due_heap.h"
 #include "base/grpc_wire.h"
 #include "base/socket.h"
@@ -682,11 +682,7 @@ static struct grpc_stream *stream_new(struct grpc_channel *c, const char *method
     s->method = arena_strdup(s->arena, method);
     s->deframer.message_bytes_max = c->message_bytes_max;
     s->refs = 2;
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&s->changed);
     if (options && options->timeout_ms > 0) {
         s->timeout = timeout_text(s->arena, options->timeout_ms);
         s->deadline_ns = clock_monotonic_ns(&system_clock) + options->timeout_ms * NS_PER_MS;
@@ -743,14 +739,8 @@ void grpc_unary_start(struct grpc_channel *c, const char *method, struct bytes r
 /* Under the lock: sleeps until something changes.  False once the deadline has passed. */
 static bool wait_for_change(struct grpc_stream *s)
 {
-    pthread_mutex_t *lock = &s->channel->lock;
-    if (s->deadline_ns == 0) {
-        pthread_cond_wait(&s->changed, lock);
-        return true;
-    }
-    struct timespec until = { .tv_sec = s->deadline_ns / NS_PER_S,
-                              .tv_nsec = s->deadline_ns % NS_PER_S };
-    return pthread_cond_timedwait(&s->changed, lock, &until) != ETIMEDOUT;
+    return cond_wait_until(&s->changed, &s->channel->lock,
+                           s->deadline_ns ? s->deadline_ns : INT64_MAX);
 }
 
 /* Under the lock: the deadline has passed, so the I/O thread shall drop the call. */

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/grpc_server_internal.h"
 
 #define HELD_CALLS_MAX 64 /* wake a loop that a thread holds: it has work for a while */
@@ -112,14 +113,13 @@ size_t grpc_call_queued_bytes(struct grpc_server_call *call)
 bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes, int timeout_ms)
 {
     struct grpc_server *s = call->server;
-    int64_t until_ns = clock_monotonic_ns(&system_clock) + timeout_ms * NS_PER_MS;
-    struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
-    int rc = 0;
+    int64_t until_ns =
+        timeout_ms < 0 ? INT64_MAX : clock_monotonic_ns(&system_clock) + timeout_ms * NS_PER_MS;
     pthread_mutex_lock(&s->lock);
     atomic_store(&call->room_below, bytes + 1); /* before the look at the queue, see send_data */
-    while (!call->is_gone && grpc_call_queued_bytes(call) > bytes && rc == 0)
-        rc = timeout_ms < 0 ? pthread_cond_wait(&s->room, &s->lock)
-                            : pthread_cond_timedwait(&s->room, &s->lock, &until);
+    while (!call->is_gone && grpc_call_queued_bytes(call) > bytes &&
+           cond_wait_until(&s->room, &s->lock, until_ns))
+        ;
     atomic_store(&call->room_below, 0);
     bool is_gone = call->is_gone;
     pthread_mutex_unlock(&s->lock);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/socket.h"
 
@@ -639,11 +640,7 @@ struct grpc_server *grpc_server_start(const struct grpc_server_config *config, s
         hashmap_put(&s->handlers, bytes_of(config->handlers[i].method), &s->handler_list[i]);
     }
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->room, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cond_init(&s->room);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ensure(s->epoll_fd >= 0 && s->wake_fd >= 0);

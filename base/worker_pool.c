@@ -4,7 +4,8 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <time.h>
+
+#include "base/cond.h"
 
 #define IDLE_S      10                /* a surplus thread without work ends after this */
 #define STACK_BYTES (2 * 1024 * 1024) /* address space; only what is touched costs memory */
@@ -38,12 +39,8 @@ struct worker_pool *worker_pool_new(const char *name, size_t threads_max, size_t
     p->threads_max = threads_max;
     p->queued_max = queued_max;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->work, &attr);
-    pthread_cond_init(&p->ended, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&p->work);
+    cond_init(&p->ended);
     return p;
 }
 
@@ -78,18 +75,13 @@ static struct job pop(struct worker_pool *p)
  * that an idle process stays asleep. */
 static bool wait_for_job(struct worker_pool *p)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += IDLE_S;
-    int rc = 0;
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + IDLE_S * NS_PER_S;
+    bool is_surplus = false;
     while (p->n == 0) {
-        if (p->is_ending || (rc != 0 && p->threads > 1))
+        if (p->is_ending || (is_surplus && p->threads > 1))
             return false;
         p->idle++;
-        if (p->threads == 1)
-            pthread_cond_wait(&p->work, &p->lock);
-        else
-            rc = pthread_cond_timedwait(&p->work, &p->lock, &until);
+        is_surplus = !cond_wait_until(&p->work, &p->lock, p->threads == 1 ? INT64_MAX : until_ns);
         p->idle--;
     }
     return true;

@@ -13,8 +13,8 @@
 #include "base/workqueue.h"
 
 #include <pthread.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/due_heap.h"
 #include "base/hashmap.h"
 
@@ -55,11 +55,7 @@ struct workqueue *workqueue_new(const struct workqueue_config *config)
     if (!q->config.backoff_max_ms)
         q->config.backoff_max_ms = BACKOFF_MAX_MS;
     pthread_mutex_init(&q->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&q->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&q->changed);
     return q;
 }
 
@@ -197,14 +193,7 @@ void workqueue_forget(struct workqueue *q, struct bytes key)
 static void wait_for_change(struct workqueue *q)
 {
     struct due_node *next = due_heap_first(&q->delayed);
-    if (!next) {
-        pthread_cond_wait(&q->changed, &q->lock);
-        return;
-    }
-    int64_t wait_ns = next->due_ns - clock_monotonic_ns(q->config.clock);
-    int64_t until_ns = clock_monotonic_ns(&system_clock) + (wait_ns > 0 ? wait_ns : 0);
-    struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
-    pthread_cond_timedwait(&q->changed, &q->lock, &until);
+    cond_wait_clock(&q->changed, &q->lock, q->config.clock, next ? next->due_ns : INT64_MAX);
 }
 
 static struct item *take_first(struct workqueue *q)

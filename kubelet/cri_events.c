@@ -8,8 +8,8 @@
 #include "kubelet/cri_wire.h"
 
 #include <pthread.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 #include "kubelet/containerd_events.pb-c.h"
 #include "kubelet/cri.pb-c.h"
@@ -114,18 +114,11 @@ static void receive_all(struct cri_events *e, struct grpc_stream *stream)
 
 static void wait_a_little(struct cri_events *e)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += e->wait_ms / 1000;
-    until.tv_nsec += e->wait_ms % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + e->wait_ms * NS_PER_MS;
     e->wait_ms = e->wait_ms * 2 < RECONNECT_MAX_MS ? e->wait_ms * 2 : RECONNECT_MAX_MS;
     pthread_mutex_lock(&e->lock);
     if (!e->is_closing)
-        pthread_cond_timedwait(&e->wake, &e->lock, &until);
+        cond_wait_until(&e->wake, &e->lock, until_ns);
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -174,7 +167,7 @@ struct cri_events *cri_events_open(const char *endpoint,
         .wait_ms = RECONNECT_FIRST_MS,
     };
     pthread_mutex_init(&e->lock, NULL);
-    pthread_cond_init(&e->wake, NULL);
+    cond_init(&e->wake);
     if (pthread_create(&e->thread, NULL, run, e) != 0) {
         error_set(err, ERR_INTERNAL, "start the thread for runtime events");
         grpc_channel_free(channel);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "kubelet/cni_config.h"
@@ -447,18 +448,10 @@ static void configure_network(struct node_status *n)
 /* Waits until something happened or MS have passed; false when it is time to end. */
 static bool wait_turn(struct node_status *n, int64_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + ms * NS_PER_MS;
     pthread_mutex_lock(&n->lock);
-    while (!n->is_stopping && !n->is_woken)
-        if (pthread_cond_timedwait(&n->wake, &n->lock, &until) != 0)
-            break;
+    while (!n->is_stopping && !n->is_woken && cond_wait_until(&n->wake, &n->lock, until_ns))
+        ;
     n->is_woken = false;
     bool goes_on = !n->is_stopping;
     pthread_mutex_unlock(&n->lock);
@@ -506,7 +499,7 @@ struct node_status *node_status_start(const struct node_status_config *config, s
     n->k = config->k;
     n->lease = node_lease_new(n->k);
     pthread_mutex_init(&n->lock, NULL);
-    pthread_cond_init(&n->wake, NULL);
+    cond_init(&n->wake);
     if (pthread_create(&n->thread, NULL, run, n) == 0)
         return n;
     error_set(err, ERR_INTERNAL, "start the node status thread");

@@ -2,8 +2,8 @@
 /* pod_worker.c - one keyed queue of pods. */
 #include "kubelet/pod_worker.h"
 
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 #include "kubelet/image_gc.h"
 #include "kubelet/log_rotation.h"
@@ -300,11 +300,9 @@ static void adopt_orphans(struct pod_worker *w)
 /* False when it is time to end. */
 static bool wait_period(struct pod_worker *w)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += HOUSEKEEPING_S;
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + HOUSEKEEPING_S * NS_PER_S;
     pthread_mutex_lock(&w->lock);
-    while (!w->is_stopping && pthread_cond_timedwait(&w->wake, &w->lock, &until) == 0)
+    while (!w->is_stopping && cond_wait_until(&w->wake, &w->lock, until_ns))
         ;
     bool goes_on = !w->is_stopping;
     pthread_mutex_unlock(&w->lock);
@@ -345,7 +343,7 @@ struct pod_worker *pod_worker_new(struct kubelet_context *k, struct error *err)
     w->pool = pool;
     w->queue = workqueue_new(&queue);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->wake, NULL);
+    cond_init(&w->wake);
     return w;
 }
 

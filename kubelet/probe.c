@@ -3,8 +3,8 @@
 #include "kubelet/probe.h"
 
 #include <inttypes.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/worker_pool.h"
 #include "kubelet/pod_sync.h"
@@ -184,11 +184,8 @@ static void *run(void *arg)
     while (!probes->is_stopping) {
         int64_t until_ns;
         struct prober *p = next_due_locked(probes, clock_monotonic_ns(probes->k->clock), &until_ns);
-        if (!p && until_ns == INT64_MAX) {
-            pthread_cond_wait(&probes->wake, &probes->lock);
-        } else if (!p) {
-            struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
-            pthread_cond_timedwait(&probes->wake, &probes->lock, &until);
+        if (!p) {
+            cond_wait_clock(&probes->wake, &probes->lock, probes->k->clock, until_ns);
         } else {
             p->is_busy = true;
             struct error err = { 0 };
@@ -320,11 +317,7 @@ struct probes *probes_new(struct kubelet_context *k, void (*changed)(const char 
     struct probes *probes = xcalloc(1, sizeof(*probes));
     *probes = (struct probes){ .k = k, .changed = changed, .arg = arg, .pool = pool };
     pthread_mutex_init(&probes->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&probes->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cond_init(&probes->wake);
     if (pthread_create(&probes->thread, NULL, run, probes) == 0)
         return probes;
     error_set(err, ERR_INTERNAL, "start the thread of the probes");

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/hashmap.h"
 #include "base/log.h"
 #include "proxy/conntrack.h"
@@ -174,17 +175,12 @@ static void free_dirty(struct dirty *d)
 /* Waits for changes (or, after a failure, for RETRY_S) and takes them all; false when stopping. */
 static bool take_dirty(struct proxy *p, int retry_s, struct dirty **out)
 {
-    struct timespec end;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += retry_s;
-
+    int64_t until_ns =
+        retry_s > 0 ? clock_monotonic_ns(&system_clock) + retry_s * NS_PER_S : INT64_MAX;
     pthread_mutex_lock(&p->lock);
-    while (!p->is_stopping && (retry_s > 0 || !p->dirty)) {
-        if (retry_s == 0)
-            pthread_cond_wait(&p->wake, &p->lock);
-        else if (pthread_cond_timedwait(&p->wake, &p->lock, &end) == ETIMEDOUT)
-            break;
-    }
+    while (!p->is_stopping && (retry_s > 0 || !p->dirty) &&
+           cond_wait_until(&p->wake, &p->lock, until_ns))
+        ;
     bool is_running = !p->is_stopping;
     *out = p->dirty;
     p->dirty = NULL;
@@ -254,11 +250,7 @@ struct proxy *proxy_new(const struct proxy_config *config, struct error *err)
 {
     (void)err;
     struct proxy *p = xcalloc(1, sizeof(*p));
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&p->wake);
     pthread_mutex_init(&p->lock, NULL);
     p->node_name = xstrdup(config->node_name);
     p->cluster_cidr = xstrdup(config->cluster_cidr);

@@ -3,9 +3,9 @@
 #include "scheduler/scheduler.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include "api/event_recorder.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/worker_pool.h"
@@ -506,14 +506,7 @@ static struct letter *take_letters(struct scheduler *s)
 static void wait_for_news(struct scheduler *s)
 {
     int64_t due_ns = pod_queue_due_ns(&s->queue);
-    if (!due_ns) {
-        pthread_cond_wait(&s->news, &s->lock);
-        return;
-    }
-    int64_t left_ns = due_ns - clock_monotonic_ns(s->clock);
-    int64_t at_ns = clock_monotonic_ns(&system_clock) + (left_ns > 0 ? left_ns : 0);
-    struct timespec at = { at_ns / NS_PER_S, at_ns % NS_PER_S };
-    pthread_cond_timedwait(&s->news, &s->lock, &at);
+    cond_wait_clock(&s->news, &s->lock, s->clock, due_ns ? due_ns : INT64_MAX);
 }
 
 static void *scheduler_main(void *arg)
@@ -564,11 +557,7 @@ static void scheduler_free(struct scheduler *s)
 
 static void init_news(struct scheduler *s)
 {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->news, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&s->news);
     pthread_mutex_init(&s->lock, NULL);
     s->last = &s->first;
 }

@@ -2,6 +2,7 @@
 /* remote.c - the store in an etcd cluster: endpoints, and calls that move on when one fails. */
 #include "storage/remote.h"
 
+#include "base/cond.h"
 #include "base/files.h"
 #include "base/log.h"
 
@@ -100,12 +101,7 @@ static struct remote_task *next_task(struct remote *r)
         }
         if (!r->timer_runs)
             return NULL;
-        if (!first) {
-            pthread_cond_wait(&r->timer_changed, &r->timer_lock);
-            continue;
-        }
-        struct timespec until = { first->due_ns / NS_PER_S, first->due_ns % NS_PER_S };
-        pthread_cond_timedwait(&r->timer_changed, &r->timer_lock, &until);
+        cond_wait_until(&r->timer_changed, &r->timer_lock, first ? first->due_ns : INT64_MAX);
     }
 }
 
@@ -635,15 +631,6 @@ int storage_check_endpoints(const char *endpoints, struct error *err)
     return each_url(endpoints, check_url, NULL, err);
 }
 
-static void init_monotonic(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 struct storage *storage_open_remote(const struct storage_remote_config *config, struct error *err)
 {
     struct remote *r = xcalloc(1, sizeof(*r));
@@ -653,7 +640,7 @@ struct storage *storage_open_remote(const struct storage_remote_config *config, 
     pthread_mutex_init(&r->timer_lock, NULL);
     pthread_mutex_init(&r->read_lock, NULL);
     pthread_cond_init(&r->read_changed, NULL);
-    init_monotonic(&r->timer_changed);
+    cond_init(&r->timer_changed);
     struct opening opening = { r, config };
     if (each_url(config->endpoints, add_endpoint, &opening, err) < 0) {
         op_close(&r->storage);

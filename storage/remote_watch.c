@@ -11,6 +11,7 @@
  * nothing comes twice and nothing is left out.  Streams do not overlap: one begins when the last
  * word of the one before has been heard, so callbacks of a watch never run side by side.
  */
+#include "base/cond.h"
 #include "base/log.h"
 #include "storage/remote.h"
 
@@ -414,11 +415,7 @@ struct remote_watches *remote_watches_new(struct remote *r)
     all->task.run = begin_later;
     all->remote = r;
     pthread_mutex_init(&all->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&all->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&all->changed);
     return all;
 }
 
@@ -570,12 +567,6 @@ static void ask_progress(struct watch *w)
     send_request(all, &request);
 }
 
-static void wait_until(struct remote_watches *all, int64_t ns)
-{
-    struct timespec until = { ns / NS_PER_S, ns % NS_PER_S };
-    pthread_cond_timedwait(&all->changed, &all->lock, &until);
-}
-
 static int sync_locked(struct watch *w, int64_t revision, struct error *err)
 {
     int64_t now_ns = clock_monotonic_ns(&system_clock);
@@ -593,7 +584,7 @@ static int sync_locked(struct watch *w, int64_t revision, struct error *err)
             ask_progress(w);
         }
         if (w->next_revision <= revision)
-            wait_until(w->all, ask_ns < end_ns ? ask_ns : end_ns);
+            cond_wait_until(&w->all->changed, &w->all->lock, ask_ns < end_ns ? ask_ns : end_ns);
         now_ns = clock_monotonic_ns(&system_clock);
     }
     return 0;

@@ -3,8 +3,8 @@
 #include "storage/upkeep.h"
 
 #include <pthread.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 
@@ -138,16 +138,9 @@ static void defragment(struct upkeep *u)
 static void sleep_until(struct upkeep *u, int64_t due_ns)
 {
     while (!u->is_woken && !u->is_stopping) {
-        if (!due_ns) {
-            pthread_cond_wait(&u->work, &u->lock);
-            continue;
-        }
-        int64_t left_ns = due_ns - clock_monotonic_ns(u->config.clock);
-        if (left_ns <= 0)
+        if (due_ns && due_ns <= clock_monotonic_ns(u->config.clock))
             return;
-        int64_t at_ns = clock_monotonic_ns(&system_clock) + left_ns;
-        struct timespec at = { at_ns / NS_PER_S, at_ns % NS_PER_S };
-        pthread_cond_timedwait(&u->work, &u->lock, &at);
+        cond_wait_clock(&u->work, &u->lock, u->config.clock, due_ns ? due_ns : INT64_MAX);
     }
 }
 
@@ -189,12 +182,8 @@ struct upkeep *upkeep_new(const struct upkeep_config *config)
     u->mark_revision = mvcc_revision(config->mvcc);
     atomic_init(&u->is_timer_armed, config->compact_interval_ms < 0);
     pthread_mutex_init(&u->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&u->work, &attr);
+    cond_init(&u->work);
     pthread_cond_init(&u->turn_done, NULL);
-    pthread_condattr_destroy(&attr);
     return u;
 }
 

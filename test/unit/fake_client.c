@@ -5,13 +5,13 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "api/patch.h"
 #include "api/selector.h"
 #include "api/status.h"
+#include "base/cond.h"
 #include "base/hashmap.h"
 
 #define FAKE_WAIT_S 20
@@ -704,11 +704,7 @@ struct fake_client *fake_client_new(void)
     f->clock = &system_clock;
     f->revision = 1;
     pthread_mutex_init(&f->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&f->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&f->changed);
     ensure(pthread_create(&f->deliverer, NULL, deliver_all, f) == 0);
     return f;
 }
@@ -858,21 +854,19 @@ size_t fake_count(struct fake_client *f, int resource_id)
 void fake_wait(struct fake_client *f, bool (*predicate)(struct fake_client *f, void *arg),
                void *arg, const char *what)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += FAKE_WAIT_S;
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + FAKE_WAIT_S * NS_PER_S;
     for (;;) {
         pthread_mutex_lock(&f->lock);
         size_t seen = f->log_n;
         pthread_mutex_unlock(&f->lock);
         if (predicate(f, arg))
             return;
-        int rc = 0;
+        bool is_in_time = true;
         pthread_mutex_lock(&f->lock);
-        while (f->log_n == seen && rc == 0)
-            rc = pthread_cond_timedwait(&f->changed, &f->lock, &until);
+        while (f->log_n == seen && is_in_time)
+            is_in_time = cond_wait_until(&f->changed, &f->lock, until_ns);
         pthread_mutex_unlock(&f->lock);
-        if (rc != 0)
+        if (!is_in_time)
             fail_msg("never happened: %s", what);
     }
 }
