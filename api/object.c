@@ -367,10 +367,7 @@ struct object *object_parse(const struct resource *r, struct bytes text, int64_t
 
 void object_list_add_take(struct object_list *l, struct object *o)
 {
-    if (l->n == l->capacity) {
-        l->capacity = l->capacity ? 2 * l->capacity : 16;
-        l->items = xrealloc(l->items, l->capacity * sizeof(struct object *));
-    }
+    l->items = xgrow(l->items, l->n, &l->capacity, sizeof(l->items[0]));
     l->items[l->n++] = o;
 }
 

@@ -120,10 +120,7 @@ static void subject_add(struct hashmap *map, const char *name, struct binding *b
         s->name = xstrdup(name);
         hashmap_put(map, bytes_of(s->name), s);
     }
-    if (s->n == s->capacity) {
-        s->capacity = s->capacity ? s->capacity * 2 : 4;
-        s->bindings = xrealloc(s->bindings, s->capacity * sizeof(struct binding *));
-    }
+    s->bindings = xgrow(s->bindings, s->n, &s->capacity, sizeof(s->bindings[0]));
     s->bindings[s->n++] = binding;
 }
 

@@ -66,10 +66,7 @@ void *ordered_map_get(const struct ordered_map *m, struct bytes key)
 
 static struct ordered_map_chunk *insert_chunk(struct ordered_map *m, size_t at)
 {
-    if (m->chunks_n == m->chunks_capacity) {
-        m->chunks_capacity = m->chunks_capacity ? 2 * m->chunks_capacity : 8;
-        m->chunks = xrealloc(m->chunks, m->chunks_capacity * sizeof(*m->chunks));
-    }
+    m->chunks = xgrow(m->chunks, m->chunks_n, &m->chunks_capacity, sizeof(m->chunks[0]));
     memmove(m->chunks + at + 1, m->chunks + at, (m->chunks_n - at) * sizeof(*m->chunks));
     m->chunks_n++;
     m->chunks[at] = xmalloc(sizeof(struct ordered_map_chunk));

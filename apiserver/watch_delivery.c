@@ -87,10 +87,7 @@ static void heap_sift(struct watch_delivery *d, size_t i)
 
 static void heap_add(struct watch_delivery *d, struct watcher *w)
 {
-    if (d->heap_n == d->heap_capacity) {
-        d->heap_capacity = d->heap_capacity ? 2 * d->heap_capacity : 64;
-        d->heap = xrealloc(d->heap, d->heap_capacity * sizeof(*d->heap));
-    }
+    d->heap = xgrow(d->heap, d->heap_n, &d->heap_capacity, sizeof(d->heap[0]));
     d->heap_n++;
     heap_set(d, d->heap_n - 1, w);
     heap_sift(d, w->heap_index);
@@ -148,10 +145,7 @@ static void bucket_add(struct watch_delivery *d, struct watcher *w)
         b->key = (struct bytes){ b->text, key.len };
         hashmap_put(&d->buckets, b->key, b);
     }
-    if (b->n == b->capacity) {
-        b->capacity = b->capacity ? 2 * b->capacity : 4;
-        b->items = xrealloc(b->items, b->capacity * sizeof(*b->items));
-    }
+    b->items = xgrow(b->items, b->n, &b->capacity, sizeof(b->items[0]));
     w->bucket = b;
     w->bucket_index = b->n;
     b->items[b->n++] = w;
@@ -309,10 +303,7 @@ static void mark_told(struct watch_delivery *d, struct watcher *w)
 {
     if (w->is_told)
         return;
-    if (d->told_n == d->told_capacity) {
-        d->told_capacity = d->told_capacity ? 2 * d->told_capacity : 64;
-        d->told = xrealloc(d->told, d->told_capacity * sizeof(struct watcher *));
-    }
+    d->told = xgrow(d->told, d->told_n, &d->told_capacity, sizeof(d->told[0]));
     w->is_told = true;
     d->told[d->told_n++] = w;
 }
@@ -536,10 +527,7 @@ void watch_delivery_push_take(struct watch_delivery *d, struct cache_event *e)
 {
     pthread_mutex_lock(&d->lock);
     struct batch *b = &d->incoming;
-    if (b->events_n == b->events_capacity) {
-        b->events_capacity = b->events_capacity ? 2 * b->events_capacity : 64;
-        b->events = xrealloc(b->events, b->events_capacity * sizeof(struct cache_event *));
-    }
+    b->events = xgrow(b->events, b->events_n, &b->events_capacity, sizeof(b->events[0]));
     b->events[b->events_n++] = e;
     pthread_mutex_unlock(&d->lock);
 }
@@ -558,10 +546,7 @@ void watch_delivery_advance(struct watch_delivery *d, int64_t revision)
 static void command_add_locked(struct watch_delivery *d, struct command c)
 {
     struct batch *b = &d->incoming;
-    if (b->commands_n == b->commands_capacity) {
-        b->commands_capacity = b->commands_capacity ? 2 * b->commands_capacity : 16;
-        b->commands = xrealloc(b->commands, b->commands_capacity * sizeof(struct command));
-    }
+    b->commands = xgrow(b->commands, b->commands_n, &b->commands_capacity, sizeof(b->commands[0]));
     b->commands[b->commands_n++] = c;
     pthread_cond_signal(&d->wake);
 }

@@ -40,10 +40,7 @@ static void sift_down(struct due_heap *h, struct due_node *node)
 void due_heap_add(struct due_heap *h, struct due_node *node, int64_t due_ns)
 {
     ensure(node->place == 0);
-    if (h->n == h->capacity) {
-        h->capacity = h->capacity ? 2 * h->capacity : 16;
-        h->nodes = xrealloc(h->nodes, h->capacity * sizeof(struct due_node *));
-    }
+    h->nodes = xgrow(h->nodes, h->n, &h->capacity, sizeof(h->nodes[0]));
     node->due_ns = due_ns;
     node->place = ++h->n;
     sift_up(h, node);

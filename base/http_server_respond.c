@@ -424,8 +424,8 @@ static void stream_reserve(struct http_stream *s)
         s->pending_first = 0;
         return;
     }
-    s->pending_capacity = s->pending_capacity ? 2 * s->pending_capacity : 16;
-    s->pending = xrealloc(s->pending, s->pending_capacity * sizeof(*s->pending));
+    s->pending = xgrow(s->pending, s->pending_first + s->pending_n, &s->pending_capacity,
+                       sizeof(s->pending[0]));
 }
 
 /* Under the stream's lock. */

@@ -3,8 +3,11 @@
 #include "base/scoped.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
+
+#define GROW_FIRST_ITEMS 8
 
 _Noreturn void ensure_failed(const char *cond, const char *file, int line, const char *func)
 {
@@ -40,6 +43,16 @@ void *xrealloc(void *p, size_t bytes)
     if (!q)
         out_of_memory(bytes);
     return q;
+}
+
+void *xgrow(void *items, size_t n, size_t *capacity, size_t item_bytes)
+{
+    if (n < *capacity)
+        return items;
+    size_t larger = *capacity ? 2 * *capacity : GROW_FIRST_ITEMS;
+    ensure(larger <= PTRDIFF_MAX / item_bytes);
+    *capacity = larger;
+    return xrealloc(items, larger * item_bytes);
 }
 
 char *xstrdup(const char *s)

@@ -48,6 +48,10 @@ void *xrealloc(void *p, size_t bytes);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) printf_like(1, 2);
 
+/* Room for one more item behind N: ITEMS, which may have moved, with twice the *CAPACITY when that
+ * is used up.  arena_grow() does the same in an arena. */
+void *xgrow(void *items, size_t n, size_t *capacity, size_t item_bytes);
+
 DEFINE_SCOPED(mem, void *, free) /* scoped(mem) void *p */
 
 static inline void str_scoped(char **p)

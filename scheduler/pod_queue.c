@@ -44,10 +44,7 @@ static void sift_down(struct pod_queue *q, size_t i)
 
 static void active_add(struct pod_queue *q, struct queued_pod *p)
 {
-    if (q->active_n == q->active_capacity) {
-        q->active_capacity = q->active_capacity ? 2 * q->active_capacity : 64;
-        q->active = xrealloc(q->active, q->active_capacity * sizeof(q->active[0]));
-    }
+    q->active = xgrow(q->active, q->active_n, &q->active_capacity, sizeof(q->active[0]));
     p->place = PLACE_ACTIVE;
     p->sequence = ++q->sequence;
     active_set(q, q->active_n++, p);

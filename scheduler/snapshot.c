@@ -19,10 +19,7 @@ static void add_sums(struct node_info *n, const struct pod_info *p, int sign)
 
 void node_info_add(struct node_info *n, const struct pod_info *pod)
 {
-    if (n->pods_n == n->pods_capacity) {
-        n->pods_capacity = n->pods_capacity ? 2 * n->pods_capacity : 16;
-        n->pods = xrealloc(n->pods, n->pods_capacity * sizeof(n->pods[0]));
-    }
+    n->pods = xgrow(n->pods, n->pods_n, &n->pods_capacity, sizeof(n->pods[0]));
     n->pods[n->pods_n++] = pod;
     add_sums(n, pod, 1);
 }
@@ -173,10 +170,7 @@ void snapshot_set_node(struct snapshot *s, const struct object *node)
 {
     struct node_info *n = node_get(s, node->key.name);
     if (!n->node) {
-        if (s->nodes_n == s->nodes_capacity) {
-            s->nodes_capacity = s->nodes_capacity ? 2 * s->nodes_capacity : 16;
-            s->nodes = xrealloc(s->nodes, s->nodes_capacity * sizeof(s->nodes[0]));
-        }
+        s->nodes = xgrow(s->nodes, s->nodes_n, &s->nodes_capacity, sizeof(s->nodes[0]));
         n->index = s->nodes_n;
         s->nodes[s->nodes_n++] = n;
     }
@@ -226,11 +220,8 @@ static void list_affinity(struct snapshot *s, const struct pod_info *p)
 {
     if (!has_affinity(p))
         return;
-    if (s->with_affinity_n == s->with_affinity_capacity) {
-        s->with_affinity_capacity = s->with_affinity_capacity ? 2 * s->with_affinity_capacity : 16;
-        s->with_affinity =
-            xrealloc(s->with_affinity, s->with_affinity_capacity * sizeof(s->with_affinity[0]));
-    }
+    s->with_affinity = xgrow(s->with_affinity, s->with_affinity_n, &s->with_affinity_capacity,
+                             sizeof(s->with_affinity[0]));
     s->with_affinity[s->with_affinity_n++] = p;
 }
 

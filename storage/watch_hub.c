@@ -447,10 +447,7 @@ struct storage_watch *watch_hub_watch(struct watch_hub *h, struct storage *s,
         error_set(err, ERR_UNAVAILABLE, "%d watches are open already", WATCHES_MAX);
         return NULL;
     }
-    if (h->watches_n == h->watches_capacity) {
-        h->watches_capacity = h->watches_capacity ? 2 * h->watches_capacity : 16;
-        h->watches = xrealloc(h->watches, h->watches_capacity * sizeof(h->watches[0]));
-    }
+    h->watches = xgrow(h->watches, h->watches_n, &h->watches_capacity, sizeof(h->watches[0]));
     h->watches[h->watches_n++] = w;
     w->next_revision = config->start_revision > 0 ? config->start_revision : h->published + 1;
     w->is_synced = w->next_revision > h->published;

@@ -37,10 +37,7 @@ struct old_read {
         size_t n, capacity;                                                                        \
     }
 #define vector_add(v)                                                                              \
-    ((v)->n == (v)->capacity                                                                       \
-         ? (void)((v)->items = xrealloc((v)->items, ((v)->capacity = 2 * (v)->capacity + 64) *     \
-                                                        sizeof((v)->items[0])))                    \
-         : (void)0,                                                                                \
+    ((v)->items = xgrow((v)->items, (v)->n, &(v)->capacity, sizeof((v)->items[0])),                \
      &(v)->items[(v)->n++])
 
 struct lease_note {

@@ -49,10 +49,7 @@ static int keep(struct watch_stream *s, const Etcd__WatchResponse *r, struct err
     for (size_t i = 0; i < r->n_events; i++)
         if (keep_event(r->events[i], &events[i], err) < 0)
             return -1;
-    if (s->n == s->capacity) {
-        s->capacity = 2 * s->capacity + 256;
-        s->messages = xrealloc(s->messages, s->capacity * sizeof(s->messages[0]));
-    }
+    s->messages = xgrow(s->messages, s->n, &s->capacity, sizeof(s->messages[0]));
     s->messages[s->n++] = (struct watch_message){
         .id = r->watch_id < 0 ? WATCHES : (int)r->watch_id - 1,
         .is_canceled = r->canceled,

@@ -77,10 +77,7 @@ static void *next_of(const char *name)
 static size_t add(struct op op)
 {
     pthread_mutex_lock(&disk.lock);
-    if (disk.n == disk.capacity) {
-        disk.capacity = 2 * disk.capacity + 1024;
-        disk.ops = xrealloc(disk.ops, disk.capacity * sizeof(op));
-    }
+    disk.ops = xgrow(disk.ops, disk.n, &disk.capacity, sizeof(disk.ops[0]));
     size_t at = disk.n++;
     disk.ops[at] = op;
     pthread_mutex_unlock(&disk.lock);

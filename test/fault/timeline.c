@@ -139,10 +139,7 @@ static int seal_change(struct timeline *t, struct change *c, struct error *err)
         (agree(&c->create_revision, existed ? before->create_revision : c->revision, c, err) < 0 ||
          agree(&c->version, existed ? before->version + 1 : 1, c, err) < 0))
         return -1;
-    if (k->n == k->capacity) {
-        k->capacity = k->capacity ? 2 * k->capacity : 64;
-        k->changes = xrealloc(k->changes, k->capacity * sizeof(k->changes[0]));
-    }
+    k->changes = xgrow(k->changes, k->n, &k->capacity, sizeof(k->changes[0]));
     k->changes[k->n++] = c;
     return 0;
 }

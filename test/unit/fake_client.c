@@ -88,10 +88,7 @@ static struct slot *slot_find(struct fake_client *f, const struct resource *r,
 
 static void log_change(struct fake_client *f, enum watch_type type, struct object *o)
 {
-    if (f->log_n == f->log_capacity) {
-        f->log_capacity = f->log_capacity ? 2 * f->log_capacity : 64;
-        f->log = xrealloc(f->log, f->log_capacity * sizeof(*f->log));
-    }
+    f->log = xgrow(f->log, f->log_n, &f->log_capacity, sizeof(f->log[0]));
     f->log[f->log_n++] = (struct change){ type, object_ref(o) };
     pthread_cond_broadcast(&f->changed);
 }

@@ -54,7 +54,7 @@ static void text_is_copied_with_its_end(void **state)
     assert_memory_equal(copy.data, "a\0b", 4);
 }
 
-static void arrays_grow(void **state)
+static void arrays_grow_in_an_arena_and_on_the_heap(void **state)
 {
     (void)state;
     scoped(arena) struct arena *a = arena_new();
@@ -66,6 +66,15 @@ static void arrays_grow(void **state)
     }
     for (int i = 0; i < 1000; i++)
         assert_int_equal(items[i], i);
+
+    int *on_heap = NULL;
+    capacity = 0;
+    for (int i = 0; i < 1000; i++) {
+        on_heap = xgrow(on_heap, (size_t)i, &capacity, sizeof(*on_heap));
+        on_heap[i] = i;
+    }
+    assert_memory_equal(on_heap, items, 1000 * sizeof(*items));
+    free(on_heap);
 }
 
 int main(void)
@@ -74,7 +83,7 @@ int main(void)
         cmocka_unit_test(structs_are_aligned_and_nothing_overlaps),
         cmocka_unit_test(a_reset_arena_holds_one_block_and_works_on),
         cmocka_unit_test(text_is_copied_with_its_end),
-        cmocka_unit_test(arrays_grow),
+        cmocka_unit_test(arrays_grow_in_an_arena_and_on_the_heap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
