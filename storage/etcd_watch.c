@@ -3,17 +3,17 @@
  * etcd_watch.c - the Watch stream: many watches on one call.
  *
  *     loop:            messages -> stream's inbox      worker: inbox -> watches opened and closed
- *     storage's threads:  events -> grpc_call_send     timer:  progress -> inbox
+ *     storage's threads:  events -> grpc_call_send     ticks:  progress -> inbox
  *
  * A stream is in at most one worker at a time, so its list of watches needs no lock.  The call is
  * finished by that worker once every watch is closed; the loop frees the stream after that.
  */
 #include <pthread.h>
 
+#include "base/cond.h"
 #include "base/failpoint.h"
 #include "base/hashmap.h"
 #include "base/log.h"
-#include "base/loop.h"
 #include "storage/etcd_encode.h"
 
 #define WORKERS_MAX          4
@@ -78,8 +78,9 @@ struct etcd_streams {
     int64_t interval_ms;
     pthread_mutex_t lock;        /* guards the rest; before a stream's */
     struct watch_stream *listed; /* those with a watch that wants progress */
-    struct loop *loop;           /* of the timer; NULL until a stream is listed */
-    bool is_ticking;
+    pthread_cond_t changed;
+    pthread_t thread; /* of the ticks; not before a stream is listed */
+    bool has_thread, is_stopping;
     pthread_mutex_t last_lock; /* innermost */
     struct encoded_event last;
 };
@@ -257,38 +258,45 @@ static void on_failed(const struct error *err, int64_t compacted, void *arg)
 
 /* ---- the list of streams that want progress ---- */
 
-static void tick(void *arg)
+static void *tell_progress(void *arg)
 {
     struct etcd_streams *streams = arg;
+    int64_t due_ns = INT64_MAX;
+    pthread_setname_np(pthread_self(), "etcd-progress");
     pthread_mutex_lock(&streams->lock);
-    for (struct watch_stream *s = streams->listed; s; s = s->next)
-        post(s, NOTE_TICK, NULL, 0);
-    streams->is_ticking = streams->listed;
-    if (streams->is_ticking)
-        loop_timer_start(streams->loop, streams->interval_ms, tick, streams);
+    while (!streams->is_stopping) {
+        if (!streams->listed)
+            due_ns = INT64_MAX;
+        else if (due_ns == INT64_MAX)
+            due_ns = clock_monotonic_ns(&system_clock) + streams->interval_ms * NS_PER_MS;
+        if (cond_wait_until(&streams->changed, &streams->lock, due_ns))
+            continue;
+        for (struct watch_stream *s = streams->listed; s; s = s->next)
+            post(s, NOTE_TICK, NULL, 0);
+        due_ns = INT64_MAX;
+    }
     pthread_mutex_unlock(&streams->lock);
-}
-
-static void start_ticking(void *arg)
-{
-    struct etcd_streams *streams = arg;
-    loop_timer_start(streams->loop, streams->interval_ms, tick, streams);
+    return NULL;
 }
 
 /* Under the lock. */
 static void begin_ticking(struct etcd_streams *streams)
 {
-    struct error err = { 0 };
-    if (streams->is_ticking)
-        return;
-    if (!streams->loop)
-        streams->loop = loop_start("etcd-progress", &err);
-    if (!streams->loop) { /* the next stream tries again */
-        log_warn("etcd", "watches are not told of progress: %s", err.message);
-        return;
-    }
-    streams->is_ticking = true;
-    loop_post(streams->loop, start_ticking, streams);
+    if (!streams->has_thread)
+        streams->has_thread = pthread_create(&streams->thread, NULL, tell_progress, streams) == 0;
+    if (!streams->has_thread) /* the next stream tries again */
+        log_warn("etcd", "watches are not told of progress: no thread for it");
+    pthread_cond_signal(&streams->changed);
+}
+
+static void stop_ticking(struct etcd_streams *streams)
+{
+    pthread_mutex_lock(&streams->lock);
+    streams->is_stopping = true;
+    pthread_cond_signal(&streams->changed);
+    pthread_mutex_unlock(&streams->lock);
+    if (streams->has_thread)
+        pthread_join(streams->thread, NULL);
 }
 
 static void list_stream(struct watch_stream *s)
@@ -603,6 +611,7 @@ struct etcd_streams *etcd_streams_new(int64_t progress_interval_ms, struct error
 {
     struct etcd_streams *streams = xcalloc(1, sizeof(*streams));
     pthread_mutex_init(&streams->lock, NULL);
+    cond_init(&streams->changed);
     pthread_mutex_init(&streams->last_lock, NULL);
     streams->interval_ms = progress_interval_ms ? progress_interval_ms : PROGRESS_INTERVAL_MS;
     streams->workers = worker_pool_new("etcd-watch", WORKERS_MAX, SIZE_MAX, err);
@@ -616,13 +625,13 @@ void etcd_streams_free(struct etcd_streams *streams)
 {
     if (!streams)
         return;
-    if (streams->loop)
-        loop_stop(streams->loop);
+    stop_ticking(streams);
     if (streams->workers)
         worker_pool_free(streams->workers);
     shared_bytes_unref(streams->last.bytes);
     buffer_free(&streams->last.key);
     pthread_mutex_destroy(&streams->last_lock);
+    pthread_cond_destroy(&streams->changed);
     pthread_mutex_destroy(&streams->lock);
     free(streams);
 }
