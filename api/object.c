@@ -188,15 +188,6 @@ bool object_is_controlled_by(const struct object *o, const struct object *owner)
     return *uid && strcmp(uid, owner->uid) == 0;
 }
 
-bool object_is_owned_by(const struct object *o, const char *uid)
-{
-    json_each_item (json_get(object_metadata(o), "ownerReferences"), ref) {
-        if (strcmp(json_str(ref, "uid", ""), uid) == 0)
-            return true;
-    }
-    return false;
-}
-
 const struct json *object_condition(const struct object *o, const char *type)
 {
     json_each_item (json_at(o->doc, "status.conditions"), c) {

@@ -52,7 +52,6 @@ bool object_has_finalizer(const struct object *o, const char *finalizer);
 /* The owner reference with controller: true; NULL if there is none. */
 const struct json *object_controller(const struct object *o);
 bool object_is_controlled_by(const struct object *o, const struct object *owner); /* by uid */
-bool object_is_owned_by(const struct object *o, const char *uid);
 
 /* The condition of that type in status.conditions; NULL if there is none. */
 const struct json *object_condition(const struct object *o, const char *type);

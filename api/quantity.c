@@ -166,13 +166,6 @@ void quantity_add(struct quantity *a, const struct quantity *b)
     a->nano += b->nano;
 }
 
-void quantity_sub(struct quantity *a, const struct quantity *b)
-{
-    if (a->nano == 0)
-        a->format = b->format;
-    a->nano -= b->nano;
-}
-
 /* V / BY, rounded away from zero and held within 64 bits. */
 static int64_t scaled(__int128 v, int64_t by)
 {

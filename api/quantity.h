@@ -23,6 +23,5 @@ must_check int quantity_parse(const char *text, struct quantity *out); /* -1: no
 char *quantity_print(const struct quantity *q, struct arena *a);
 int quantity_compare(const struct quantity *a, const struct quantity *b);
 void quantity_add(struct quantity *a, const struct quantity *b);
-void quantity_sub(struct quantity *a, const struct quantity *b);
 int64_t quantity_value(const struct quantity *q);       /* whole units, rounded up */
 int64_t quantity_milli_value(const struct quantity *q); /* thousandths, rounded up */

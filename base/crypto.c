@@ -200,13 +200,13 @@ static int add_usages(X509 *x, const struct certificate_request *r, X509V3_CTX *
 }
 
 /* A certificate for KEY with what R says, not signed yet; CA NULL: its own issuer. */
-static X509 *build(const struct certificate_request *r, X509_NAME *subject, EVP_PKEY *key, X509 *ca)
+static X509 *build(const struct certificate_request *r, EVP_PKEY *key, X509 *ca)
 {
     X509 *x = X509_new();
     ensure(x);
     int ok = X509_set_version(x, X509_VERSION_3) && set_serial(x) && set_validity(x, r) &&
-             (subject ? X509_set_subject_name(x, subject) : set_subject(x, r)) &&
-             X509_set_issuer_name(x, X509_get_subject_name(ca ? ca : x)) && X509_set_pubkey(x, key);
+             set_subject(x, r) && X509_set_issuer_name(x, X509_get_subject_name(ca ? ca : x)) &&
+             X509_set_pubkey(x, key);
     X509V3_CTX ctx;
     X509V3_set_ctx(&ctx, ca ? ca : x, x, NULL, NULL, 0);
     if (ok && add_usages(x, r, &ctx) && add_alternatives(x, r))
@@ -241,67 +241,11 @@ int crypto_sign_certificate(const struct certificate_request *r, struct bytes ke
     if (!key || (ca_cert_pem.len > 0 && (!ca || !ca_key)))
         rc = crypto_error(err, ERR_BAD_REQUEST, "read keys");
     else
-        rc = sign_certificate(build(r, NULL, key, ca), ca ? ca_key : key, a, cert_pem, err);
+        rc = sign_certificate(build(r, key, ca), ca ? ca_key : key, a, cert_pem, err);
     EVP_PKEY_free(key);
     EVP_PKEY_free(ca_key);
     X509_free(ca);
     return rc < 0 ? error_wrap(err, "certificate %s", r->common_name) : 0;
-}
-
-static X509_REQ *read_csr(struct bytes pem)
-{
-    BIO *bio = bio_of(pem);
-    X509_REQ *csr = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
-    BIO_free(bio);
-    return csr;
-}
-
-/* Copies the alternative names that the request itself carries. */
-static int copy_alternatives(X509_REQ *csr, X509 *x)
-{
-    STACK_OF(X509_EXTENSION) *list = X509_REQ_get_extensions(csr);
-    int i = list ? X509v3_get_ext_by_NID(list, NID_subject_alt_name, -1) : -1;
-    int ok = i < 0 || X509_add_ext(x, X509v3_get_ext(list, i), -1);
-    sk_X509_EXTENSION_pop_free(list, X509_EXTENSION_free);
-    return ok;
-}
-
-/* The subject, the key and the alternative names are the request's, the rest is USAGE's. */
-static X509 *build_from_csr(X509_REQ *csr, const struct certificate_request *usage, X509 *ca)
-{
-    struct certificate_request r = { .is_ca = usage->is_ca,
-                                     .for_server = usage->for_server,
-                                     .for_client = usage->for_client,
-                                     .not_before_ns = usage->not_before_ns,
-                                     .not_after_ns = usage->not_after_ns };
-    X509 *x = build(&r, X509_REQ_get_subject_name(csr), X509_REQ_get0_pubkey(csr), ca);
-    if (x && copy_alternatives(csr, x))
-        return x;
-    X509_free(x);
-    return NULL;
-}
-
-int crypto_sign_csr(struct bytes csr_pem, const struct certificate_request *usage,
-                    struct bytes ca_cert_pem, struct bytes ca_key_pem, struct arena *a,
-                    struct bytes *cert_pem, struct error *err)
-{
-    X509_REQ *csr = read_csr(csr_pem);
-    X509 *ca = read_certificate(ca_cert_pem);
-    EVP_PKEY *ca_key = crypto_read_key(ca_key_pem);
-    int rc;
-    if (!csr)
-        rc = crypto_error(err, ERR_BAD_REQUEST, "read certificate request");
-    else if (X509_REQ_verify(csr, X509_REQ_get0_pubkey(csr)) != 1)
-        rc = crypto_error(err, ERR_BAD_REQUEST, "certificate request's own signature");
-    else if (!ca || !ca_key)
-        rc = crypto_error(err, ERR_BAD_REQUEST, "read certificate authority");
-    else
-        rc = sign_certificate(build_from_csr(csr, usage, ca), ca_key, a, cert_pem, err);
-    X509_REQ_free(csr);
-    X509_free(ca);
-    EVP_PKEY_free(ca_key);
-    ERR_clear_error();
-    return rc;
 }
 
 int crypto_certificate_expiry(struct bytes cert_pem, int64_t *not_after_ns, struct error *err)
@@ -347,11 +291,6 @@ void crypto_stretch(struct bytes secret, struct bytes salt, int rounds, uint8_t 
 {
     ensure(PKCS5_PBKDF2_HMAC(secret.data, (int)secret.len, (const unsigned char *)salt.data,
                              (int)salt.len, rounds, EVP_sha256(), SHA256_BYTES, out) == 1);
-}
-
-void crypto_sha1(struct bytes data, uint8_t out[20])
-{
-    ensure(EVP_Digest(data.data ? data.data : "", data.len, out, NULL, EVP_sha1(), NULL));
 }
 
 /* ---- base64 ---- */

@@ -31,10 +31,6 @@ must_check int crypto_new_rsa_key(struct arena *a, int bits, struct bytes *key_p
 must_check int crypto_sign_certificate(const struct certificate_request *r, struct bytes key_pem,
                                        struct bytes ca_cert_pem, struct bytes ca_key_pem,
                                        struct arena *a, struct bytes *cert_pem, struct error *err);
-/* Signs a PKCS#10 request (CertificateSigningRequest objects). */
-must_check int crypto_sign_csr(struct bytes csr_pem, const struct certificate_request *usage,
-                               struct bytes ca_cert_pem, struct bytes ca_key_pem, struct arena *a,
-                               struct bytes *cert_pem, struct error *err);
 must_check int crypto_certificate_expiry(struct bytes cert_pem, int64_t *not_after_ns,
                                          struct error *err);
 must_check int crypto_public_key(struct bytes key_pem, struct arena *a, struct bytes *public_pem,
@@ -86,7 +82,6 @@ void sha256_add(struct sha256 *s, struct bytes data);
 void sha256_end(struct sha256 *s, uint8_t out[SHA256_BYTES]); /* frees S; OUT may be NULL */
 /* PBKDF2 with HMAC-SHA-256 (RFC 8018): a key from what people choose and type. */
 void crypto_stretch(struct bytes secret, struct bytes salt, int rounds, uint8_t out[SHA256_BYTES]);
-void crypto_sha1(struct bytes data, uint8_t out[20]); /* WebSocket handshakes only */
 char *base64_encode(struct bytes data, struct arena *a);
 char *base64url_encode(struct bytes data, struct arena *a); /* without padding */
 must_check int base64_decode(struct bytes text, struct arena *a,

@@ -58,15 +58,10 @@ void http_request_each_header(const struct http_request *req,
                               void *arg);
 struct bytes http_request_body(const struct http_request *req);           /* whole */
 const struct tls_peer *http_request_peer(const struct http_request *req); /* never NULL */
-const char *http_request_remote_ip(const struct http_request *req);
 bool http_request_is_upgrade(const struct http_request *req); /* HTTP/1.1 with Upgrade */
 bool http_request_is_websocket(const struct http_request *req);
 
 void http_request_detach(struct http_request *req);
-/* For what a filter learnt (the user, the audit id): one pointer, freed with the request's arena.
- */
-void http_request_set_context(struct http_request *req, void *context);
-void *http_request_context(const struct http_request *req);
 
 /* ---- answers; Threads: any ---- */
 
@@ -104,7 +99,6 @@ size_t http_stream_queued_bytes(struct http_stream *s);
 /* For a producer that is faster than its client: waits until at most QUEUED_MAX chunks are not yet
  * written.  False: the client has left.  Not on a loop thread. */
 bool http_stream_wait(struct http_stream *s, size_t queued_max);
-bool http_stream_is_closed(struct http_stream *s); /* the client has left */
 void http_stream_end(struct http_stream *s);       /* orderly end; frees the handle */
 /* Forgets what is not on its way yet and resets; frees the handle. */
 void http_stream_abort(struct http_stream *s);

@@ -119,7 +119,6 @@ struct http_request {
     struct bytes method, path, query, body;
     struct header *headers;
     size_t headers_n;
-    void *context;
     bool is_upgrade, is_detached, is_complete;
     enum request_state state;
     struct http_response response; /* its arrays are in the arena */

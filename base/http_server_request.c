@@ -173,11 +173,6 @@ const struct tls_peer *http_request_peer(const struct http_request *req)
     return &req->connection->peer;
 }
 
-const char *http_request_remote_ip(const struct http_request *req)
-{
-    return req->connection->remote_ip;
-}
-
 bool http_request_is_upgrade(const struct http_request *req)
 {
     return req->is_upgrade;
@@ -206,14 +201,4 @@ void http_request_detach(struct http_request *req)
         headers[i] = (struct header){ arena_bytes(a, req->headers[i].name),
                                       arena_bytes(a, req->headers[i].value) };
     req->headers = headers;
-}
-
-void http_request_set_context(struct http_request *req, void *context)
-{
-    req->context = context;
-}
-
-void *http_request_context(const struct http_request *req)
-{
-    return req->context;
 }

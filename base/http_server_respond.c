@@ -488,14 +488,6 @@ bool http_stream_wait(struct http_stream *s, size_t queued_max)
     return !is_closed;
 }
 
-bool http_stream_is_closed(struct http_stream *s)
-{
-    pthread_mutex_lock(&s->lock);
-    bool is_closed = s->is_closed;
-    pthread_mutex_unlock(&s->lock);
-    return is_closed;
-}
-
 void http_stream_end(struct http_stream *s)
 {
     pthread_mutex_lock(&s->lock);

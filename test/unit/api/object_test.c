@@ -49,8 +49,6 @@ static void what_the_text_says_can_be_read(void **state)
     assert_true(object_has_finalizer(o, "f2"));
     assert_false(object_has_finalizer(o, "f"));
     assert_string_equal(json_str(object_controller(o), "uid", ""), "o2");
-    assert_true(object_is_owned_by(o, "o1"));
-    assert_false(object_is_owned_by(o, "o3"));
     assert_true(object_condition_is_true(o, "Ready"));
     assert_null(object_condition(o, "Other"));
     assert_true(bytes_equal_str(shared_bytes_view(object_json(o)), pod_text));

@@ -96,20 +96,18 @@ static void sums_keep_the_format_of_what_was_there(void **state)
 {
     (void)state;
     static const struct {
-        const char *a, *b, *sum, *difference;
+        const char *a, *b, *sum;
     } cases[] = {
-        { "1", "500m", "1500m", "500m" },
-        { "1Gi", "1Mi", "1025Mi", "1023Mi" },
-        { "0", "1Gi", "1Gi", "-1Gi" },
-        { "1Gi", "1G", "2073741824", "73741824" },
+        { "1", "500m", "1500m" },
+        { "1Gi", "1Mi", "1025Mi" },
+        { "0", "1Gi", "1Gi" },
+        { "1Gi", "1G", "2073741824" },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         scoped(arena) struct arena *arena = arena_new();
-        struct quantity sum = parse(cases[i].a), difference = sum, b = parse(cases[i].b);
+        struct quantity sum = parse(cases[i].a), b = parse(cases[i].b);
         quantity_add(&sum, &b);
-        quantity_sub(&difference, &b);
         assert_string_equal(quantity_print(&sum, arena), cases[i].sum);
-        assert_string_equal(quantity_print(&difference, arena), cases[i].difference);
     }
 }
 
