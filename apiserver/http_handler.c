@@ -89,7 +89,7 @@ static void run_on_worker(void *arg)
     struct request *r = arg;
     struct error err = { 0 };
     struct answer_type type;
-    if (negotiate(http_request_header(r->http, "accept"), false, &type, &err) < 0)
+    if (respond_type(r, false, &type, &err) < 0)
         respond_error(r, &err, NULL);
     else if (r->info.verb == REQUEST_GET)
         answer_newest(r, &type);
@@ -140,7 +140,8 @@ static void serve_list(struct request *r, const struct answer_type *type)
     case LIST_DONE:
         /* What has to be printed anew for each item would keep the other clients of the loop
          * waiting. */
-        if (list.objects.n > LIST_ITEMS_PER_TURN && (type->form != ANSWER_OBJECT || type->is_yaml))
+        if (list.objects.n > LIST_ITEMS_PER_TURN &&
+            (type->form != ANSWER_OBJECT || type->text != ANSWER_JSON))
             hand_to_worker(r, run_on_worker);
         else
             respond_list(r, type, &list);
@@ -152,7 +153,7 @@ static void serve_read(struct request *r)
 {
     struct error err = { 0 };
     struct answer_type type;
-    if (negotiate(http_request_header(r->http, "accept"), false, &type, &err) < 0)
+    if (respond_type(r, false, &type, &err) < 0)
         respond_error(r, &err, NULL);
     else if (r->info.verb != REQUEST_GET)
         serve_list(r, &type);

@@ -2,6 +2,8 @@
 /* negotiate.c - the Accept header, clause by clause. */
 #include "apiserver/negotiate.h"
 
+#include "base/http_server.h"
+
 struct clause {
     struct bytes type; /* "application/json" */
     struct bytes as, group, version;
@@ -87,7 +89,7 @@ static bool serve_clause(const struct clause *c, bool is_watch, struct answer_ty
     bool is_yaml = bytes_equal_str(c->type, "application/yaml") && !is_watch;
     if (!is_json && !is_yaml && !is_any(c->type))
         return false;
-    *out = (struct answer_type){ .is_yaml = is_yaml };
+    *out = (struct answer_type){ .text = is_yaml ? ANSWER_YAML : ANSWER_JSON };
     return serve_form(c, out);
 }
 
@@ -110,4 +112,15 @@ int negotiate(struct bytes accept, bool is_watch, struct answer_type *out, struc
     return error_set(err, ERR_NOT_ACCEPTABLE,
                      "only the following media types are accepted: application/json%s",
                      is_watch ? ", application/json;stream=watch" : ", application/yaml");
+}
+
+bool negotiate_pretty(struct bytes query, const char *user_agent, struct arena *a)
+{
+    static const char *const peoples[] = { "curl", "Wget", "Mozilla/5.0" };
+    if (query.len > 0 && !str_empty(query_get(query, "pretty", 0, a)))
+        return query_is_true(query, "pretty", a);
+    for (size_t i = 0; i < ARRAY_LEN(peoples); i++)
+        if (bytes_has_prefix(bytes_of(user_agent), bytes_of(peoples[i])))
+            return true;
+    return false;
 }

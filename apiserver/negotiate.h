@@ -12,15 +12,19 @@
 
 enum answer_form { ANSWER_OBJECT, ANSWER_TABLE, ANSWER_METADATA, ANSWER_METADATA_LIST };
 
+enum answer_text { ANSWER_JSON, ANSWER_PRETTY_JSON, ANSWER_YAML };
+
 struct answer_type {
     enum answer_form form;
-    bool is_yaml;
-    bool is_pretty;
+    enum answer_text text;
     const char *meta_version; /* "meta.k8s.io/v1": of a Table or PartialObjectMetadata */
-    enum table_include include;
 };
 
 /* The best of ACCEPT that can be served; an empty one takes JSON.  ERR_NOT_ACCEPTABLE.  A watch
  * cannot be YAML. */
 must_check int negotiate(struct bytes accept, bool is_watch, struct answer_type *out,
                          struct error *err);
+
+/* JSON is indented for who asks for it (?pretty=true) and for programs in front of which people
+ * sit, unless they ask otherwise. */
+bool negotiate_pretty(struct bytes query, const char *user_agent, struct arena *a);

@@ -122,25 +122,40 @@ static void send_buffer_take(struct request *r, int status, const char *content_
     send_parts(r, status, content_type, part, 1, NULL, free, text);
 }
 
-static const char *content_type_of(const struct answer_type *type)
-{
-    return type->is_yaml ? "application/yaml" : "application/json";
-}
-
-static void send_tree(struct request *r, int status, const struct answer_type *type,
-                      const struct json *doc)
+static void send_tree(struct request *r, int status, enum answer_text text, const struct json *doc)
 {
     struct buffer b = { 0 };
-    if (type->is_yaml)
-        yaml_print(doc, &b);
-    else
+    switch (text) {
+    case ANSWER_JSON:
         json_print(doc, &b);
-    send_buffer_take(r, status, content_type_of(type), &b);
+        break;
+    case ANSWER_PRETTY_JSON:
+        json_print_pretty(doc, &b);
+        break;
+    case ANSWER_YAML:
+        yaml_print(doc, &b);
+        break;
+    }
+    send_buffer_take(r, status, text == ANSWER_YAML ? "application/yaml" : "application/json", &b);
+}
+
+static enum answer_text json_text_for(const struct request *r)
+{
+    return negotiate_pretty(r->query, r->user_agent, r->arena) ? ANSWER_PRETTY_JSON : ANSWER_JSON;
+}
+
+int respond_type(struct request *r, bool is_watch, struct answer_type *out, struct error *err)
+{
+    if (negotiate(http_request_header(r->http, "accept"), is_watch, out, err) < 0)
+        return -1;
+    if (out->text == ANSWER_JSON && !is_watch)
+        out->text = json_text_for(r);
+    return 0;
 }
 
 void respond_json(struct request *r, int status, const struct json *doc)
 {
-    send_tree(r, status, &(struct answer_type){ 0 }, doc);
+    send_tree(r, status, json_text_for(r), doc);
 }
 
 void respond_text(struct request *r, int status, const char *content_type, struct bytes text)
@@ -187,7 +202,10 @@ void respond_error(struct request *r, const struct error *err, const struct outc
     if (about && about->list_continue)
         json_put_str(r->arena, status, "metadata.continue", about->list_continue);
     struct buffer b = { 0 };
-    json_print(status, &b);
+    if (json_text_for(r) == ANSWER_PRETTY_JSON)
+        json_print_pretty(status, &b);
+    else
+        json_print(status, &b);
     const char *retry = NULL;
     int retry_after_s = about ? about->details.retry_after_s : 0;
     if (retry_after_s > 0)
@@ -221,6 +239,18 @@ static void send_object(struct request *r, int status, const struct object *o)
     struct bytes *part = arena_alloc(r->arena, sizeof(*part));
     *part = shared_bytes_view(object_json((struct object *)o));
     send_parts(r, status, "application/json", part, 1, NULL, release_object, object_ref(o));
+}
+
+/* What is to be printed anew.  YAML is sorted; JSON keeps the order of the bytes that others get,
+ * which is not always the tree's. */
+static const struct json *tree_of(struct arena *a, enum answer_text text, const struct object *o)
+{
+    struct error err = { 0 };
+    if (text == ANSWER_YAML)
+        return o->doc;
+    const struct json *doc = json_parse(shared_bytes_view(object_json(o)), a, NULL, &err);
+    ensure(doc);
+    return doc;
 }
 
 static void print_list_meta(const struct list_result *l, struct buffer *b)
@@ -271,14 +301,14 @@ static void send_printed_take(struct request *r, int status, const struct answer
                               struct buffer *b)
 {
     struct error err = { 0 };
-    if (!type->is_yaml) {
+    if (type->text == ANSWER_JSON) {
         send_buffer_take(r, status, "application/json", b);
         return;
     }
     struct json *doc = json_parse(buffer_bytes(b), r->arena, NULL, &err);
     buffer_free(b);
     if (doc)
-        send_tree(r, status, type, doc);
+        send_tree(r, status, type->text, doc);
     else
         respond_error(r, &err, NULL);
 }
@@ -301,11 +331,11 @@ static void send_one_as(struct request *r, const struct answer_type *type, const
 void respond_outcome(struct request *r, const struct answer_type *type, const struct outcome *o)
 {
     if (!o->object)
-        send_tree(r, o->http_status, type, o->doc);
+        send_tree(r, o->http_status, type->text, o->doc);
     else if (type->form == ANSWER_TABLE || type->form == ANSWER_METADATA)
         send_one_as(r, type, o);
-    else if (type->is_yaml)
-        send_tree(r, o->http_status, type, o->object->doc);
+    else if (type->text != ANSWER_JSON)
+        send_tree(r, o->http_status, type->text, tree_of(r->arena, type->text, o->object));
     else
         send_object(r, o->http_status, o->object);
 }
@@ -348,22 +378,21 @@ static void send_object_list(struct request *r, const struct list_result *l)
     send_parts(r, 200, "application/json", body->parts, n, NULL, release_list, body);
 }
 
-static void send_yaml_list(struct request *r, const struct answer_type *type,
-                           const struct list_result *l)
+static void send_list_tree(struct request *r, enum answer_text text, const struct list_result *l)
 {
     struct arena *a = r->arena;
     char version[128];
     struct json *doc = json_new(a, JSON_OBJECT);
-    json_put_str(a, doc, "apiVersion", resource_api_version(l->resource, version, sizeof(version)));
     json_put_str(a, doc, "kind", l->resource->list_kind);
+    json_put_str(a, doc, "apiVersion", resource_api_version(l->resource, version, sizeof(version)));
     json_put_str(a, doc, "metadata.resourceVersion",
                  arena_printf(a, "%lld", (long long)l->resource_version));
     if (l->continue_token)
         json_put_str(a, doc, "metadata.continue", l->continue_token);
     struct json *items = json_set_static(a, doc, "items", *json_new(a, JSON_ARRAY));
     object_list_each (&l->objects, o)
-        json_append(a, items, *o->doc);
-    send_tree(r, 200, type, doc);
+        json_append(a, items, *tree_of(a, text, o));
+    send_tree(r, 200, text, doc);
 }
 
 void respond_list(struct request *r, const struct answer_type *type, const struct list_result *list)
@@ -380,10 +409,10 @@ void respond_list(struct request *r, const struct answer_type *type, const struc
         send_printed_take(r, 200, type, &b);
         break;
     case ANSWER_OBJECT:
-        if (type->is_yaml)
-            send_yaml_list(r, type, list);
-        else
+        if (type->text == ANSWER_JSON)
             send_object_list(r, list);
+        else
+            send_list_tree(r, type->text, list);
         break;
     }
 }

@@ -3,7 +3,7 @@
  * respond.h - answers over HTTP: objects from their shared bytes, lists as a chain of them, Status
  * documents for failures.
  *
- * Every function answers the request, once.
+ * Every other function answers the request, once.
  *
  * Threads: any.
  */
@@ -12,6 +12,10 @@
 #include "apiserver/discovery.h"
 #include "apiserver/negotiate.h"
 #include "apiserver/rest.h"
+
+/* The form in which R is to be answered. */
+must_check int respond_type(struct request *r, bool is_watch, struct answer_type *out,
+                            struct error *err);
 
 /* ABOUT is what failed (NULL: nothing is known). */
 void respond_error(struct request *r, const struct error *err, const struct outcome *about);

@@ -368,8 +368,7 @@ static struct http_watcher *http_watcher_new(struct request *r, struct error *er
 {
     struct watch_request wanted;
     struct answer_type type;
-    if (parse_query(r, &wanted, err) < 0 ||
-        negotiate(http_request_header(r->http, "accept"), true, &type, err) < 0 ||
+    if (parse_query(r, &wanted, err) < 0 || respond_type(r, true, &type, err) < 0 ||
         check_initial_events(r, &wanted, err) < 0)
         return NULL;
     struct arena *arena = arena_new_sized(WATCHER_BYTES); /* idle watchers are many */

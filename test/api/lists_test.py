@@ -282,6 +282,19 @@ class Errors(ApiTest):
         text = self.admin.get("/metrics").text
         self.assertIn('apiserver_request_total{verb="CREATE",group="",version="v1",resource="configmaps"', text)
 
+    def test_json_is_indented_for_people(self):
+        self.configmap("a")
+        path = f"/api/v1/namespaces/{self.ns}/configmaps"
+        curl = {"User-Agent": "curl/7.88.1"}
+        for one in (path, f"{path}/a", f"{path}/none", "/version"):
+            plain, pretty = self.admin.get(one), self.admin.get(one, headers=curl)
+            self.assertEqual(plain.text.count("\n  "), 0)
+            self.assertTrue(pretty.text.startswith('{\n  "'), pretty.text)
+            self.assertEqual(pretty.json, plain.json)
+            self.assertEqual(list(pretty.json), list(plain.json))
+            self.assertEqual(self.admin.get(one, headers=curl, pretty="false").text, plain.text)
+            self.assertEqual(self.admin.get(one, pretty="true").text, pretty.text)
+
     def test_answers_are_not_to_be_cached(self):
         headers = self.admin.get("/version").headers
         self.assertEqual(headers["cache-control"], "no-cache, private")

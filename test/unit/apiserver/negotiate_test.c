@@ -49,12 +49,40 @@ static void the_best_form_that_is_served_is_taken(void **state)
             continue;
         }
         assert_int_equal(type.form, cases[i].form);
-        assert_int_equal(type.is_yaml, cases[i].is_yaml);
+        assert_int_equal(type.text, cases[i].is_yaml ? ANSWER_YAML : ANSWER_JSON);
+    }
+}
+
+static void json_is_indented_for_people(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *query, *user_agent;
+        bool is_pretty;
+    } asked[] = {
+        { "", "kubectl/v1.36.2", false },
+        { "", "", false },
+        { "", "curl/7.88.1", true },
+        { "limit=1", "Wget/1.21.3", true },
+        { "", "Mozilla/5.0 (X11; Linux)", true },
+        { "", "libcurl/7", false },
+        { "pretty=true", "kubectl/v1.36.2", true },
+        { "limit=1&pretty=1", "", true },
+        { "pretty=false", "curl/7.88.1", false },
+        { "pretty=", "curl/7.88.1", true },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        scoped(arena) struct arena *a = arena_new();
+        assert_int_equal(negotiate_pretty(bytes_of(asked[i].query), asked[i].user_agent, a),
+                         asked[i].is_pretty);
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(the_best_form_that_is_served_is_taken) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_best_form_that_is_served_is_taken),
+        cmocka_unit_test(json_is_indented_for_people),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
