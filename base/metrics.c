@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/hashmap.h"
 
@@ -238,8 +239,28 @@ static void print_metric(struct metric *m, struct buffer *out)
     pthread_mutex_unlock(&m->lock);
 }
 
+/* ---- what Prometheus' libraries tell of every process ---- */
+
+static struct metric *resident_bytes;
+
+static void declare_process(void)
+{
+    resident_bytes = metric_gauge("process_resident_memory_bytes", "Resident memory.", NULL);
+}
+
+static void measure_process(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, declare_process);
+    long pages;
+    scoped(file) FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%*d %ld", &pages) == 1)
+        metric_set(resident_bytes, (double)pages * (double)sysconf(_SC_PAGESIZE), NULL);
+}
+
 void metrics_print(struct buffer *out)
 {
+    measure_process();
     pthread_mutex_lock(&all_lock);
     struct metric *first = all_first;
     pthread_mutex_unlock(&all_lock);

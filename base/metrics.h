@@ -29,4 +29,5 @@ void metric_add(struct metric *m, double v, const char *const *values);
 void metric_set(struct metric *m, double v, const char *const *values);
 void metric_observe(struct metric *m, double v, const char *const *values);
 
+/* All of them, and the process's own. */
 void metrics_print(struct buffer *out);

@@ -2,8 +2,6 @@
 /* etcd_server.c - etcd's v3 gRPC API: starting, stopping, and what every call has in common. */
 #include "storage/etcd_server.h"
 
-#include <unistd.h>
-
 #include "base/metrics.h"
 
 #define READERS_MAX        8
@@ -243,15 +241,6 @@ static void end_burst(void *arg)
 
 /* ---- what etcd says over HTTP/1.1 on the same port ---- */
 
-static long resident_bytes(void)
-{
-    long pages = 0;
-    scoped(file) FILE *f = fopen("/proc/self/statm", "re");
-    if (!f || fscanf(f, "%*d %ld", &pages) != 1)
-        return 0;
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
 static const char *http_get(const char *path, const struct tls_peer *peer, struct buffer *body,
                             void *arg)
 {
@@ -267,10 +256,6 @@ static const char *http_get(const char *path, const struct tls_peer *peer, struc
     if (!str_equal(path, "/metrics") || !is_trusted(arg, peer))
         return NULL;
     metrics_print(body);
-    buffer_printf(body,
-                  "# TYPE process_resident_memory_bytes gauge\n"
-                  "process_resident_memory_bytes %ld\n",
-                  resident_bytes());
     return "text/plain; version=0.0.4";
 }
 

@@ -28,20 +28,22 @@ static void metrics_are_printed_in_prometheus_text_format(void **state)
 
     scoped(buffer) struct buffer out = { 0 };
     metrics_print(&out);
-    assert_string_equal(out.data, "# HELP requests_total Requests\\nby verb.\n"
-                                  "# TYPE requests_total counter\n"
-                                  "requests_total{verb=\"GET\",code=\"200\"} 3\n"
-                                  "requests_total{verb=\"P\\\"\\\\\\n\",code=\"500\"} 1\n"
-                                  "# HELP heat Heat.\n"
-                                  "# TYPE heat gauge\n"
-                                  "heat 1.5\n"
-                                  "# HELP seconds Time.\n"
-                                  "# TYPE seconds histogram\n"
-                                  "seconds_bucket{le=\"0.1\"} 2\n"
-                                  "seconds_bucket{le=\"1\"} 3\n"
-                                  "seconds_bucket{le=\"+Inf\"} 4\n"
-                                  "seconds_sum 7.65\n"
-                                  "seconds_count 4\n");
+    const char *expected = "# HELP requests_total Requests\\nby verb.\n"
+                           "# TYPE requests_total counter\n"
+                           "requests_total{verb=\"GET\",code=\"200\"} 3\n"
+                           "requests_total{verb=\"P\\\"\\\\\\n\",code=\"500\"} 1\n"
+                           "# HELP heat Heat.\n"
+                           "# TYPE heat gauge\n"
+                           "heat 1.5\n"
+                           "# HELP seconds Time.\n"
+                           "# TYPE seconds histogram\n"
+                           "seconds_bucket{le=\"0.1\"} 2\n"
+                           "seconds_bucket{le=\"1\"} 3\n"
+                           "seconds_bucket{le=\"+Inf\"} 4\n"
+                           "seconds_sum 7.65\n"
+                           "seconds_count 4\n";
+    assert_memory_equal(out.data, expected, strlen(expected));
+    assert_non_null(strstr(out.data, "\nprocess_resident_memory_bytes "));
 }
 
 static void series_beyond_the_limit_are_counted_together(void **state)
