@@ -49,67 +49,23 @@ struct watch_delivery {
 
     /* The thread's own. */
     struct hashmap buckets;
-    struct watcher **heap; /* by due_ns, the next one first */
-    size_t heap_n, heap_capacity;
+    struct due_heap due;   /* of all watchers */
     struct watcher **told; /* since the last flush */
     size_t told_n, told_capacity;
     int64_t revision; /* delivered */
 };
 
-/* ---- a heap of what is due when ---- */
+/* ---- what is due when ---- */
 
-static void heap_set(struct watch_delivery *d, size_t i, struct watcher *w)
+static struct watcher *watcher_of(const struct due_node *due)
 {
-    d->heap[i] = w;
-    w->heap_index = i;
+    return (struct watcher *)((char *)due - offsetof(struct watcher, due));
 }
 
-static void heap_sift(struct watch_delivery *d, size_t i)
+static int64_t next_due_ns(const struct watcher *w)
 {
-    struct watcher *w = d->heap[i];
-    while (i > 0 && d->heap[(i - 1) / 2]->due_ns > w->due_ns) {
-        heap_set(d, i, d->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
-    }
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= d->heap_n)
-            break;
-        if (child + 1 < d->heap_n && d->heap[child + 1]->due_ns < d->heap[child]->due_ns)
-            child++;
-        if (d->heap[child]->due_ns >= w->due_ns)
-            break;
-        heap_set(d, i, d->heap[child]);
-        i = child;
-    }
-    heap_set(d, i, w);
-}
-
-static void heap_add(struct watch_delivery *d, struct watcher *w)
-{
-    d->heap = xgrow(d->heap, d->heap_n, &d->heap_capacity, sizeof(d->heap[0]));
-    d->heap_n++;
-    heap_set(d, d->heap_n - 1, w);
-    heap_sift(d, w->heap_index);
-}
-
-static void heap_remove(struct watch_delivery *d, struct watcher *w)
-{
-    size_t i = w->heap_index;
-    struct watcher *last = d->heap[--d->heap_n];
-    if (last == w)
-        return;
-    heap_set(d, i, last);
-    heap_sift(d, i);
-}
-
-static void plan_next(struct watcher *w)
-{
-    w->due_ns = INT64_MAX;
-    if (w->deadline_ns)
-        w->due_ns = w->deadline_ns;
-    if (w->with_bookmarks && w->bookmark_ns < w->due_ns)
-        w->due_ns = w->bookmark_ns;
+    int64_t due_ns = w->deadline_ns ? w->deadline_ns : INT64_MAX;
+    return w->with_bookmarks && w->bookmark_ns < due_ns ? w->bookmark_ns : due_ns;
 }
 
 /* ---- the index ---- */
@@ -170,7 +126,7 @@ static void bucket_remove(struct watch_delivery *d, struct watcher *w)
 static void leave_index(struct watch_delivery *d, struct watcher *w)
 {
     bucket_remove(d, w);
-    heap_remove(d, w);
+    due_heap_remove(&d->due, &w->due);
     w->is_ended = true;
 }
 
@@ -274,10 +230,8 @@ static void start_watcher(struct watch_delivery *d, struct watcher *w)
     int64_t now = clock_monotonic_ns(d->server->clock);
     w->deadline_ns = w->timeout_ns ? now + w->timeout_ns : 0;
     w->bookmark_ns = now + BOOKMARK_EVERY_NS;
-    plan_next(w);
-
     bucket_add(d, w);
-    heap_add(d, w);
+    due_heap_add(&d->due, &w->due, next_due_ns(w));
     if (w->with_initial_events)
         tell_existing(w);
     else
@@ -369,8 +323,8 @@ static int64_t bookmark_revision(const struct watch_delivery *d, const struct wa
 static void run_due(struct watch_delivery *d)
 {
     int64_t now = clock_monotonic_ns(d->server->clock);
-    while (d->heap_n > 0 && d->heap[0]->due_ns <= now) {
-        struct watcher *w = d->heap[0];
+    for (struct due_node *due; (due = due_heap_first(&d->due)) && due->due_ns <= now;) {
+        struct watcher *w = watcher_of(due);
         bool is_over = w->deadline_ns && w->deadline_ns <= now;
         if (w->with_bookmarks && bookmark_revision(d, w) >= w->told_revision)
             w->ops->bookmark(w, bookmark_revision(d, w), false);
@@ -379,8 +333,8 @@ static void run_due(struct watch_delivery *d)
             continue;
         }
         w->bookmark_ns = now + BOOKMARK_EVERY_NS;
-        plan_next(w);
-        heap_sift(d, w->heap_index);
+        due_heap_remove(&d->due, due);
+        due_heap_add(&d->due, due, next_due_ns(w));
     }
 }
 
@@ -388,10 +342,10 @@ static void run_due(struct watch_delivery *d)
  * unless ERR says why they have to end. */
 static void end_all(struct watch_delivery *d, const struct error *err)
 {
-    size_t n = d->heap_n;
+    size_t n = d->due.n;
     struct watcher **those = xmalloc((n + 1) * sizeof(struct watcher *));
     for (size_t i = 0; i < n; i++)
-        those[i] = d->heap[i]; /* a copy: ending one reorders the heap */
+        those[i] = watcher_of(d->due.nodes[i]); /* a copy: ending one reorders the heap */
     for (size_t i = 0; i < n; i++)
         if (those[i]->timeout_ns || err)
             end_watcher(d, those[i], err);
@@ -455,8 +409,8 @@ static bool next_batch(struct watch_delivery *d, struct batch *out)
 {
     pthread_mutex_lock(&d->lock);
     while (!has_work(&d->incoming) && !d->is_stopping) {
-        int64_t due = d->heap_n > 0 ? d->heap[0]->due_ns : INT64_MAX;
-        if (!cond_wait_until(&d->wake, &d->lock, due))
+        const struct due_node *due = due_heap_first(&d->due);
+        if (!cond_wait_until(&d->wake, &d->lock, due ? due->due_ns : INT64_MAX))
             break;
     }
     bool goes_on = has_work(&d->incoming) || !d->is_stopping;
@@ -510,10 +464,10 @@ void watch_delivery_stop(struct watch_delivery *d)
     pthread_cond_signal(&d->wake);
     pthread_mutex_unlock(&d->lock);
     pthread_join(d->thread, NULL);
-    while (d->heap_n > 0)
-        remove_watcher(d, d->heap[0]);
+    for (struct due_node *due; (due = due_heap_first(&d->due));)
+        remove_watcher(d, watcher_of(due));
     hashmap_deinit(&d->buckets);
-    free(d->heap);
+    due_heap_deinit(&d->due);
     free(d->told);
     free(d->incoming.events);
     free(d->incoming.commands);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "apiserver/watch_cache.h"
+#include "base/due_heap.h"
 
 struct watch_delivery;
 struct watcher;
@@ -64,8 +65,9 @@ struct watcher { /* first member of every implementation */
     /* The delivery thread's own. */
     int64_t since;         /* it knows everything up to here from when it began */
     int64_t told_revision; /* of the last event: others of the same revision may follow */
-    int64_t deadline_ns, bookmark_ns, due_ns; /* monotonic */
-    size_t heap_index, bucket_index;
+    int64_t deadline_ns, bookmark_ns; /* monotonic */
+    struct due_node due;              /* the sooner of them */
+    size_t bucket_index;
     struct watch_bucket *bucket;
     bool is_told; /* events that were not flushed yet */
     bool is_ended;
