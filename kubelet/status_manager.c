@@ -115,8 +115,11 @@ const char *status_update(struct pod_sync *s, bool is_terminating)
             return phase;
         }
         struct object *newer = NULL;
-        if (client_get(s->k->client, &resources[RESOURCE_PODS], &pod->key, &newer, &err) < 0)
+        if (client_get(s->k->client, &resources[RESOURCE_PODS], &pod->key, &newer, &err) < 0) {
+            if (err.code != ERR_NOT_FOUND)
+                s->needs_retry = true;
             return phase;
+        }
         bool is_same = str_equal(newer->uid, pod->uid);
         object_unref(pod);
         pod = newer;
@@ -125,6 +128,8 @@ const char *status_update(struct pod_sync *s, bool is_terminating)
         status = build(s, pod, is_terminating);
         phase = json_str(status, "phase", "");
     }
+    if (pod) /* others write it faster than we can */
+        s->needs_retry = true;
     return phase;
 }
 
