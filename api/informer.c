@@ -367,8 +367,11 @@ static void set_stage(struct informer *i, enum stage stage)
 
 static void retry_later(struct informer *i, const struct error *err)
 {
-    log_debug("informer", "%s: %s", i->resource->plural, err->message);
     pthread_mutex_lock(&i->set->lock);
+    /* Once for each row of failures, and only if what it leaves is a cache without a first list. */
+    enum log_level level = i->is_synced || i->retry_ns ? LOG_DEBUG : LOG_WARN;
+    if (log_enabled(level))
+        log_write(level, "informer", "%s: %s", i->resource->plural, err->message);
     schedule_retry(i, stage_after(err) == STAGE_LIST ? STAGE_LIST : i->stage);
     pthread_mutex_unlock(&i->set->lock);
 }
@@ -509,6 +512,14 @@ int informer_set_wait(struct informer_set *s, int64_t timeout_ms, struct error *
                            first_unsynced(s)->resource->plural, (long long)timeout_ms);
     pthread_mutex_unlock(&s->lock);
     return result;
+}
+
+bool informer_is_synced(struct informer *i)
+{
+    pthread_mutex_lock(&i->set->lock);
+    bool is_synced = i->is_synced;
+    pthread_mutex_unlock(&i->set->lock);
+    return is_synced;
 }
 
 void informer_set_stop(struct informer_set *s)

@@ -28,6 +28,7 @@ struct informer *informer_set_get(struct informer_set *s, const struct resource 
 void informer_set_start(struct informer_set *s);
 /* Waits until every informer has had its first list.  ERR_TIMEOUT, ERR_CANCELED. */
 must_check int informer_set_wait(struct informer_set *s, int64_t timeout_ms, struct error *err);
+bool informer_is_synced(struct informer *i);    /* it has had its first list */
 void informer_set_stop(struct informer_set *s); /* when it returns, no handler runs or will run */
 void informer_set_free(struct informer_set *s);
 

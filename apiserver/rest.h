@@ -135,6 +135,9 @@ must_check int body_parse_patch(struct request *r, enum patch_type type, const s
                                 struct json **out, struct error *err);
 
 struct object_key request_key(const struct request *r);
+/* A reference; NULL if there is none, or what is stored cannot be read. */
+struct object *rest_find(const struct request *r, const struct resource *resource,
+                         const struct object_key *key, struct error *err);
 /* A failure about the request's object: fills OUT->details. */
 void outcome_about(struct outcome *out, const struct request *r);
 int outcome_invalid(struct outcome *out, const struct request *r, const char *name,

@@ -190,8 +190,9 @@ int rest_apply(struct request *r, const struct body *body, const struct write_op
         return -1;
     bool has_revision = !str_empty(json_str(config, "metadata.resourceVersion", ""));
     for (int attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
-        scoped(object) struct object *old =
-            watch_cache_get(watch_cache_of(r->server, resource), &key);
+        scoped(object) struct object *old = NULL;
+        if (watch_cache_find(watch_cache_of(r->server, resource), &key, &old, err) < 0)
+            return -1;
         int rc = old ? update(r, &a, old, out, err) : create(r, &a, out, err);
         if (rc <= 0)
             return rc;

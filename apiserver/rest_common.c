@@ -4,6 +4,7 @@
 #include "apiserver/conversion.h"
 #include "apiserver/managed_writes.h"
 #include "apiserver/rest.h"
+#include "apiserver/watch_cache.h"
 #include "base/yaml.h"
 
 #define BODY_SUMMARY_BYTES 30 /* upstream shows as much of a body that it cannot read */
@@ -107,6 +108,17 @@ struct object_key request_key(const struct request *r)
 {
     bool namespaced = r->info.resource && r->info.resource->namespaced;
     return (struct object_key){ namespaced ? r->info.ns : "", r->info.name };
+}
+
+struct object *rest_find(const struct request *r, const struct resource *resource,
+                         const struct object_key *key, struct error *err)
+{
+    struct object *o;
+    if (watch_cache_find(watch_cache_of(r->server, resource), key, &o, err) < 0)
+        return NULL;
+    if (!o)
+        status_not_found(err, resource, key->name);
+    return o;
 }
 
 /* ---- bodies ---- */

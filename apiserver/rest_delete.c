@@ -308,9 +308,9 @@ static int delete_key(struct request *r, const struct object_key *key,
 {
     const struct resource *resource = r->info.resource;
     for (int attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
-        scoped(object) struct object *o = watch_cache_get(watch_cache_of(r->server, resource), key);
+        scoped(object) struct object *o = rest_find(r, resource, key, err);
         if (!o)
-            return status_not_found(err, resource, key->name);
+            return -1;
         int rc = delete_once(r, o, options, out, err);
         if (rc <= 0)
             return rc;

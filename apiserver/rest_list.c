@@ -15,10 +15,9 @@ int rest_get(struct request *r, struct object **out, struct error *err)
     struct object_key key = request_key(r);
     if (!r->info.resource->is_stored)
         return status_not_found(err, r->info.resource, r->info.name);
-    scoped(object) struct object *o =
-        watch_cache_get(watch_cache_of(r->server, r->info.resource), &key);
+    scoped(object) struct object *o = rest_find(r, r->info.resource, &key, err);
     if (!o)
-        return status_not_found(err, r->info.resource, r->info.name);
+        return -1;
     *out = conversion_object(o, r->info.resource);
     return 0;
 }
@@ -219,23 +218,26 @@ static bool list_from_cache(struct request *r, struct list_plan *p, struct list_
     return true;
 }
 
-/* One named object: what a fieldSelector on metadata.name inside a namespace comes to. */
-static bool list_one(struct request *r, struct list_plan *p, struct list_result *out)
+/* One named object: what a fieldSelector on metadata.name inside a namespace comes to.  1: it is
+ * that. */
+static int list_one(struct request *r, struct list_plan *p, struct list_result *out,
+                    struct error *err)
 {
     const char *name = p->fields ? field_selector_requires(p->fields, "metadata.name") : NULL;
     if (!name || p->exact || p->start.len || (r->info.resource->namespaced && str_empty(p->ns)))
-        return false;
+        return 0;
     struct object_key key = { r->info.resource->namespaced ? p->ns : "", name };
     out->resource_version = watch_caches_revision(r->server->caches);
     out->remaining = -1;
-    scoped(object) struct object *o =
-        watch_cache_get(watch_cache_of(r->server, r->info.resource), &key);
+    scoped(object) struct object *o = NULL;
+    if (watch_cache_find(watch_cache_of(r->server, r->info.resource), &key, &o, err) < 0)
+        return -1;
     if (o && plan_matches(o, json_get(object_metadata(o), "labels"), p)) {
         object_list_add(&out->objects, o);
         if (o->resource_version > out->resource_version)
             out->resource_version = o->resource_version;
     }
-    return true;
+    return 1;
 }
 
 /* ---- from the store, at a revision that the cache has left behind ---- */
@@ -353,7 +355,11 @@ enum list_outcome rest_list(struct request *r, const struct list_options *o, boo
             return LIST_FAILED;
         }
     }
-    if (!list_one(r, &plan, out) && !list_from_cache(r, &plan, out)) {
+    int one = list_one(r, &plan, out, err);
+    if (one < 0 || (one == 0 && watch_cache_check_whole(watch_cache_of(r->server, r->info.resource),
+                                                        plan.ns, NULL, err) < 0))
+        return LIST_FAILED;
+    if (!one && !list_from_cache(r, &plan, out)) {
         if (!may_block)
             return LIST_WOULD_BLOCK;
         if (list_from_store(r, &plan, out, failure, err) < 0)

@@ -176,10 +176,9 @@ int rest_patch(struct request *r, enum patch_type type, const struct body *body,
     /* A patch that names no resourceVersion is about whatever is there: a conflict is ours to
      * solve. */
     for (int attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
-        scoped(object) struct object *old =
-            watch_cache_get(watch_cache_of(r->server, resource), &key);
+        scoped(object) struct object *old = rest_find(r, resource, &key, err);
         if (!old)
-            return status_not_found(err, resource, key.name);
+            return -1;
         int rc = patch_once(&call, type, old, patch, out, err);
         if (rc <= 0)
             return rc;

@@ -25,10 +25,7 @@ struct object *pod_of_request(struct request *r, const char *name, struct error 
 {
     const struct resource *pods = &resources[RESOURCE_PODS];
     struct object_key key = { r->info.ns, name };
-    struct object *pod = watch_cache_get(watch_cache_of(r->server, pods), &key);
-    if (!pod)
-        status_not_found(err, pods, name);
-    return pod;
+    return rest_find(r, pods, &key, err);
 }
 
 /* Decodes a body whose metadata.name must be the path's. */

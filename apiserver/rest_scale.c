@@ -118,10 +118,7 @@ static int write_scale(struct request *r, const struct object *old, const struct
 static struct object *current(struct request *r, struct error *err)
 {
     struct object_key key = request_key(r);
-    struct object *o = watch_cache_get(watch_cache_of(r->server, r->info.resource), &key);
-    if (!o)
-        status_not_found(err, r->info.resource, key.name);
-    return o;
+    return rest_find(r, r->info.resource, &key, err);
 }
 
 int scale_update(struct request *r, const struct body *body, const struct write_options *o,

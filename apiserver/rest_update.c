@@ -383,8 +383,11 @@ int rest_update(struct request *r, const struct body *body, const struct write_o
             draft_free(new);
             return -1;
         }
-        scoped(object) struct object *old =
-            watch_cache_get(watch_cache_of(r->server, resource), &key);
+        scoped(object) struct object *old = NULL;
+        if (watch_cache_find(watch_cache_of(r->server, resource), &key, &old, err) < 0) {
+            draft_free(new);
+            return -1;
+        }
         if (!old)
             return create_missing(r, new, o, out, err);
         bool has_revision = !str_empty(json_str(new->doc, "metadata.resourceVersion", ""));

@@ -303,6 +303,11 @@ struct object *store_parse(const struct apiserver *a, const struct resource *r,
     int rc = encryption_open(a->encryption, r, kv->key, kv->value, &opened, &sealed_by, err);
     if (rc >= 0)
         o = object_parse(r, rc ? buffer_bytes(&opened) : kv->value, kv->mod_revision, err);
+    if (!o) {
+        error_wrap(err, "unable to %s key \"%.*s\"", rc < 0 ? "transform" : "decode",
+                   (int)kv->key.len, kv->key.data);
+        err->code = ERR_INTERNAL; /* not the reader's fault */
+    }
     buffer_free(&opened);
     if (o)
         o->sealed_by = sealed_by;

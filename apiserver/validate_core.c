@@ -248,7 +248,7 @@ void validate_config_map(struct strategy_call *c, const struct json *doc, struct
     size_t bytes = validate_keys(v, "data", data);
     bytes += validate_keys(v, "binaryData", binary) / 4 * 3;
     if (bytes > DATA_BYTES_MAX)
-        field_error_add(v, FIELD_TOO_LONG, "", NULL, "may not be more than 1048576 bytes");
+        field_error_add(v, FIELD_TOO_LONG, "[]", NULL, "may not be more than 1048576 bytes");
 }
 
 /* The file a registry's credentials are in; its bytes are a secret, so no error shows them. */

@@ -130,20 +130,37 @@ static struct cache_event *commit_event(struct watch_cache *c, struct cache_even
     return ring_add(c, e);
 }
 
+/* What was there before stays for watchers: a deletion would be a lie that garbage collectors act
+ * on. */
+static void note_unreadable(struct watch_cache *c, struct bytes key, const struct error *reason)
+{
+    pthread_rwlock_wrlock(&c->lock);
+    unreadable_note(&c->unreadable, key, reason);
+    pthread_rwlock_unlock(&c->lock);
+}
+
+static void forget_unreadable(struct watch_cache *c, struct bytes key)
+{
+    pthread_rwlock_wrlock(&c->lock);
+    unreadable_forget(&c->unreadable, key);
+    pthread_rwlock_unlock(&c->lock);
+}
+
 static struct cache_event *apply_put(struct watch_cache *c, const struct storage_event *event)
 {
     struct error err = { 0 };
     struct object *new = store_write_object(event->attachment, event->kv.mod_revision);
     if (!new)
         new = store_parse(c->all->server, c->resource, &event->kv, &err);
+    struct bytes key = watch_cache_key_text(c, event->kv.key);
     if (!new) {
-        log_error("apiserver", "%.*s: stored value cannot be read: %s", (int)event->kv.key.len,
-                  event->kv.key.data, err.message);
+        log_error("apiserver", "%s", err.message);
+        note_unreadable(c, key, &err);
         return NULL;
     }
-    struct bytes key = watch_cache_key_text(c, event->kv.key);
 
     pthread_rwlock_wrlock(&c->lock);
+    unreadable_forget(&c->unreadable, key);
     struct object *old = insert_object_take(c, key, new);
     struct cache_event *e = event_new(c, old ? WATCH_MODIFIED : WATCH_ADDED, new, old);
     struct cache_event *gone = commit_event(c, e);
@@ -157,11 +174,14 @@ static struct cache_event *apply_delete(struct watch_cache *c, const struct stor
 {
     struct bytes key = watch_cache_key_text(c, event->kv.key);
     struct cache_entry *entry = hashmap_get(&c->by_key, key); /* only this thread ever changes it */
-    if (!entry)
+    if (!entry) {
+        forget_unreadable(c, key);
         return NULL;
+    }
     struct object *last = draft_publish(object_edit(entry->object), event->kv.mod_revision);
 
     pthread_rwlock_wrlock(&c->lock);
+    unreadable_forget(&c->unreadable, key);
     struct object *old = remove_object(c, key);
     struct cache_event *e = event_new(c, WATCH_DELETED, last, old);
     struct cache_event *gone = commit_event(c, e);
@@ -286,11 +306,32 @@ static void cache_free(struct watch_cache *c)
     }
     ordered_map_deinit(&c->objects);
     hashmap_deinit(&c->by_key);
+    unreadable_deinit(&c->unreadable);
     for (size_t i = 0; i < c->ring_n; i++)
         cache_event_unref(ring_at(c, i));
     free(c->ring);
     pthread_rwlock_destroy(&c->lock);
     free(c);
+}
+
+static void load_value(struct watch_cache *c, const struct storage_kv *kv)
+{
+    struct error err = { 0 };
+    struct bytes key = watch_cache_key_text(c, kv->key);
+    struct object *o = store_parse(c->all->server, c->resource, kv, &err);
+    if (o)
+        object_unref(insert_object_take(c, key, o));
+    else
+        unreadable_note(&c->unreadable, key, &err);
+}
+
+/* One line, however many there are: after a restore without its keys, none can be read. */
+static void tell_unreadable(const struct watch_cache *c)
+{
+    struct error first = { 0 };
+    if (unreadable_check_prefix(&c->unreadable, BYTES(""), &first) < 0)
+        log_error("apiserver", "%zu of %s cannot be read: %s", unreadable_count(&c->unreadable),
+                  c->resource->plural, first.message);
 }
 
 /* Reads what is stored as of REVISION, a page at a time so that no copy of everything is made. */
@@ -311,14 +352,8 @@ static int cache_load(struct watch_cache *c, int64_t revision, struct error *err
         struct storage_range_result page;
         rc = storage_range(storage, &range, arena, &page, err);
         more = rc == 0 && page.more && page.n > 0;
-        for (size_t i = 0; rc == 0 && i < page.n; i++) {
-            struct storage_kv *kv = &page.kvs[i];
-            struct object *o = store_parse(c->all->server, c->resource, kv, err);
-            if (!o)
-                rc = error_wrap(err, "load %.*s", (int)kv->key.len, kv->key.data);
-            else
-                object_unref(insert_object_take(c, watch_cache_key_text(c, kv->key), o));
-        }
+        for (size_t i = 0; rc == 0 && i < page.n; i++)
+            load_value(c, &page.kvs[i]);
         if (more) {
             buffer_clear(&next);
             buffer_add_bytes(&next, page.kvs[page.n - 1].key);
@@ -327,6 +362,7 @@ static int cache_load(struct watch_cache *c, int64_t revision, struct error *err
         arena_reset(arena);
     }
     buffer_free(&next);
+    tell_unreadable(c);
     c->changed_revision = c->ring_since = revision;
     return rc;
 }

@@ -23,6 +23,14 @@ struct watch_cache *watch_cache_of(struct apiserver *a, const struct resource *r
 
 struct object *watch_cache_get(struct watch_cache *c,
                                const struct object_key *key); /* NULL: none */
+/* For those who must not take what cannot be read for what is not there (unreadable.h).  0: *OUT is
+ * a reference, or NULL if there is none. */
+must_check int watch_cache_find(struct watch_cache *c, const struct object_key *key,
+                                struct object **out, struct error *err);
+/* -1 if something in NS (NULL or "": everywhere), NAME of it if that is neither NULL nor "", cannot
+ * be read: a list would not be whole. */
+must_check int watch_cache_check_whole(struct watch_cache *c, const char *ns, const char *name,
+                                       struct error *err);
 /* Adds references to what lies in NS (NULL or "": everywhere), in key order.  Returns the revision
  * that the list is true for. */
 int64_t watch_cache_list(struct watch_cache *c, const char *ns, struct object_list *out);

@@ -8,6 +8,7 @@
 
 #include "apiserver/ordered_map.h"
 #include "apiserver/server.h"
+#include "apiserver/unreadable.h"
 #include "apiserver/watch_cache.h"
 #include "base/hashmap.h"
 
@@ -33,8 +34,9 @@ struct watch_cache {
     pthread_rwlock_t lock; /* guards what follows; no other lock is taken under it */
     struct ordered_map objects;
     struct hashmap by_key;
-    int64_t changed_revision; /* of the last change here */
-    int64_t ring_since;       /* every change after this revision is in the ring */
+    struct unreadable unreadable; /* of such a key, OBJECTS may have what was there before */
+    int64_t changed_revision;     /* of the last change here */
+    int64_t ring_since;           /* every change after this revision is in the ring */
     struct cache_event **ring;
     size_t ring_first, ring_n, ring_capacity;
 };

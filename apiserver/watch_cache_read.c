@@ -78,6 +78,17 @@ struct object *watch_cache_get(struct watch_cache *c, const struct object_key *k
     return o;
 }
 
+int watch_cache_find(struct watch_cache *c, const struct object_key *key, struct object **out,
+                     struct error *err)
+{
+    char text[KEY_TEXT_BYTES_MAX];
+    pthread_rwlock_rdlock(&c->lock);
+    int rc = unreadable_check(&c->unreadable, object_key_text(key, text), err);
+    pthread_rwlock_unlock(&c->lock);
+    *out = rc == 0 ? watch_cache_get(c, key) : NULL;
+    return rc;
+}
+
 /* A list may show a change before the shared revision has moved to it, so it is at least as new as
  * the last change of this resource. */
 static int64_t revision_locked(struct watch_cache *c)
@@ -92,6 +103,19 @@ static struct bytes ns_prefix(const char *ns, char buf[KEY_TEXT_BYTES_MAX])
         return BYTES("");
     int n = snprintf(buf, KEY_TEXT_BYTES_MAX, "%s/", ns);
     return (struct bytes){ buf, n < KEY_TEXT_BYTES_MAX ? (size_t)n : KEY_TEXT_BYTES_MAX - 1 };
+}
+
+int watch_cache_check_whole(struct watch_cache *c, const char *ns, const char *name,
+                            struct error *err)
+{
+    char text[KEY_TEXT_BYTES_MAX];
+    struct object_key key = { ns, name };
+    bool is_one = !str_empty(name) && str_empty(ns) != c->resource->namespaced;
+    pthread_rwlock_rdlock(&c->lock);
+    int rc = is_one ? unreadable_check(&c->unreadable, object_key_text(&key, text), err)
+                    : unreadable_check_prefix(&c->unreadable, ns_prefix(ns, text), err);
+    pthread_rwlock_unlock(&c->lock);
+    return rc;
 }
 
 int64_t watch_cache_list(struct watch_cache *c, const char *ns, struct object_list *out)

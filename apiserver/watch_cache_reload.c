@@ -104,8 +104,14 @@ static int reload_cache(struct watch_cache *c, int64_t revision, struct error *e
     l.entry = ordered_map_next(&l.cursor, BYTES(""));
     if (reload_changes(&l, a, &changed, &n, err) < 0)
         return -1;
+    pthread_rwlock_wrlock(&c->lock);
+    unreadable_sweep_begin(&c->unreadable);
+    pthread_rwlock_unlock(&c->lock);
     for (size_t i = 0; i < n; i++)
         watch_cache_correct(c, &(struct storage_event){ .kv = changed[i] });
+    pthread_rwlock_wrlock(&c->lock);
+    unreadable_sweep_end(&c->unreadable);
+    pthread_rwlock_unlock(&c->lock);
     for (size_t i = 0; i < l.keys_n; i++)
         watch_cache_correct(
             c, &(struct storage_event){ .is_delete = true,

@@ -210,17 +210,21 @@ static bool matches_arg(const struct object *o, const struct json *labels, void 
     return is_selected(arg, o, labels);
 }
 
-static void tell_existing(struct watcher *w)
+static int tell_existing(struct watcher *w, struct error *err)
 {
     scoped(object_list) struct object_list list = { 0 };
     struct watch_cache_page page = { .ns = w->ns, .matches = matches_arg, .arg = w };
     int64_t remaining;
     bool more;
     watch_caches_hold(w->cache);
+    int rc = watch_cache_check_whole(w->cache, w->ns, w->name, err);
     watch_cache_read_page(w->cache, &page, &list, &w->since, &remaining, &more);
     watch_caches_release(w->cache);
+    if (rc < 0)
+        return -1;
     object_list_each (&list, o)
         w->ops->event(w, WATCH_ADDED, o, NULL);
+    return 0;
 }
 
 static void start_watcher(struct watch_delivery *d, struct watcher *w)
@@ -233,7 +237,7 @@ static void start_watcher(struct watch_delivery *d, struct watcher *w)
     bucket_add(d, w);
     due_heap_add(&d->due, &w->due, next_due_ns(w));
     if (w->with_initial_events)
-        tell_existing(w);
+        rc = tell_existing(w, &err);
     else
         rc = tell_history(w, &err);
     if (w->ops->initial_done)

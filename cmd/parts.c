@@ -3,20 +3,29 @@
 
 #include "cmd/parts.h"
 
+#include <pthread.h>
+
 #include "api/informer.h"
+#include "base/log.h"
 #include "controllers/controllers.h"
 #include "kubelet/kubelet.h"
 #include "proxy/proxy.h"
 #include "scheduler/scheduler.h"
 
-/* The first list of an informer against a server that is starting; a part that runs alone waits as
- * long as it takes, so this only bounds how long one attempt is silent. */
-#define INFORMERS_READY_MS 60000
+#define INFORMERS_FIRST_MS 5000  /* how long the other parts wait for one whose caches fill */
+#define INFORMERS_LATE_MS  60000 /* and how often the log says that it still waits */
+
+typedef int part_run(struct parts *p, struct error *err);
 
 struct part { /* informers and the client they use; .is_used tells whether it was started */
     bool is_used;
+    const char *name;
     struct client *client;
     struct informer_set *informers;
+    part_run *run;
+    struct parts *all;
+    bool is_late; /* STARTER runs it once its caches are full */
+    pthread_t starter;
 };
 
 struct parts {
@@ -35,19 +44,44 @@ struct parts *parts_new(const struct config *config)
     return p;
 }
 
-static void part_open_take(struct part *part, struct client *client)
+static void part_open_take(struct part *part, const char *name, struct client *client)
 {
     part->is_used = true;
+    part->name = name;
     part->client = client;
     part->informers = informer_set_new(client);
 }
 
-static int part_start(struct part *part, const char *name, struct error *err)
+static void *start_late(void *arg)
 {
+    struct part *part = arg;
+    struct error err = { 0 };
+    while (informer_set_wait(part->informers, INFORMERS_LATE_MS, &err) < 0) {
+        if (err.code != ERR_TIMEOUT)
+            return NULL; /* the informers have stopped */
+        log_warn(part->name, "waits for its caches: %s", err.message);
+        err = (struct error){ 0 };
+    }
+    if (part->run(part->all, &err) < 0)
+        log_error(part->name, "%s", err.message);
+    return NULL;
+}
+
+/* A list may be refused for as long as an object of it cannot be read: everything else goes on. */
+static int part_start(struct parts *p, struct part *part, part_run *run, struct error *err)
+{
+    struct error late = { 0 };
+    part->run = run;
+    part->all = p;
     informer_set_start(part->informers);
-    if (informer_set_wait(part->informers, INFORMERS_READY_MS, err) < 0)
-        return error_wrap(err, "start %s", name);
-    return 0;
+    if (informer_set_wait(part->informers, INFORMERS_FIRST_MS, &late) == 0)
+        return run(p, err);
+    if (late.code != ERR_TIMEOUT)
+        return error_set(err, late.code, "start %s: %s", part->name, late.message);
+    log_warn(part->name, "waits for its caches: %s", late.message);
+    int rc = pthread_create(&part->starter, NULL, start_late, part);
+    part->is_late = rc == 0;
+    return rc == 0 ? 0 : error_set(err, ERR_INTERNAL, "start %s: %s", part->name, strerror(rc));
 }
 
 static void part_close(struct part *part)
@@ -66,6 +100,8 @@ void parts_stop(struct parts *p)
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (all[i]->is_used)
             informer_set_stop(all[i]->informers);
+        if (all[i]->is_late)
+            pthread_join(all[i]->starter, NULL);
     }
     if (p->proxy)
         proxy_stop(p->proxy);
@@ -80,23 +116,26 @@ void parts_stop(struct parts *p)
     free(p);
 }
 
+static int run_scheduler(struct parts *p, struct error *err)
+{
+    return scheduler_run(p->scheduler, err);
+}
+
 int parts_start_scheduler(struct parts *p, struct client *client, struct error *err)
 {
-    part_open_take(&p->scheduler_part, client);
+    part_open_take(&p->scheduler_part, "scheduler", client);
     struct scheduler_config config = {
         .client = client,
         .informers = p->scheduler_part.informers,
     };
     p->scheduler = scheduler_new(&config, err);
-    if (!p->scheduler || part_start(&p->scheduler_part, "scheduler", err) < 0)
-        return -1;
-    return scheduler_run(p->scheduler, err);
+    return p->scheduler ? part_start(p, &p->scheduler_part, run_scheduler, err) : -1;
 }
 
 int parts_start_controllers(struct parts *p, const struct controller_clients *clients,
                             struct error *err)
 {
-    part_open_take(&p->controllers_part, clients->shared);
+    part_open_take(&p->controllers_part, "controllers", clients->shared);
     struct controllers_config config = {
         .client = clients->of,
         .arg = clients->arg,
@@ -105,15 +144,21 @@ int parts_start_controllers(struct parts *p, const struct controller_clients *cl
         .cluster_cidr = p->config->cluster_cidr,
     };
     p->controllers = controllers_new(&config, err);
-    if (!p->controllers || part_start(&p->controllers_part, "controllers", err) < 0)
+    if (!p->controllers)
         return -1;
+    informer_set_start(p->controllers_part.informers);
     return controllers_run(p->controllers, err);
+}
+
+static int run_kubelet(struct parts *p, struct error *err)
+{
+    return kubelet_run(p->kubelet, err);
 }
 
 int parts_start_kubelet(struct parts *p, const struct node_identity *identity, struct error *err)
 {
     const struct config *c = p->config;
-    part_open_take(&p->kubelet_part, identity->client);
+    part_open_take(&p->kubelet_part, "kubelet", identity->client);
     struct kubelet_config config = {
         .client = identity->client,
         .informers = p->kubelet_part.informers,
@@ -134,14 +179,17 @@ int parts_start_kubelet(struct parts *p, const struct node_identity *identity, s
         .client_ca_pem = identity->client_ca_pem,
     };
     p->kubelet = kubelet_new(&config, err);
-    if (!p->kubelet || part_start(&p->kubelet_part, "kubelet", err) < 0)
-        return -1;
-    return kubelet_run(p->kubelet, err);
+    return p->kubelet ? part_start(p, &p->kubelet_part, run_kubelet, err) : -1;
+}
+
+static int run_proxy(struct parts *p, struct error *err)
+{
+    return proxy_run(p->proxy, err);
 }
 
 int parts_start_proxy(struct parts *p, struct client *client, struct error *err)
 {
-    part_open_take(&p->proxy_part, client);
+    part_open_take(&p->proxy_part, "proxy", client);
     struct proxy_config config = {
         .client = client,
         .informers = p->proxy_part.informers,
@@ -150,7 +198,5 @@ int parts_start_proxy(struct parts *p, struct client *client, struct error *err)
         .cluster_cidr = p->config->cluster_cidr,
     };
     p->proxy = proxy_new(&config, err);
-    if (!p->proxy || part_start(&p->proxy_part, "proxy", err) < 0)
-        return -1;
-    return proxy_run(p->proxy, err);
+    return p->proxy ? part_start(p, &p->proxy_part, run_proxy, err) : -1;
 }

@@ -12,8 +12,9 @@
 #define WORKERS_MAX      16
 #define WORKER_STACK     (256 * 1024)
 #define CONTROLLERS_MAX  64
-#define SYNC_TIMEOUT_MS  60000
-#define OBSERVE_SLICE_MS 500 /* a look at whether we are to stop, while a cache lags behind */
+#define SYNC_FIRST_MS    5000  /* then those controllers start whose caches are full */
+#define SYNC_TIMEOUT_MS  60000 /* and so often the others are looked at, and spoken of */
+#define OBSERVE_SLICE_MS 500   /* a look at whether we are to stop, while a cache lags behind */
 #define OBSERVE_SLICES   60
 
 struct write {
@@ -37,6 +38,8 @@ struct desk { /* one controller at work */
     struct controller base;
     int working;
     struct parked *first, **last;
+    bool is_open;         /* its caches are full; until then every key is parked */
+    bool uses[RESOURCES]; /* the caches it looks into */
 };
 
 struct controllers {
@@ -44,11 +47,14 @@ struct controllers {
     struct workqueue *queue; /* keys: a byte with the controller's number, then "ns/name" */
     struct desk desks[CONTROLLERS_MAX];
     int desks_n;
+    bool is_built; /* no controller is added any more */
 
     pthread_mutex_t lock; /* the fields below, and the desks' own */
     bool is_running, is_stopping;
     pthread_t threads[WORKERS_MAX];
     int threads_n, idle;
+    bool has_opener;
+    pthread_t opener;
 };
 
 /* ---- workers ---- */
@@ -142,7 +148,7 @@ static void reconcile(struct controllers *all, struct desk *desk, struct bytes q
 static bool desk_enter(struct controllers *all, struct desk *desk, struct bytes queued)
 {
     pthread_mutex_lock(&all->lock);
-    bool entered = desk->working < desk->base.spec->workers;
+    bool entered = desk->is_open && desk->working < desk->base.spec->workers;
     if (entered) {
         desk->working++;
     } else {
@@ -338,25 +344,87 @@ struct controllers *controllers_new_of(const struct controllers_config *config,
             return NULL;
         }
     }
+    all->is_built = true;
     return all;
+}
+
+/* The first cache that is still empty; NULL: all are full. */
+static struct informer *missing_cache(struct desk *desk)
+{
+    for (int id = 0; id < RESOURCES; id++) {
+        struct informer *i = desk->uses[id] ? cache_of(&desk->base, id) : NULL;
+        if (i && !informer_is_synced(i))
+            return i;
+    }
+    return NULL;
+}
+
+static void open_desk(struct controllers *all, struct desk *desk)
+{
+    pthread_mutex_lock(&all->lock);
+    desk->is_open = true;
+    struct parked *waiting = desk->first;
+    desk->first = NULL;
+    desk->last = &desk->first;
+    pthread_mutex_unlock(&all->lock);
+    for (struct parked *p = waiting, *next; p; p = next) {
+        next = p->next;
+        workqueue_add(all->queue, p->queued); /* while it counts as at work: it comes back */
+        workqueue_done(all->queue, p->queued);
+        free(p);
+    }
+    if (desk->base.spec->start)
+        desk->base.spec->start(&desk->base);
+    add_worker(all);
+}
+
+/* What one controller has to wait for holds up no other.  True if all work now. */
+static bool open_desks(struct controllers *all)
+{
+    bool is_all = true;
+    for (int i = 0; i < all->desks_n; i++) {
+        struct desk *desk = &all->desks[i];
+        struct informer *missing = desk->is_open ? NULL : missing_cache(desk);
+        if (missing)
+            log_warn(desk->base.spec->name, "waits for the first list of %s",
+                     informer_resource(missing)->plural);
+        else if (!desk->is_open)
+            open_desk(all, desk);
+        is_all = is_all && !missing;
+    }
+    return is_all;
+}
+
+static void *open_the_rest(void *arg)
+{
+    struct controllers *all = arg;
+    struct error err;
+    do {
+        err = (struct error){ 0 };
+        if (informer_set_wait(all->config.informers, SYNC_TIMEOUT_MS, &err) < 0 &&
+            err.code != ERR_TIMEOUT)
+            return NULL; /* the informers have stopped */
+    } while (!open_desks(all));
+    return NULL;
 }
 
 int controllers_run(struct controllers *all, struct error *err)
 {
-    if (informer_set_wait(all->config.informers, SYNC_TIMEOUT_MS, err) < 0)
-        return -1;
+    struct error late = { 0 };
+    if (informer_set_wait(all->config.informers, SYNC_FIRST_MS, &late) < 0 &&
+        late.code != ERR_TIMEOUT)
+        return error_set(err, late.code, "%s", late.message);
     pthread_mutex_lock(&all->lock);
     all->is_running = true;
     /* One that stays, for keys that become due later. */
     int rc = start_worker(all);
     pthread_mutex_unlock(&all->lock);
+    if (rc == 0 && !open_desks(all)) {
+        rc = pthread_create(&all->opener, NULL, open_the_rest, all);
+        all->has_opener = rc == 0;
+    }
     if (rc != 0)
         return error_set(err, ERR_INTERNAL, "start a controller thread: %s", strerror(rc));
-    for (int i = 0; i < all->desks_n; i++) {
-        struct controller *c = &all->desks[i].base;
-        if (c->spec->start)
-            c->spec->start(c);
-    }
     return 0;
 }
 
@@ -381,6 +449,8 @@ void controllers_stop(struct controllers *all)
     pthread_mutex_lock(&all->lock);
     all->is_stopping = true;
     pthread_mutex_unlock(&all->lock);
+    if (all->has_opener)
+        pthread_join(all->opener, NULL);
     workqueue_shutdown(all->queue);
     for (int i = 0; i < all->threads_n; i++)
         pthread_join(all->threads[i], NULL);
@@ -395,6 +465,8 @@ void controllers_stop(struct controllers *all)
 
 struct informer *cache_of(struct controller *c, int resource)
 {
+    if (!c->all->is_built)
+        c->all->desks[c->number].uses[resource] = true;
     return informer_set_get(c->config->informers, &resources[resource], NULL);
 }
 

@@ -133,12 +133,56 @@ class Encryption(ApiTest):
         with self.assertRaisesRegex(AssertionError, reason):
             self.restart(*rules)
 
-    def test_a_server_without_the_key_does_not_start(self):
+    def test_without_its_key_a_secret_is_an_error_and_the_rest_is_served(self):
         self.secret("s", k="v")
-        self.refuses("load /registry/core/secrets/.*: no matching prefix found",
-                     (["secrets"], [{"aescbc": {"keys": [key("other", "x")]}}, {"identity": {}}]))
+        self.configmap("c", k="v")
+        at, reason = self.path("secrets", "s"), f'unable to transform key "/registry/core/secrets/{self.ns}/s"'
+        self.restart((["secrets"], [{"aescbc": {"keys": [key("other", "x")]}}, {"identity": {}}]))
+        self.secret("readable", k="v")
+        for what, answer in (("get", self.admin.get(at)), ("list", self.admin.get(self.path("secrets"))),
+                             ("list of all", self.admin.get("/api/v1/secrets")),
+                             ("list of one", self.admin.get(self.path("secrets"), fieldSelector="metadata.name=s")),
+                             ("delete", self.admin.delete(at)), ("patch", self.admin.patch(at, {"data": {}})),
+                             ("put", self.admin.put(at, {"metadata": {"name": "s"}}))):
+            with self.subTest(what):
+                self.assertEqual((answer.code, answer.json.get("reason")), (500, "InternalError"), answer.text)
+                if what != "list of all":
+                    self.assertIn(reason, answer.json["message"])
+                self.assertIn("no matching prefix found", answer.json["message"])
+        with self.admin.watch(self.path("secrets")) as watch:
+            event = watch.next()
+        self.assertEqual((event["type"], event["object"]["code"]), ("ERROR", 500), event)
+        self.assertEqual(self.admin.post(self.path("secrets"), {"metadata": {"name": "s"}}).code, 409)
+        self.assertEqual(self.value("readable"), "v")
+        self.assertEqual(self.admin.get(self.path("configmaps", "c")).json["data"], {"k": "v"})
+        one = self.admin.get(self.path("secrets"), fieldSelector="metadata.name=readable")
+        self.assertEqual(len(one.json["items"]), 1)
+        self.admin.delete(self.path("secrets", "readable"))
         self.restart()
         self.assertEqual(self.value("s"), "v")
+
+    def etcd(self, *args, **kw):
+        return subprocess.run(["etcdctl", "--endpoints", "unix://" + self.socket, *args], check=True, timeout=20,
+                              env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, **kw)
+
+    def test_a_value_that_is_no_object_is_an_error_until_it_is_gone(self):
+        self.configmap("c", k="v")
+        stored = f"/registry/core/configmaps/{self.ns}/c"
+        whole = self.stored("configmaps", "c")
+        self.etcd("put", stored, "rot")
+        for path in (self.path("configmaps", "c"), self.path("configmaps")):
+            answer = self.admin.get(path)
+            self.assertEqual(answer.code, 500)
+            self.assertIn(f'unable to decode key "{stored}"', answer.json["message"])
+        self.stop()
+        self.start()
+        self.assertEqual(self.admin.get(self.path("configmaps", "c")).code, 500)
+        self.etcd("put", stored, "--", whole.decode().strip())
+        self.assertEqual(self.admin.get(self.path("configmaps", "c")).json["data"], {"k": "v"})
+        self.etcd("put", stored, "rot")
+        self.etcd("del", stored)
+        self.assertEqual(self.admin.get(self.path("configmaps", "c")).code, 404)
+        self.assertEqual(self.admin.get(self.path("configmaps")).code, 200)
 
     def test_a_configuration_that_makes_no_sense(self):
         secretbox = [{"secretbox": {"keys": [key("a", "a")]}}]

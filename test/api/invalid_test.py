@@ -299,7 +299,8 @@ class Malformed(ApiTest):
 
     def test_an_object_over_the_limit_of_its_kind(self):
         body = {"metadata": {"name": "big"}, "data": {"k": "x" * (1 << 20), "l": "y"}}
-        status = self.assertStatus(self.admin.post(self.path("configmaps"), body), 422, "Invalid")
+        status = self.assertStatus(self.admin.post(self.path("configmaps"), body), 422, "Invalid",
+                                   'ConfigMap "big" is invalid: []: Too long: may not be more than 1048576 bytes')
         self.assertEqual(status["details"]["causes"][0]["reason"], "FieldValueTooLong")
 
 

@@ -216,6 +216,19 @@ static void a_ca_that_was_changed_is_put_right(void **state)
     wait_value(t, RESOURCE_CONFIGMAPS, "shop", "kube-root-ca.crt", "data.x", NULL);
 }
 
+static void a_list_that_fails_holds_up_only_who_needs_it(void **state)
+{
+    struct cluster *t = *state;
+    put_map(t, "a", "1");
+    /* Tried at once, then after 200 ms, doubling: for longer than a start waits. */
+    fake_fail(t->fake, VERB_LIST, RESOURCE_SECRETS, 6, ERR_INTERNAL, "cannot be read");
+    cluster_start(t, &probe_controller, &mirror_controller);
+    await(&probe.calls, 1);
+    assert_int_equal(fake_count(t->fake, RESOURCE_SECRETS), 0);
+    await(&probe.calls, 3); /* the other makes its Secret, and sees it */
+    assert_true(probe.saw_own_write);
+}
+
 #define PROBE(f) cmocka_unit_test_setup_teardown(f, setup, cluster_teardown)
 
 int main(void)
@@ -227,6 +240,7 @@ int main(void)
         PROBE(a_reconcile_sees_the_writes_of_the_one_before),
         PROBE(what_was_there_before_the_start_is_worked_on),
         PROBE(a_disabled_controller_does_not_run),
+        PROBE(a_list_that_fails_holds_up_only_who_needs_it),
         TEST(every_namespace_has_an_account_and_the_ca),
         TEST(a_ca_that_was_changed_is_put_right),
     };
