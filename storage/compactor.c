@@ -2,9 +2,11 @@
 /* compactor.c - removes compacted history from the database. */
 #include "base/failpoint.h"
 #include "storage/latest.h"
-#include "storage/mvcc_internal.h"
+#include "storage/values.h"
 
-#define PRUNE_ROWS_PER_PART 2000 /* a transaction of some milliseconds: a flush may be waiting */
+/* A transaction of some milliseconds: a flush may be waiting. */
+#define PRUNE_ROWS_PER_PART  2000
+#define PRUNE_BYTES_PER_PART ((size_t)4 << 20) /* of large values */
 
 enum mvcc_prune_state mvcc_prune_state(struct mvcc *m)
 {
@@ -14,9 +16,9 @@ enum mvcc_prune_state mvcc_prune_state(struct mvcc *m)
     return compacted > m->disk_state.revision ? MVCC_PRUNE_AFTER_FLUSH : MVCC_CAN_PRUNE;
 }
 
-/* Removes the row if nobody may ask for it: 1 if it did. */
+/* Removes the row if nobody may ask for it: 1 if it did.  Adds to *BYTES those of large values. */
 static int prune_row(struct lmdb_txn *t, struct bytes key, struct bytes data, int64_t compacted,
-                     struct error *err)
+                     size_t *bytes, struct error *err)
 {
     struct record r;
     if (record_decode(data, (struct bytes){ 0 }, RECORD_VERIFY, &r, err) < 0)
@@ -25,6 +27,11 @@ static int prune_row(struct lmdb_txn *t, struct bytes key, struct bytes data, in
         return 0;
     if (r.is_pointer && r.is_delete && latest_delete(t, r.key, err) < 0)
         return -1;
+    if (r.is_apart && !r.is_pointer) {
+        *bytes += r.value.len;
+        if (values_delete(t, r.mod_revision, r.sub, err) < 0)
+            return -1;
+    }
     return lmdb_delete(t, TABLE_HISTORY, key, err) < 0 ? -1 : 1;
 }
 
@@ -37,19 +44,21 @@ static int prune_part(struct mvcc *m, struct lmdb_txn *t, int64_t compacted, boo
         return -1;
     struct bytes key, data;
     int got = lmdb_cursor_seek(c, buffer_bytes(&m->prune_cursor), &key, &data, err);
+    size_t bytes = 0;
     *is_last = true;
     for (int rows = 0; got == 1 && history_key_revision(key) < compacted; rows++) {
         char at[HISTORY_KEY_BYTES];
         memcpy(at, key.data, sizeof(at)); /* the row may move or go under the cursor */
         struct bytes row = { at, sizeof(at) };
-        if (rows == PRUNE_ROWS_PER_PART || (rows && failpoint("storage.compact.next_part"))) {
+        if (rows == PRUNE_ROWS_PER_PART || bytes >= PRUNE_BYTES_PER_PART ||
+            (rows && failpoint("storage.compact.next_part"))) {
             buffer_clear(&m->prune_cursor);
             buffer_add_bytes(&m->prune_cursor, row);
             *is_last = false;
             got = 0;
             break;
         }
-        int pruned = prune_row(t, row, data, compacted, err);
+        int pruned = prune_row(t, row, data, compacted, &bytes, err);
         (void)failpoint("storage.compact.row");
         if (pruned < 0)
             got = -1;

@@ -202,9 +202,11 @@ static int source_find(struct bytes key, int64_t revision, struct arena *arena,
     int got = mvcc_view_find(view, key, revision, &r, err);
     if (got != 1 || r.is_delete)
         return got < 0 ? -1 : 0;
+    if (mvcc_view_fetch(view, &r, arena, err) < 0)
+        return -1;
     *out = record_kv(&r);
     out->key = arena_bytes(arena, out->key);
-    out->value = arena_bytes(arena, out->value);
+    out->value = r.is_apart ? r.value : arena_bytes(arena, r.value);
     return 1;
 }
 

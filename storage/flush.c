@@ -4,9 +4,10 @@
  *
  *     the index, key by key:   a@9 a@4  b@7        the database's newest of them:  a@2
  *     history, by revision:    a@2 (its value moves here)  a@4  b@7  a@9
+ *     beside it large values:  a@4  b@7  a@9               (and here they stay)
  *     then latest, by key:     a@9  b@7
  *
- * Both tables are written in their own order, so that each page is written once in a flush, not
+ * All tables are written in their own order, so that each page is written once in a flush, not
  * once in every part of it.  The parts are transactions.  What they have written is ahead of the
  * state: readers find the same versions in the frozen index, and after a crash the log has them
  * all.  A key whose newest version is in "latest" is through, since all history was written before.
@@ -15,7 +16,7 @@
 #include "base/failpoint.h"
 #include "storage/counts.h"
 #include "storage/latest.h"
-#include "storage/mvcc_internal.h"
+#include "storage/values.h"
 
 #define PART_BYTES                                                                                 \
     ((size_t)8 << 20) /* of pages: LMDB keeps the memory of the largest transaction */
@@ -24,15 +25,19 @@
 
 struct row { /* to be written to history */
     int64_t revision;
-    uint32_t sub;
-    bool is_old;  /* the one that "latest" has, of VERSION's key */
+    uint32_t sub, value_crc; /* of a large value */
+    bool is_old;             /* the one that "latest" has, of VERSION's key */
+    bool is_apart;
     int64_t next; /* the revision that replaced it; 0: it is the newest */
     struct version *version;
+    const struct record
+        *old; /* the old one, if its value lies apart: there is no need to read it */
 };
 
 struct change { /* of a key's newest version */
     struct version *version;
-    bool was_there;
+    bool is_apart, was_there;
+    uint32_t value_crc;
     int64_t old_lease;
 };
 
@@ -42,6 +47,10 @@ struct flush {
     int64_t compacted;
     size_t part_bytes;  /* that the transaction has dirtied, about */
     struct buffer text; /* of one record */
+    struct arena *arena;
+    /* In the table before: only of a flush that was cut short, or an import, are there later ones.
+     */
+    char last_value[HISTORY_KEY_BYTES];
     struct row *rows;
     size_t rows_n, rows_capacity;
     struct change *changes;
@@ -59,19 +68,39 @@ static void add_row(struct flush *f, const struct row *row)
     f->rows[f->rows_n++] = *row;
 }
 
-static void add_change(struct flush *f, struct version *v, bool was_there, int64_t old_lease)
+static void add_change(struct flush *f, const struct change *change)
 {
     if (f->changes_n == f->changes_capacity) {
         f->changes_capacity = f->changes_capacity ? 2 * f->changes_capacity : 1024;
         f->changes = xrealloc(f->changes, f->changes_capacity * sizeof(f->changes[0]));
     }
-    f->changes[f->changes_n++] = (struct change){ v, was_there, old_lease };
+    f->changes[f->changes_n++] = *change;
 }
 
-static void add_version(struct flush *f, struct version *v, int64_t next)
+static struct row row_of(struct version *v, int64_t next)
 {
     struct row row = { .revision = v->r.mod_revision, .sub = v->r.sub, .next = next, .version = v };
-    add_row(f, &row);
+    row.is_apart = values_take(&v->r);
+    if (row.is_apart)
+        row.value_crc = crc32c(0, v->r.value.data, v->r.value.len);
+    return row;
+}
+
+/* OLD is what "latest" has of V's key. */
+static struct row old_row(struct flush *f, const struct record *old, struct version *v,
+                          int64_t next)
+{
+    struct row row = { .revision = old->mod_revision, .sub = old->sub, .is_old = true };
+    row.next = next;
+    row.version = v;
+    if (old->is_apart) {
+        struct record *copy = arena_memdup(f->arena, old, sizeof(*old));
+        copy->key = v->r.key;
+        row.old = copy;
+        row.is_apart = true;
+        row.value_crc = old->value_crc;
+    }
+    return row;
 }
 
 static bool is_after(const struct record *a, const struct record *b)
@@ -84,7 +113,8 @@ static bool is_after(const struct record *a, const struct record *b)
 static int plan_key(struct flush *f, struct version *const *versions, size_t n, struct error *err)
 {
     struct record old;
-    int64_t old_lease = 0;
+    struct change change = { .version = versions[0] };
+    struct row row;
     int got = latest_get(f->t, versions[0]->r.key, &old, err);
     if (got < 0)
         return -1;
@@ -93,15 +123,20 @@ static int plan_key(struct flush *f, struct version *const *versions, size_t n, 
             return 0; /* a flush that was cut short has been here */
         while (!is_after(&versions[n - 1]->r, &old))
             n--;
-        old_lease = old.is_delete ? 0 : old.lease;
-        struct row row = { old.mod_revision, old.sub, true, versions[n - 1]->r.mod_revision,
-                           versions[0] };
+        change.was_there = !old.is_delete;
+        change.old_lease = old.is_delete ? 0 : old.lease;
+        row = old_row(f, &old, versions[0], versions[n - 1]->r.mod_revision);
         add_row(f, &row);
     }
-    for (size_t i = n - 1; i > 0; i--)
-        add_version(f, versions[i], versions[i - 1]->r.mod_revision);
-    add_version(f, versions[0], 0);
-    add_change(f, versions[0], got && !old.is_delete, old_lease);
+    for (size_t i = n - 1; i > 0; i--) {
+        row = row_of(versions[i], versions[i - 1]->r.mod_revision);
+        add_row(f, &row);
+    }
+    row = row_of(versions[0], 0);
+    add_row(f, &row);
+    change.is_apart = row.is_apart;
+    change.value_crc = row.value_crc;
+    add_change(f, &change);
     return 0;
 }
 
@@ -141,7 +176,9 @@ static int plan(struct flush *f, struct error *err)
     f->t = lmdb_read_begin(f->m->env, err);
     if (!f->t)
         return -1;
-    int rc = plan_index(f, f->m->frozen, err);
+    int rc = values_last(f->t, f->last_value, err);
+    if (rc >= 0)
+        rc = plan_index(f, f->m->frozen, err);
     lmdb_read_end(take_ptr(&f->t));
     if (f->rows_n)
         qsort(f->rows, f->rows_n, sizeof(f->rows[0]), compare_rows);
@@ -189,55 +226,76 @@ static int put_history(struct flush *f, const struct record *r, struct error *er
                     err);
 }
 
-/* R was replaced at NEXT: its value goes to history, unless nobody may ask for it any more. */
-static int retire(struct flush *f, const struct record *r, int64_t next, struct error *err)
+static int read_old(struct flush *f, const struct row *row, struct record *out, struct error *err)
+{
+    if (row->old) {
+        *out = *row->old;
+        return 0;
+    }
+    int got = latest_get(f->t, row->version->r.key, out, err);
+    if (got < 0)
+        return -1;
+    if (!got || out->mod_revision != row->revision || out->sub != row->sub)
+        return error_set(err, ERR_IO, "corrupt database: it has lost revision %lld of a key",
+                         (long long)row->revision);
+    return 0;
+}
+
+/* A replaced version that nobody may ask for any more. */
+static bool is_forgotten(const struct flush *f, const struct row *row)
+{
+    return row->next && row->revision < f->compacted && row->next <= f->compacted;
+}
+
+static int forget(struct flush *f, const struct row *row, struct error *err)
+{
+    char key[HISTORY_KEY_BYTES];
+    history_key(row->revision, row->sub, key);
+    if (row->is_apart && values_delete(f->t, row->revision, row->sub, err) < 0)
+        return -1;
+    return lmdb_delete(f->t, TABLE_HISTORY, (struct bytes){ key, sizeof(key) }, err);
+}
+
+static int put_value(struct flush *f, const struct record *r, struct error *err)
 {
     char key[HISTORY_KEY_BYTES];
     history_key(r->mod_revision, r->sub, key);
-    if (r->mod_revision < f->compacted && next <= f->compacted)
-        return lmdb_delete(f->t, TABLE_HISTORY, (struct bytes){ key, sizeof(key) }, err);
-    struct record old = *r;
-    old.is_pointer = false;
-    old.next_revision = next;
-    return put_history(f, &old, err);
-}
-
-static int retire_latest(struct flush *f, const struct row *row, struct error *err)
-{
-    struct record old;
-    int got = latest_get(f->t, row->version->r.key, &old, err);
-    if (got < 0)
-        return -1;
-    if (!got || old.mod_revision != row->revision || old.sub != row->sub)
-        return error_set(err, ERR_IO, "corrupt database: it has lost revision %lld of a key",
-                         (long long)row->revision);
-    return retire(f, &old, row->next, err);
+    bool is_last = memcmp(key, f->last_value, sizeof(key)) > 0;
+    return is_last ? values_append(f->t, r, err) : values_insert(f->t, r, err);
 }
 
 static int write_row(struct flush *f, const struct row *row, struct error *err)
 {
-    if (row->is_old)
-        return retire_latest(f, row, err);
-    if (row->next)
-        return retire(f, &row->version->r, row->next, err);
-    if (row->revision < f->compacted)
+    struct record r = row->version->r;
+    if (is_forgotten(f, row))
+        return forget(f, row, err);
+    if (row->is_old && read_old(f, row, &r, err) < 0)
+        return -1;
+    r.is_apart = row->is_apart;
+    r.value_crc = row->value_crc;
+    r.is_pointer = !row->next;
+    r.next_revision = row->next;
+    if (r.is_apart && !row->is_old && put_value(f, &r, err) < 0)
+        return -1;
+    if (r.is_pointer && row->revision < f->compacted)
         return 0; /* who may ask for it finds it without history */
-    struct record pointer = row->version->r;
-    pointer.is_pointer = true;
-    return put_history(f, &pointer, err);
+    return put_history(f, &r, err);
+}
+
+/* That writing ROW dirties, about. */
+static size_t row_bytes(const struct flush *f, const struct row *row)
+{
+    const struct record *r = row->old ? row->old : &row->version->r;
+    bool has_value = row->is_apart ? !row->is_old || is_forgotten(f, row) : row->next;
+    /* An old row's place is among others that stay. */
+    return (row->is_old ? PAGE_BYTES : RECORD_HEADER_BYTES) + (has_value ? r->value.len : 0);
 }
 
 static int write_history(struct flush *f, struct error *err)
 {
-    for (size_t i = 0; i < f->rows_n; i++) {
-        const struct row *row = &f->rows[i];
-        /* An old row's place is among others that stay. */
-        size_t bytes = row->is_old ? PAGE_BYTES : RECORD_HEADER_BYTES;
-        if (row->next)
-            bytes += row->version->r.value.len;
-        if (write_row(f, row, err) < 0 || next_part(f, bytes, err) < 0)
+    for (size_t i = 0; i < f->rows_n; i++)
+        if (write_row(f, &f->rows[i], err) < 0 || next_part(f, row_bytes(f, &f->rows[i]), err) < 0)
             return -1;
-    }
     return 0;
 }
 
@@ -280,19 +338,22 @@ static int move_lease(struct flush *f, struct bytes key, int64_t from, int64_t t
 
 static int write_change(struct flush *f, const struct change *c, struct error *err)
 {
-    const struct record *r = &c->version->r;
-    int rc = r->is_delete && r->mod_revision < f->compacted ? latest_delete(f->t, r->key, err)
-                                                            : latest_put(f->t, r, err);
-    if (rc == 0 && r->is_delete == c->was_there)
-        rc = counts_change(f->t, r->key, r->is_delete ? -1 : 1, err);
-    return rc < 0 ? -1 : move_lease(f, r->key, c->old_lease, r->is_delete ? 0 : r->lease, err);
+    struct record r = c->version->r;
+    r.is_apart = c->is_apart;
+    r.value_crc = c->value_crc;
+    int rc = r.is_delete && r.mod_revision < f->compacted ? latest_delete(f->t, r.key, err)
+                                                          : latest_put(f->t, &r, err);
+    if (rc == 0 && r.is_delete == c->was_there)
+        rc = counts_change(f->t, r.key, r.is_delete ? -1 : 1, err);
+    return rc < 0 ? -1 : move_lease(f, r.key, c->old_lease, r.is_delete ? 0 : r.lease, err);
 }
 
 static int write_latest(struct flush *f, struct error *err)
 {
     for (size_t i = 0; i < f->changes_n; i++) {
-        size_t bytes = PAGE_BYTES + f->changes[i].version->r.value.len;
-        if (write_change(f, &f->changes[i], err) < 0 || next_part(f, bytes, err) < 0)
+        const struct change *c = &f->changes[i];
+        size_t bytes = PAGE_BYTES + (c->is_apart ? 0 : c->version->r.value.len);
+        if (write_change(f, c, err) < 0 || next_part(f, bytes, err) < 0)
             return -1;
     }
     return 0;
@@ -363,11 +424,12 @@ int mvcc_flush(struct mvcc *m, const struct mvcc_lease *leases, size_t leases_n,
     next.has_alarm = frozen->has_alarm;
 
     (void)failpoint("storage.flush.begin");
-    struct flush f = { .m = m, .compacted = next.compacted };
+    struct flush f = { .m = m, .compacted = next.compacted, .arena = arena_new() };
     int rc = flush_all(&f, leases, leases_n, &next, err);
     buffer_free(&f.text);
     free(f.rows);
     free(f.changes);
+    arena_free(f.arena);
     if (f.t)
         mvcc_write_abort(m, f.t);
     if (rc < 0)

@@ -34,6 +34,7 @@
 static const char *const table_names[TABLES] = {
     [TABLE_META] = LMDB_SUM_TABLE, [TABLE_LATEST] = "latest",         [TABLE_HISTORY] = "history",
     [TABLE_LEASES] = "leases",     [TABLE_LEASE_KEYS] = "lease_keys", [TABLE_COUNTS] = "counts",
+    [TABLE_VALUES] = "values",
 };
 
 struct lmdb_env {
@@ -50,11 +51,14 @@ struct lmdb_txn {
     struct lmdb_env *env; /* counted */
     MDB_txn *txn;
     bool has_changed;
-    uint64_t sum; /* over all rows, of a writing transaction */
+    uint64_t sum;               /* over all rows, of a writing transaction */
+    size_t append_room[TABLES]; /* in the page that the last row appended began; 0: not known */
 };
 
 struct lmdb_cursor {
     MDB_cursor *cursor;
+    struct lmdb_txn *txn; /* its own */
+    enum lmdb_table table;
 };
 
 static int fail(struct error *err, int rc, const char *what)
@@ -605,6 +609,47 @@ int lmdb_delete(struct lmdb_txn *t, enum lmdb_table table, struct bytes key, str
     return rc && rc != MDB_NOTFOUND ? fail(err, rc, "delete from the database") : 0;
 }
 
+/* ---- rows that come last ---- */
+
+/* LMDB's own bytes in a page, and those of a row. */
+#define PAGE_HEAD_BYTES 16
+#define NODE_HEAD_BYTES 8
+#define NODE_LINK_BYTES 2
+
+size_t lmdb_append_room(const struct lmdb_txn *t, enum lmdb_table table)
+{
+    size_t room = t->append_room[table], own = NODE_HEAD_BYTES + NODE_LINK_BYTES;
+    return room > own ? room - own : 0;
+}
+
+static void note_room(struct lmdb_txn *t, enum lmdb_table table, size_t row_bytes, size_t leaves,
+                      const MDB_stat *stat)
+{
+    size_t *room = &t->append_room[table];
+    size_t bytes = (NODE_HEAD_BYTES + row_bytes + 1) / 2 * 2 + NODE_LINK_BYTES;
+    if (stat->ms_leaf_pages != leaves) /* it begins a page */
+        *room = stat->ms_psize - PAGE_HEAD_BYTES;
+    *room = *room > bytes ? *room - bytes : 0;
+}
+
+int lmdb_append(struct lmdb_txn *t, enum lmdb_table table, struct bytes key, struct bytes value,
+                struct error *err)
+{
+    MDB_val k = to_val(key), v = to_val(value);
+    MDB_dbi dbi = t->env->dbi[table];
+    MDB_stat stat = { 0 };
+    mdb_stat(t->txn, dbi, &stat);
+    size_t leaves = stat.ms_leaf_pages;
+    int rc = mdb_put(t->txn, dbi, &k, &v, MDB_APPEND);
+    if (rc)
+        return fail(err, rc, "append to the database");
+    mdb_stat(t->txn, dbi, &stat);
+    note_room(t, table, key.len + value.len, leaves, &stat);
+    t->sum += lmdb_row_sum(table_names[table], key, value);
+    t->has_changed = true;
+    return 0;
+}
+
 /* ---- cursors ---- */
 
 struct lmdb_cursor *lmdb_cursor_open(struct lmdb_txn *t, enum lmdb_table table, struct error *err)
@@ -616,7 +661,7 @@ struct lmdb_cursor *lmdb_cursor_open(struct lmdb_txn *t, enum lmdb_table table, 
         return NULL;
     }
     struct lmdb_cursor *c = xmalloc(sizeof(*c));
-    c->cursor = cursor;
+    *c = (struct lmdb_cursor){ cursor, t, table };
     return c;
 }
 
@@ -669,4 +714,20 @@ int lmdb_cursor_last(struct lmdb_cursor *c, struct bytes *key, struct bytes *val
 {
     MDB_val k;
     return move(c, &k, MDB_LAST, key, value, err);
+}
+
+int lmdb_cursor_delete(struct lmdb_cursor *c, struct error *err)
+{
+    struct bytes key, value;
+    MDB_val k;
+    int got = move(c, &k, MDB_GET_CURRENT, &key, &value, err);
+    if (got <= 0)
+        return got;
+    uint64_t sum = lmdb_row_sum(table_names[c->table], key, value);
+    int rc = mdb_cursor_del(c->cursor, 0);
+    if (rc)
+        return fail(err, rc, "delete from the database");
+    c->txn->sum -= sum;
+    c->txn->has_changed = true;
+    return 0;
 }

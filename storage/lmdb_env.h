@@ -20,10 +20,14 @@ enum lmdb_table {
     TABLE_LEASES,  /* id -> time to live */
     TABLE_LEASE_KEYS, /* id, key -> nothing */
     TABLE_COUNTS,     /* where a run of keys begins -> how many of them are there */
+    TABLE_VALUES,     /* revision, sub, piece -> a piece of a large value */
     TABLES,
 };
 
 #define LMDB_KEY_BYTES_MAX 511 /* what distributions build it with */
+/* Key and value of a row that lies in its table's pages, however small: two of them fill one.  The
+ * value of a larger row gets pages of its own. */
+#define LMDB_ROW_BYTES_MAX 2030
 
 struct lmdb_env;
 struct lmdb_txn;
@@ -74,6 +78,13 @@ must_check int lmdb_put(struct lmdb_txn *t, enum lmdb_table table, struct bytes 
 must_check int lmdb_delete(struct lmdb_txn *t, enum lmdb_table table, struct bytes key,
                            struct error *err); /* none there is fine */
 
+/* A row whose key comes after all in TABLE: its pages are filled one after the other. */
+must_check int lmdb_append(struct lmdb_txn *t, enum lmdb_table table, struct bytes key,
+                           struct bytes value, struct error *err);
+/* Bytes that the next row appended may have in key and value to fill the page of the last one.  0:
+ * that is not known. */
+size_t lmdb_append_room(const struct lmdb_txn *t, enum lmdb_table table);
+
 struct lmdb_cursor *lmdb_cursor_open(struct lmdb_txn *t, enum lmdb_table table, struct error *err);
 void lmdb_cursor_close(struct lmdb_cursor *c); /* before its transaction ends; NULL is fine */
 /* 1: *KEY and *VALUE are set; 0: past the end; -1. */
@@ -85,3 +96,5 @@ must_check int lmdb_cursor_previous(struct lmdb_cursor *c, struct bytes *key, st
                                     struct error *err);
 must_check int lmdb_cursor_next(struct lmdb_cursor *c, struct bytes *key, struct bytes *value,
                                 struct error *err);
+/* Deletes the row it stands at; the next one is that after it. */
+must_check int lmdb_cursor_delete(struct lmdb_cursor *c, struct error *err);

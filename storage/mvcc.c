@@ -12,8 +12,9 @@
 
 #include "base/failpoint.h"
 
-#define FORMAT      1u
-#define QUOTA_BYTES ((size_t)8 << 30)
+#define FORMAT        2u
+#define FORMAT_BEFORE 1u /* all values lie in rows, as small ones do now */
+#define QUOTA_BYTES   ((size_t)8 << 30)
 #define INDEX_BYTES_FREEZE                                                                         \
     ((size_t)16 << 20) /* more makes a restart slower, less makes flushes dearer */
 #define INDEX_BYTES_MAX ((size_t)48 << 20) /* the disk cannot keep up: writers wait */
@@ -236,7 +237,7 @@ int read_state(struct lmdb_txn *t, struct database_state *out, struct error *err
         return error_set(err, ERR_IO, "corrupt database: its state has %zu bytes", data.len);
     *out = (struct database_state){ 0 };
     memcpy(out, data.data, data.len);
-    if (out->format != FORMAT)
+    if (out->format != FORMAT && out->format != FORMAT_BEFORE)
         return error_set(err, ERR_IO, "the database has format %u, this program knows %u",
                          out->format, FORMAT);
     return 1;
@@ -290,7 +291,8 @@ static int has_counts(struct lmdb_txn *t, struct error *err)
     return got;
 }
 
-/* What a new database lacks, and one of before: that has no counts. */
+/* What a new database lacks, and one of before: that has no counts, and an older program may open
+ * it. */
 static int complete(struct mvcc *m, bool is_new, int64_t first_revision, struct error *err)
 {
     struct lmdb_txn *t = lmdb_write_begin(m->env, err);
@@ -302,7 +304,11 @@ static int complete(struct mvcc *m, bool is_new, int64_t first_revision, struct 
         rc = create_state(m, t, first_revision, err);
     if (rc == 0 && !counted)
         rc = counts_build(t, err);
-    if (rc == 0 && (is_new || !counted))
+    bool is_former = m->disk_state.format != FORMAT;
+    m->disk_state.format = FORMAT;
+    if (rc == 0 && is_former)
+        rc = write_state(t, &m->disk_state, err);
+    if (rc == 0 && (is_new || is_former || !counted))
         return lmdb_write_commit(t, err);
     lmdb_write_abort(t);
     return rc;

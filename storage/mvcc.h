@@ -59,11 +59,16 @@ int64_t mvcc_view_revision(const struct mvcc_view *v);
 #define REVISION_STAGED INT64_MAX /* the writer's own view: with what it has staged */
 
 /* The version of KEY as of REVISION, deletions included.  1: found; 0; -1.  OUT borrows from the
- * view. */
+ * view, and its value may have to be fetched. */
 must_check int mvcc_view_find(struct mvcc_view *v, struct bytes key, int64_t revision,
                               struct record *out, struct error *err);
+/* Fetches the value of a record from the view, into ARENA if it lies apart.  Most who look at a
+ * record do not look at its value. */
+must_check int mvcc_view_fetch(struct mvcc_view *v, struct record *r, struct arena *arena,
+                               struct error *err);
 
-/* Keys in order.  Deletions are left out.  Records are borrowed from the view. */
+/* Keys in order.  Deletions are left out.  Records are borrowed from the view, values as in
+ * mvcc_view_find(). */
 struct mvcc_iter;
 enum mvcc_iter_mode { MVCC_WHOLE, MVCC_COUNT }; /* count: values are not looked at */
 struct mvcc_iter *mvcc_iter_open(struct mvcc_view *v, struct bytes key, struct bytes end,

@@ -15,6 +15,7 @@ struct listing {
     int64_t compacted, to;
     version_fn *fn;
     void *arg;
+    struct arena *arena; /* a version's, until the next one */
 };
 
 static int tell(const struct listing *l, const struct record *r, bool is_replaced,
@@ -92,6 +93,7 @@ static int fill_window(const struct listing *l, const struct place *after, struc
 static int tell_place(const struct listing *l, const struct place *p, struct error *err)
 {
     struct record r;
+    arena_reset(l->arena);
     int got = mvcc_view_find(l->view, p->key, l->to, &r, err);
     bool is_replaced = got == 0 || (got == 1 && r.mod_revision != p->revision);
     if (is_replaced)
@@ -101,7 +103,7 @@ static int tell_place(const struct listing *l, const struct place *p, struct err
     if (got == 0 || r.mod_revision != p->revision)
         return error_set(err, ERR_IO, "corrupt history: revision %lld is lost",
                          (long long)p->revision);
-    return tell(l, &r, is_replaced, err);
+    return mvcc_view_fetch(l->view, &r, l->arena, err) < 0 ? -1 : tell(l, &r, is_replaced, err);
 }
 
 static int tell_current(const struct listing *l, struct error *err)
@@ -136,7 +138,8 @@ static int tell_database(const struct listing *l, struct error *err)
     int got = lmdb_cursor_seek(c, (struct bytes){ start, sizeof(start) }, &key, &data, err);
     while (got == 1 && history_key_revision(key) <= through) {
         struct record r;
-        if (history_record(v->txn, data, &r, err) < 0 || tell(l, &r, false, err) < 0)
+        arena_reset(l->arena);
+        if (history_record(v->txn, data, l->arena, &r, err) < 0 || tell(l, &r, false, err) < 0)
             got = -1;
         else
             got = lmdb_cursor_next(c, &key, &data, err);
@@ -193,7 +196,8 @@ int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct storage_hist
                          "revision %lld lies in the future, the store is at %lld", (long long)to,
                          (long long)v->revision);
     *out = (struct storage_history){ to, compacted };
-    struct listing l = { v, compacted, to, fn, arg };
+    scoped(arena) struct arena *arena = arena_new();
+    struct listing l = { v, compacted, to, fn, arg, arena };
     if ((compacted && tell_current(&l, err) < 0) || tell_database(&l, err) < 0)
         return -1;
     for (int i = INDEXES - 1; i >= 0; i--) /* the frozen one is older */

@@ -2,7 +2,7 @@
 /* mvcc_view.c - reading: views, iteration over three sources, history. */
 #include "storage/counts.h"
 #include "storage/latest.h"
-#include "storage/mvcc_internal.h"
+#include "storage/values.h"
 
 #include <endian.h>
 
@@ -168,6 +168,11 @@ int mvcc_view_find(struct mvcc_view *v, struct bytes key, int64_t revision, stru
     return follow_chain(v, out, revision, err);
 }
 
+int mvcc_view_fetch(struct mvcc_view *v, struct record *r, struct arena *arena, struct error *err)
+{
+    return values_fetch(v->txn, r, arena, err);
+}
+
 /* ---- many keys ---- */
 
 static bool is_past_end(const struct mvcc_iter *it, struct bytes key)
@@ -298,6 +303,7 @@ int mvcc_iter_next(struct mvcc_iter *it, enum mvcc_iter_mode mode, struct record
 
 /* ---- storage_range ---- */
 
+/* A value that lies apart is in the arena already. */
 static struct storage_kv range_kv(const struct record *r, bool keys_only,
                                   enum mvcc_range_bytes bytes, struct arena *a)
 {
@@ -306,7 +312,7 @@ static struct storage_kv range_kv(const struct record *r, bool keys_only,
         kv.value = (struct bytes){ 0 };
     if (bytes == MVCC_COPIED) {
         kv.key = arena_bytes(a, kv.key);
-        kv.value = keys_only ? kv.value : arena_bytes(a, kv.value);
+        kv.value = keys_only || r->is_apart ? kv.value : arena_bytes(a, kv.value);
     }
     return kv;
 }
@@ -412,6 +418,8 @@ static int collect(struct mvcc_iter *it, const struct storage_range *range,
             return 0;
         if (!is_wanted)
             continue;
+        if (has_values && mvcc_view_fetch(it->view, &r, arena, err) < 0)
+            return -1;
         if (out->n == capacity)
             out->kvs = arena_grow(arena, out->kvs, out->n, &capacity, sizeof(out->kvs[0]));
         out->kvs[out->n++] = range_kv(&r, !has_values, bytes, arena);
@@ -491,10 +499,13 @@ int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t n
 
 /* ---- history ---- */
 
-int history_record(struct lmdb_txn *t, struct bytes data, struct record *out, struct error *err)
+int history_record(struct lmdb_txn *t, struct bytes data, struct arena *arena, struct record *out,
+                   struct error *err)
 {
     if (record_decode(data, (struct bytes){ 0 }, RECORD_VERIFY, out, err) < 0)
         return -1;
+    if (out->is_apart)
+        return values_fetch(t, out, arena, err);
     if (!out->is_pointer)
         return 0;
     int64_t revision = out->mod_revision;
@@ -526,10 +537,11 @@ static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from,
             return 0;
         }
         struct record r;
-        if (history_record(t, data, &r, err) < 0)
+        if (history_record(t, data, arena, &r, err) < 0)
             return -1;
         r.key = arena_bytes(arena, r.key);
-        r.value = arena_bytes(arena, r.value);
+        if (!r.is_apart)
+            r.value = arena_bytes(arena, r.value);
         if (*n == capacity)
             *out = arena_grow(arena, *out, *n, &capacity, sizeof((*out)[0]));
         (*out)[(*n)++] = r;

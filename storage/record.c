@@ -7,6 +7,7 @@
 #define FLAG_DELETE  1u
 #define FLAG_POINTER 2u
 #define FLAG_KEY     4u
+#define FLAG_APART   8u
 
 struct header {
     uint32_t crc, flags, key_len, sub, prev_sub, value_len;
@@ -25,11 +26,11 @@ void record_encode(const struct record *r, enum record_form form, struct buffer 
 {
     struct header h = {
         .flags = (r->is_delete ? FLAG_DELETE : 0) | (r->is_pointer ? FLAG_POINTER : 0) |
-                 (form == RECORD_WITH_KEY ? FLAG_KEY : 0),
+                 (r->is_apart ? FLAG_APART : 0) | (form == RECORD_WITH_KEY ? FLAG_KEY : 0),
         .key_len = (uint32_t)r->key.len,
         .sub = r->sub,
         .prev_sub = r->prev_sub,
-        .value_len = r->is_pointer ? 0 : (uint32_t)r->value.len,
+        .value_len = r->is_pointer && !r->is_apart ? 0 : (uint32_t)r->value.len,
         .create = r->create_revision,
         .mod = r->mod_revision,
         .version = r->version,
@@ -38,12 +39,15 @@ void record_encode(const struct record *r, enum record_form form, struct buffer 
         .next = r->next_revision,
     };
     size_t start = out->len;
-    buffer_reserve(out, sizeof(h) + r->key.len + r->value.len);
+    struct bytes payload = { r->value.data, h.value_len };
+    if (r->is_apart)
+        payload = (struct bytes){ (const char *)&r->value_crc, sizeof(r->value_crc) };
+    buffer_reserve(out, sizeof(h) + r->key.len + payload.len);
     buffer_add(out, &h, sizeof(h));
     if (form == RECORD_WITH_KEY)
         buffer_add_bytes(out, r->key);
-    if (h.value_len)
-        buffer_add_bytes(out, r->value);
+    if (payload.len)
+        buffer_add_bytes(out, payload);
     struct bytes elsewhere = form == RECORD_BARE ? r->key : (struct bytes){ 0 };
     h.crc =
         checksum(out->data + start + sizeof(h.crc), out->len - start - sizeof(h.crc), elsewhere);
@@ -58,7 +62,9 @@ int record_decode(struct bytes data, struct bytes key, enum record_check check, 
         return error_set(err, ERR_IO, "corrupt record: %zu bytes are too few", data.len);
     memcpy(&h, data.data, sizeof(h));
     size_t inside = h.flags & FLAG_KEY ? h.key_len : 0;
-    if (data.len != sizeof(h) + inside + h.value_len || (!inside && h.key_len != key.len))
+    bool is_apart = h.flags & FLAG_APART;
+    size_t payload = is_apart ? sizeof(out->value_crc) : h.value_len;
+    if (data.len != sizeof(h) + inside + payload || (!inside && h.key_len != key.len))
         return error_set(err, ERR_IO, "corrupt record: its lengths do not add up");
     struct bytes elsewhere = inside ? (struct bytes){ 0 } : key;
     if (check == RECORD_VERIFY &&
@@ -67,7 +73,7 @@ int record_decode(struct bytes data, struct bytes key, enum record_check check, 
                          (long long)h.mod);
     *out = (struct record){
         .key = inside ? (struct bytes){ data.data + sizeof(h), h.key_len } : key,
-        .value = { data.data + sizeof(h) + inside, h.value_len },
+        .value = { is_apart ? NULL : data.data + sizeof(h) + inside, h.value_len },
         .create_revision = h.create,
         .mod_revision = h.mod,
         .version = h.version,
@@ -75,10 +81,13 @@ int record_decode(struct bytes data, struct bytes key, enum record_check check, 
         .sub = h.sub,
         .is_delete = h.flags & FLAG_DELETE,
         .is_pointer = h.flags & FLAG_POINTER,
+        .is_apart = is_apart,
         .prev_revision = h.prev,
         .prev_sub = h.prev_sub,
         .next_revision = h.next,
     };
+    if (is_apart)
+        memcpy(&out->value_crc, data.data + sizeof(h) + inside, sizeof(out->value_crc));
     return 0;
 }
 

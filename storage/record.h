@@ -4,7 +4,7 @@
  *
  *     | crc | flags | key_len | sub | prev_sub | value_len |        6 * 4 bytes
  *     | create | mod | version | lease | prev | next |              6 * 8 bytes
- *     | key (unless the place where it lies names it) | value |
+ *     | key (unless the place where it lies names it) | value, or its checksum if it lies apart |
  *
  * All little-endian.  The checksum covers all that follows it, and the key wherever that lies.
  *
@@ -26,6 +26,8 @@ struct record {
     uint32_t sub; /* place among the writes of one transaction */
     bool is_delete;
     bool is_pointer;       /* history only: the value is still the key's newest, look there */
+    bool is_apart;         /* in a row: values.h has the value, and VALUE only its length */
+    uint32_t value_crc;    /* of a value that lies apart */
     int64_t prev_revision; /* the version before it, 0: none */
     uint32_t prev_sub;
     int64_t next_revision; /* history only: what replaced it; 0: nothing yet */

@@ -142,12 +142,16 @@ static void unstage(struct writer *w, struct request *rq)
     rq->n = 0;
 }
 
-static void answer_prev(const struct record *r, struct arena *arena, struct storage_op_result *out)
+static int answer_prev(struct writer *w, struct record *r, struct arena *arena,
+                       struct storage_op_result *out, struct error *err)
 {
+    if (mvcc_view_fetch(w->view, r, w->scratch, err) < 0)
+        return -1;
     out->prev_kvs[out->prev_kvs_n] = record_kv(r);
     struct storage_kv *kv = &out->prev_kvs[out->prev_kvs_n++];
     kv->key = arena_bytes(arena, kv->key);
     kv->value = arena_bytes(arena, kv->value);
+    return 0;
 }
 
 static void post(struct writer *w, enum request_type type, int64_t a);
@@ -177,6 +181,8 @@ static int apply_put(struct writer *w, struct request *rq, const struct storage_
         return error_set(err, ERR_NOT_FOUND, "requested lease not found");
     if (!mvcc_has_space(w->config.mvcc, op->key.len + op->value.len))
         return refuse_put(w, err);
+    if (op->ignore_value && mvcc_view_fetch(w->view, &old, w->scratch, err) < 0)
+        return -1;
     struct record r = {
         .key = op->key,
         .value = op->ignore_value ? old.value : op->value,
@@ -190,7 +196,8 @@ static int apply_put(struct writer *w, struct request *rq, const struct storage_
     };
     if (is_live && op->prev_kv) {
         out->prev_kvs = arena_alloc(rq->arena, sizeof(out->prev_kvs[0]));
-        answer_prev(&old, rq->arena, out);
+        if (answer_prev(w, &old, rq->arena, out, err) < 0)
+            return -1;
     }
     return stage(w, rq, &r, op->attachment, err);
 }
@@ -227,8 +234,8 @@ static int apply_delete(struct writer *w, struct request *rq, const struct stora
     if (op->prev_kv)
         out->prev_kvs = arena_alloc(rq->arena, n * sizeof(out->prev_kvs[0]) + 1);
     for (size_t i = 0; i < n; i++) {
-        if (op->prev_kv)
-            answer_prev(&old[i], rq->arena, out);
+        if (op->prev_kv && answer_prev(w, &old[i], rq->arena, out, err) < 0)
+            return -1;
         struct record r = {
             .key = old[i].key,
             .mod_revision = w->revision + 1,
@@ -287,10 +294,10 @@ static int evaluate(struct writer *w, const struct storage_compare *c, struct er
     if (!it)
         return -1;
     struct record r;
-    bool is_any = false, is_true = true;
+    bool is_any = false, is_true = true, has_value = c->target == STORAGE_COMPARE_VALUE;
     int got;
     while (is_true && (got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) != 0) {
-        if (got < 0) {
+        if (got < 0 || (has_value && mvcc_view_fetch(w->view, &r, w->scratch, err) < 0)) {
             mvcc_iter_close(it);
             return -1;
         }

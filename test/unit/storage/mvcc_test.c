@@ -8,6 +8,7 @@
 
 #define KEYS      12
 #define KEY_BYTES 2048
+#define VALUE_MAX 6000
 #define STEPS     3000
 #define REVISIONS (STEPS + 2)
 
@@ -27,6 +28,13 @@ static const char *key_name(size_t k, char buf[KEY_BYTES])
     return buf;
 }
 
+/* Some lie in a row and some apart. */
+static size_t value_text(int value, char buf[VALUE_MAX])
+{
+    static const int width[] = { 0, 700, 1400, 1950, 2048, 5000 };
+    return (size_t)snprintf(buf, VALUE_MAX, "%-*d", width[value % 6], value);
+}
+
 static void step(struct fixture *f, struct rng *rng, int value)
 {
     char name[KEY_BYTES], end[KEY_BYTES];
@@ -35,11 +43,10 @@ static void step(struct fixture *f, struct rng *rng, int value)
     int next[KEYS];
     memcpy(next, model[before], sizeof(next));
     struct storage_op op = { .key = bytes_of(key_name(k, name)) };
-    char text[16];
+    char text[VALUE_MAX];
     if (rng_below(rng, 3)) {
-        snprintf(text, sizeof(text), "%d", value);
         op.type = STORAGE_PUT;
-        op.value = bytes_of(text);
+        op.value = (struct bytes){ text, value_text(value, text) };
         next[k] = value;
     } else {
         size_t last = k + rng_below(rng, 4);
@@ -56,7 +63,7 @@ static void step(struct fixture *f, struct rng *rng, int value)
 
 static void check(struct fixture *f, int64_t revision)
 {
-    char from[KEY_BYTES];
+    char from[KEY_BYTES], text[VALUE_MAX];
     struct storage_range_result out = range(f, key_name(0, from), "l", revision);
     size_t i = 0;
     for (size_t k = 0; k < KEYS; k++) {
@@ -64,7 +71,8 @@ static void check(struct fixture *f, int64_t revision)
             continue;
         assert_true(i < out.n);
         assert_string_equal(out.kvs[i].key.data, key_name(k, from));
-        assert_int_equal(atoi(out.kvs[i].value.data), model[revision][k]);
+        assert_int_equal(out.kvs[i].value.len, value_text(model[revision][k], text));
+        assert_string_equal(out.kvs[i].value.data, text);
         struct storage_range_result one = range(f, from, NULL, revision);
         assert_int_equal(one.n, 1);
         assert_int_equal(one.kvs[0].mod_revision, out.kvs[i].mod_revision);
