@@ -15,8 +15,14 @@
 #include "base/cond.h"
 #include "base/log.h"
 
-#define JITTER_FACTOR 1.2               /* candidates wait for up to 2.2 periods */
-#define EXPIRY_JITTER (100 * NS_PER_MS) /* after a lease that runs out before that */
+#define JITTER_FACTOR 1.2 /* candidates wait for up to 2.2 periods */
+/* A holder writes every period.  When no word of it came for that and a little more, it has gone or
+ * our watch hangs: a look tells, and what it finds counts from then. */
+#define SILENCE_NS (250 * NS_PER_MS)
+/* Between attempts to get a lease that is free: the store elects a leader, or another candidate was
+ * faster.  Who still fails after so many has another trouble. */
+#define AGAIN_NS      (100 * NS_PER_MS)
+#define AGAIN_MAX     50
 #define BEGIN_AGAIN_S 5
 
 struct leader_elector {
@@ -29,6 +35,7 @@ struct leader_elector {
     struct object *lease; /* as last seen; NULL: none */
     int64_t seen_ns;      /* when it last changed, by our clock */
     bool is_holder;
+    unsigned failures;          /* in a row */
     struct client_watch *watch; /* NULL: not open */
 
     pthread_mutex_t lock; /* guards what follows */
@@ -114,13 +121,26 @@ static int look(struct leader_elector *e, struct error *err)
     return 0;
 }
 
+static int64_t out_at_ns(const struct leader_elector *e)
+{
+    int64_t duration_s = json_int(e->lease->doc, "spec.leaseDurationSeconds", 0);
+    return e->seen_ns + duration_s * NS_PER_S;
+}
+
 /* Somebody else's, and not out yet as far as we can tell. */
 static bool is_taken(const struct leader_elector *e)
 {
     const char *holder = holder_of(e->lease);
-    int64_t duration_s = json_int(e->lease->doc, "spec.leaseDurationSeconds", 0);
     return *holder && !str_equal(holder, e->identity) &&
-           clock_monotonic_ns(e->config.clock) < e->seen_ns + duration_s * NS_PER_S;
+           clock_monotonic_ns(e->config.clock) < out_at_ns(e);
+}
+
+static bool failed(struct leader_elector *e, const struct error *err)
+{
+    bool is_race = err->code == ERR_CONFLICT || err->code == ERR_ALREADY_EXISTS;
+    if (e->failures++ == 0 && !is_race)
+        log_warn("leader-election", "%s/%s: %s", e->ns, e->name, err->message);
+    return false;
 }
 
 /* Whether the lease is ours, renewed just now. */
@@ -133,22 +153,18 @@ static bool take_or_renew(struct leader_elector *e)
         return true;
     err = (struct error){ 0 };
     if (look(e, &err) < 0) {
-        if (err.code != ERR_NOT_FOUND) {
-            log_warn("leader-election", "%s/%s: %s", e->ns, e->name, err.message);
-            return false;
-        }
+        if (err.code != ERR_NOT_FOUND)
+            return failed(e, &err);
         err = (struct error){ 0 };
         object_unref(e->lease);
         e->lease = NULL;
-        return create_lease(e, &err) == 0;
+        return create_lease(e, &err) == 0 || failed(e, &err);
     }
-    if (is_taken(e))
+    if (is_taken(e)) {
+        e->failures = 0;
         return false;
-    if (write_lease(e, e->identity, duration_ns, &err) == 0)
-        return true;
-    if (err.code != ERR_CONFLICT)
-        log_warn("leader-election", "%s/%s: %s", e->ns, e->name, err.message);
-    return false;
+    }
+    return write_lease(e, e->identity, duration_ns, &err) == 0 || failed(e, &err);
 }
 
 /* ---- the elector ---- */
@@ -158,28 +174,20 @@ static void wait_until(struct leader_elector *e, int64_t due_ns)
     cond_wait_clock(&e->changed, &e->lock, e->config.clock, due_ns);
 }
 
-static int64_t below(int64_t ns)
+/* When to try next after an attempt that ended at ENDED_NS, in monotonic time; SHARE is random,
+ * from 0 to 1, so that not all candidates come at once. */
+static int64_t next_attempt_ns(const struct leader_elector *e, int64_t ended_ns, double share)
 {
-    return (int64_t)rng_below(system_rng, (uint64_t)ns + 1);
-}
-
-/* Until the next attempt, in monotonic time. */
-static int64_t next_attempt_ns(const struct leader_elector *e)
-{
-    int64_t now_ns = clock_monotonic_ns(e->config.clock), period_ns = e->config.retry_period_ns;
+    int64_t period_ns = e->config.retry_period_ns;
     if (e->leads_until_ns)
-        return now_ns + period_ns;
-    return now_ns + period_ns + below((int64_t)((double)period_ns * JITTER_FACTOR));
-}
-
-/* The same, or sooner: when the lease is out. */
-static int64_t not_after_expiry(const struct leader_elector *e, int64_t at_ns)
-{
-    if (e->leads_until_ns || !e->lease)
-        return at_ns;
-    int64_t duration_s = json_int(e->lease->doc, "spec.leaseDurationSeconds", 0);
-    int64_t out_ns = e->seen_ns + duration_s * NS_PER_S;
-    return is_taken(e) && out_ns < at_ns ? out_ns + below(EXPIRY_JITTER) : at_ns;
+        return ended_ns + period_ns;
+    int64_t usual_ns = ended_ns + period_ns + (int64_t)(share * JITTER_FACTOR * (double)period_ns);
+    if (!e->lease || !is_taken(e))
+        return e->failures < AGAIN_MAX ? ended_ns + AGAIN_NS + (int64_t)(share * AGAIN_NS)
+                                       : usual_ns;
+    int64_t silent_ns = e->seen_ns + period_ns + SILENCE_NS, out_ns = out_at_ns(e);
+    int64_t at_ns = silent_ns > ended_ns ? silent_ns : usual_ns;
+    return at_ns < out_ns ? at_ns : out_ns;
 }
 
 /* ---- what the watch tells ---- */
@@ -241,10 +249,14 @@ static bool take_news(struct leader_elector *e)
     struct object *news = take_ptr(&e->news);
     if (!news)
         return false;
-    if (e->lease && news->resource_version <= e->lease->resource_version)
-        object_unref(news);
-    else
+    if (!e->lease || news->resource_version > e->lease->resource_version) {
         keep_lease_take(e, news, e->news_ns);
+    } else {
+        /* A look that found the same may have taken longer than the watch. */
+        if (news->resource_version == e->lease->resource_version && e->news_ns < e->seen_ns)
+            e->seen_ns = e->news_ns;
+        object_unref(news);
+    }
     return !e->leads_until_ns && e->lease && !is_taken(e);
 }
 
@@ -257,9 +269,10 @@ static bool is_lost(const struct leader_elector *e, int64_t now_ns)
 /* Under the lock. */
 static void wait_for_turn(struct leader_elector *e)
 {
-    int64_t at_ns = next_attempt_ns(e);
+    int64_t ended_ns = clock_monotonic_ns(e->config.clock);
+    double share = (double)rng_below(system_rng, 1001) / 1000;
     while (!e->is_stopping && !take_news(e)) {
-        int64_t due_ns = not_after_expiry(e, at_ns);
+        int64_t due_ns = next_attempt_ns(e, ended_ns, share);
         if (due_ns <= clock_monotonic_ns(e->config.clock))
             return;
         wait_until(e, due_ns);
@@ -275,6 +288,8 @@ static void *run_elector(void *arg)
         pthread_mutex_unlock(&e->lock);
         int64_t begin_ns = clock_monotonic_ns(e->config.clock);
         bool is_ours = take_or_renew(e);
+        if (is_ours)
+            e->failures = 0;
         keep_watch(e, !is_ours, is_watch_over);
         pthread_mutex_lock(&e->lock);
         e->is_holder = is_ours;

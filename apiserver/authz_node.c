@@ -225,11 +225,10 @@ static bool related(const struct question *q, const char *kind)
     return false;
 }
 
-/* Over the loopback the selector of a list is not known here; who holds a loopback is this process.
- */
+/* Over the loopback the selector of a list is not told; who holds a loopback is this process. */
 static bool is_unseen_list(const struct question *q)
 {
-    return !q->at->field_selector && !*q->at->name && verb_in(q->at, "list watch");
+    return !q->at->field_selector && verb_in(q->at, "list watch");
 }
 
 /* Secrets, config maps: also list and watch of one name, which is how a kubelet follows it. */

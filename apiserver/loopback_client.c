@@ -91,11 +91,12 @@ static int loopback_list(struct client *client, const struct resource *r,
 {
     scoped(call) struct call c = { 0 };
     scoped(list_result) struct list_result list = { 0 };
-    struct object_key key = { o && o->ns ? o->ns : "", "" };
+    const char *selector = o ? o->field_selector : NULL;
+    struct object_key key = { o && o->ns ? o->ns : "", request_info_selected_name(selector) };
     struct list_options options = { .ns = key.ns };
     if (o) {
         options.label_selector = o->label_selector;
-        options.field_selector = o->field_selector;
+        options.field_selector = selector;
         options.resource_version = o->from_cache ? "0" : NULL;
     }
     if (call_begin(&c, client, REQUEST_LIST, r, &key, NULL, err) < 0 ||
@@ -254,7 +255,7 @@ static struct client_watch *loopback_watch(struct client *client, const struct r
 {
     struct loopback *l = (struct loopback *)client;
     scoped(call) struct call c = { 0 };
-    struct object_key key = { o->ns ? o->ns : "", "" };
+    struct object_key key = { o->ns ? o->ns : "", request_info_selected_name(o->field_selector) };
     if (call_begin(&c, client, REQUEST_WATCH, r, &key, NULL, err) < 0)
         return NULL;
     struct arena *arena = arena_new();

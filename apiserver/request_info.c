@@ -60,10 +60,8 @@ static void drop_parts(struct parts *p, size_t n)
     p->n -= n;
 }
 
-/* A list of one object by name counts as one for authorization ("get just this secret"). */
-static const char *selected_name(struct bytes query, struct arena *a)
+const char *request_info_selected_name(const char *selector)
 {
-    const char *selector = query_get(query, "fieldSelector", 0, a);
     static const char name_is[] = "metadata.name=";
     if (!selector || !str_has_prefix(selector, name_is) || strchr(selector, ','))
         return "";
@@ -80,7 +78,7 @@ static void refine_verb(struct request_info *info, struct bytes query, struct ar
     if (info->verb == REQUEST_GET)
         info->verb = query_is_true(query, "watch", a) ? REQUEST_WATCH : REQUEST_LIST;
     if (info->verb == REQUEST_LIST || info->verb == REQUEST_WATCH)
-        info->name = selected_name(query, a);
+        info->name = request_info_selected_name(query_get(query, "fieldSelector", 0, a));
 }
 
 /* PARTS begin after the version. */

@@ -17,3 +17,6 @@ must_check int request_info_parse(struct bytes method, struct bytes path, struct
 /* The same for a call that names its parts. */
 void request_info_make(struct request_info *out, enum request_verb verb, const struct resource *r,
                        const struct object_key *key, const char *subresource, struct arena *a);
+/* A list of one object by name counts as one for authorization ("get just this secret"): the name
+ * that a field selector (may be NULL) asks for, in it, or "". */
+const char *request_info_selected_name(const char *selector);

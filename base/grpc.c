@@ -26,6 +26,7 @@
 #define UNSENT_BYTES_MAX      (GRPC_MESSAGE_BYTES_MAX + 1024) /* more makes the sender wait */
 #define METADATA_MAX          32
 #define GRPC_MESSAGE_TEXT_MAX 8192
+#define SILENT_NS             (900 * NS_PER_MS)
 
 struct grpc_channel {
     char *target, *host;
@@ -515,10 +516,23 @@ static bool attend_all(struct grpc_channel *c)
     }
 }
 
-/* Drops the calls whose time is up and for which nobody waits. */
+/* Silence counts from here on: the last call may have ended long before this one began. */
+static void ask_peer(struct grpc_channel *c, int64_t now_ns)
+{
+    c->heard_ns = now_ns - c->ping_after_ns;
+    c->is_pinged = true;
+    nghttp2_submit_ping(c->link.session, NGHTTP2_FLAG_NONE, NULL);
+}
+
+/* Drops the calls whose time is up and for which nobody waits.  If the peer has said nothing at all
+ * for a while it may be gone, and the calls that have more time would wait in vain. */
 static void expire_due(struct grpc_channel *c, int64_t now_ns)
 {
-    struct due_node *first;
+    struct due_node *first = due_heap_first(&c->deadlines);
+    bool is_late = first && first->due_ns <= now_ns;
+    if (is_late && c->link.session && c->ping_after_ns > 0 && !c->is_pinged &&
+        now_ns >= c->heard_ns + SILENT_NS)
+        ask_peer(c, now_ns);
     while ((first = due_heap_first(&c->deadlines)) && first->due_ns <= now_ns) {
         struct grpc_stream *s =
             (struct grpc_stream *)((char *)first - offsetof(struct grpc_stream, deadline));
@@ -533,14 +547,10 @@ static void check_peer(struct grpc_channel *c, int64_t now_ns)
 {
     if (!c->link.session || !c->live || c->ping_after_ns == 0)
         return;
-    if (c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns + c->ping_timeout_ns) {
+    if (c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns + c->ping_timeout_ns)
         link_close(c, "the peer does not answer");
-    } else if (!c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns) {
-        /* Silence counts from here on: the last call may have ended long before this one began. */
-        c->heard_ns = now_ns - c->ping_after_ns;
-        c->is_pinged = true;
-        nghttp2_submit_ping(c->link.session, NGHTTP2_FLAG_NONE, NULL);
-    }
+    else if (!c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns)
+        ask_peer(c, now_ns);
 }
 
 /* For poll(): until the first thing that is due. */

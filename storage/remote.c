@@ -15,7 +15,8 @@
 #define ATTEMPTS_MAX    64
 #define CALLS_MAX       65536
 #define BACKOFF_NS_MIN  (50 * NS_PER_MS)
-#define BACKOFF_NS_MAX  (5 * NS_PER_S)
+/* A cluster that has elected a leader is used again within this. */
+#define BACKOFF_NS_MAX (500 * NS_PER_MS)
 /* A page of a list of the largest objects there may be. */
 #define MESSAGE_BYTES_MAX ((size_t)1 << 30)
 #define PEM_BYTES_MAX     (1 << 20)
@@ -295,7 +296,7 @@ static void attempt(struct call *c)
     }
     /* A read may be answered by another member when this one hangs. */
     int64_t timeout_ms = left_ms;
-    int64_t part_ms = atomic_load(&r->call_timeout_ms) * (c->repeat == REMOTE_PROBE ? 2 : 4) / 10;
+    int64_t part_ms = atomic_load(&r->call_timeout_ms) * (c->repeat == REMOTE_PROBE ? 1 : 4) / 10;
     if (c->repeat != REMOTE_WRITE && timeout_ms > part_ms && r->endpoints_n > 1)
         timeout_ms = part_ms;
     c->attempts++;

@@ -4,89 +4,25 @@
 
     CORACLE=build/coracle test/api/datastore_test.py
 """
-import base64
-import http.client
 import json
 import os
-import shutil
 import signal
-import socket
-import ssl
 import subprocess
-import sys
-import tempfile
-import time
 
-import yaml
-
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CORACLE = os.path.abspath(os.environ.get("CORACLE", f"{TOP}/build/coracle"))
-WAIT_SECONDS = 30
-dir_ = tempfile.mkdtemp(prefix="coracle-datastore-")
-processes = {}
-tests = failures = 0
-
-
-def ok(passed, what, *details):
-    global tests, failures
-    tests += 1
-    failures += not passed
-    print(f"{'ok' if passed else 'not ok'} {tests} - {what}", flush=True)
-    for detail in details if not passed else []:
-        print("# " + str(detail).replace("\n", "\n# "), flush=True)
-
-
-def eventually(condition):
-    end = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return condition()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
+from etcd_servers import (CONFIGMAPS, CORACLE, Api, dir_, end, etcd_command, etcdctl, eventually, free_port, log_of, ok,
+                          processes, run, server_command, spawn)
 
 ETCD_PORT, PEER_PORT = free_port(), free_port()
-ENDPOINT = f"http://127.0.0.1:{ETCD_PORT}"
+ENDPOINT, PEER = f"http://127.0.0.1:{ETCD_PORT}", f"http://127.0.0.1:{PEER_PORT}"
 PORTS = {"s1": free_port(), "s2": free_port()}
 
 
-def spawn(name, *command):
-    log = open(f"{dir_}/{name}.log", "a")
-    processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
-
-
-def log_of(name):
-    with open(f"{dir_}/{name}.log") as f:
-        return f.read()
-
-
 def start_etcd():
-    spawn("etcd", "etcd", "--data-dir", f"{dir_}/etcd", "--listen-client-urls", ENDPOINT, "--advertise-client-urls", ENDPOINT,
-          "--listen-peer-urls", f"http://127.0.0.1:{PEER_PORT}", "--initial-advertise-peer-urls",
-          f"http://127.0.0.1:{PEER_PORT}", "--initial-cluster", f"default=http://127.0.0.1:{PEER_PORT}")
-
-
-def end(name, number=signal.SIGTERM):
-    processes[name].send_signal(signal.SIGCONT)
-    processes[name].send_signal(number)
-    processes[name].wait()
-
-
-def etcdctl(*args):
-    return subprocess.run(["etcdctl", "--endpoints", ENDPOINT, *args], env=dict(os.environ, ETCDCTL_API="3"),
-                          capture_output=True, check=True).stdout
+    spawn("etcd", *etcd_command("etcd", ENDPOINT, PEER, "--initial-cluster", f"etcd={PEER}"))
 
 
 def arguments(name, *more):
-    return [CORACLE, "server", "--disable-agent", "--config", f"{dir_}/none.yaml", "--data-dir", f"{dir_}/{name}",
-            "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--node-name", name,
-            "--write-kubeconfig", f"{dir_}/{name}.kubeconfig", *more]
+    return server_command(name, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", *more)
 
 
 def start_server(name, *more):
@@ -100,37 +36,8 @@ def refused(what, status, text, *args):
     ok(p.returncode == status and text in said, what, f"status {p.returncode}", said)
 
 
-class Api:
-    def __init__(self, kubeconfig, port, token=None):
-        with open(kubeconfig) as f:
-            config = yaml.safe_load(f)
-        user, cluster = config["users"][0]["user"], config["clusters"][0]["cluster"]
-        self.context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-        self.headers = {"Content-Type": "application/json"}
-        self.port = port
-        if token:
-            self.headers["Authorization"] = f"Bearer {token}"
-            return
-        with tempfile.NamedTemporaryFile(dir=dir_) as pem:
-            pem.write(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
-            pem.flush()
-            self.context.load_cert_chain(pem.name)
-
-    def open(self, method, path, body=None):
-        link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=25, context=self.context)
-        link.request(method, path, json.dumps(body) if body is not None else None, self.headers)
-        return link.getresponse()
-
-    def call(self, method, path, body=None):
-        try:
-            answer = self.open(method, path, body)
-            text = answer.read().decode()
-            return answer.status, json.loads(text) if text.startswith("{") else text
-        except OSError as e:
-            return 0, repr(e)
-
-
-CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
+def api_of(name, token=None):
+    return Api(f"{dir_}/s1.kubeconfig", "127.0.0.1", PORTS[name], token)
 
 
 def configmap(name, value):
@@ -164,7 +71,7 @@ def check_sharing():
     modes = [os.stat(f"{dir_}/s2/server/{f}").st_mode & 0o777 for f in shared]
     ok(all(same), "they have the same authorities and keys", same)
     ok(modes == [0o600, 0o600, 0o644, 0o600], "which nobody else may read", modes)
-    stored = etcdctl("get", "--prefix", "/bootstrap/")
+    stored = etcdctl(ENDPOINT, "get", "--prefix", "/bootstrap/")
     ok(stored.count(b"coracle-bootstrap:v1:") == 1 and b"PRIVATE" not in stored, "and are sealed in the datastore", stored[:80])
     refused("another token", 1, "another token", *arguments("s3", "--datastore-endpoint", ENDPOINT, "--token", "secret-2"))
     refused("no token", 1, "another token", *arguments("s3", "--datastore-endpoint", ENDPOINT))
@@ -177,8 +84,8 @@ def check_sharing():
 
 
 def check_api():
-    first = Api(f"{dir_}/s1.kubeconfig", PORTS["s1"])
-    second = Api(f"{dir_}/s1.kubeconfig", PORTS["s2"])
+    first = api_of("s1")
+    second = api_of("s2")
     ok(second.call("GET", "/api/v1/namespaces/default")[0] == 200, "the certificate of one is good for the other")
     stale = []
     for n in range(30):
@@ -194,20 +101,20 @@ def check_api():
     eventually(lambda: first.call("GET", "/api/v1/namespaces/default/serviceaccounts/default")[0] == 200)
     status, doc = first.call("POST", "/api/v1/namespaces/default/serviceaccounts/default/token",
                              {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
-    bearer = Api(f"{dir_}/s1.kubeconfig", PORTS["s2"], doc["status"]["token"] if status == 201 else "")
+    bearer = api_of("s2", doc["status"]["token"] if status == 201 else "none")
     ok(bearer.call("GET", "/api/v1/namespaces/default")[0] == 403, "a token of one names its account to the other", doc)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "hush"}}
     first.call("POST", "/api/v1/namespaces/default/secrets", secret)
     status, doc = second.call("GET", "/api/v1/namespaces/default/secrets/s")
-    stored = etcdctl("get", "/registry/core/secrets/default/s")
+    stored = etcdctl(ENDPOINT, "get", "/registry/core/secrets/default/s")
     ok(status == 200 and doc["data"]["k"] == "aHVzaA==" and b"k8s:enc:" in stored and b"aHVzaA" not in stored,
        "a Secret is sealed there, and read by both", doc, stored)
 
 
 def check_outage():
     """etcd goes while one server sleeps; when that wakes, the history that it needs has been compacted."""
-    first = Api(f"{dir_}/s1.kubeconfig", PORTS["s1"])
-    second = Api(f"{dir_}/s1.kubeconfig", PORTS["s2"])
+    first = api_of("s1")
+    second = api_of("s2")
     for name in "kept", "changed", "dropped":
         first.call("POST", CONFIGMAPS, configmap(name, "1"))
     revision = second.call("GET", CONFIGMAPS)[1]["metadata"]["resourceVersion"]
@@ -225,8 +132,8 @@ def check_outage():
     first.call("POST", CONFIGMAPS, configmap("added", "1"))
     for n in range(20):
         first.call("PUT", f"{CONFIGMAPS}/added", configmap("added", str(n)))
-    newest = json.loads(etcdctl("get", "x", "-w", "json"))["header"]["revision"]
-    etcdctl("compact", str(newest))
+    newest = json.loads(etcdctl(ENDPOINT, "get", "x", "-w", "json"))["header"]["revision"]
+    etcdctl(ENDPOINT, "compact", str(newest))
     processes["s2"].send_signal(signal.SIGCONT)
     ok(eventually(lambda: "filled anew" in log_of("s2")), "a server that missed compacted history starts over", log_of("s2"))
     have = {}
@@ -255,7 +162,7 @@ def check_election():
     leader = leaders()[0]
     other = "e2" if leader == "e1" else "e1"
     lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler"
-    api = Api(f"{dir_}/s1.kubeconfig", PORTS["s1"])
+    api = api_of("s1")
     holder = api.call("GET", lease)[1]["spec"]["holderIdentity"]
     ok(holder.startswith(f"{leader}_"), "the Lease names it", holder)
     end(leader)
@@ -265,8 +172,6 @@ def check_election():
 
 
 def main():
-    with open(f"{dir_}/none.yaml", "w") as f:
-        f.write("{}\n")
     check_flags()
     start_etcd()
     check_sharing()
@@ -279,20 +184,4 @@ def main():
 
 
 if __name__ == "__main__":
-    if not shutil.which("etcd") or not shutil.which("etcdctl"):
-        print("1..0 # SKIP needs etcd-server and etcd-client")
-        sys.exit(0)
-    try:
-        main()
-    except Exception as e:  # the processes must go whatever happened
-        import traceback
-        ok(False, "the test itself", traceback.format_exc())
-    finally:
-        for p in processes.values():
-            if p.poll() is None:
-                p.send_signal(signal.SIGCONT)
-                p.kill()
-                p.wait()
-        print(f"1..{tests}")
-        shutil.rmtree(dir_, ignore_errors=True)
-    sys.exit(1 if failures else 0)
+    run(main)

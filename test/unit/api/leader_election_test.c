@@ -39,7 +39,8 @@ static void end_leading(void *arg)
     pthread_mutex_unlock(&c->lock);
 }
 
-static void start(struct fake_client *f, struct candidate *c, const char *identity)
+static void start_every(struct fake_client *f, struct candidate *c, const char *identity,
+                        int64_t retry_period_ns)
 {
     *c = (struct candidate){ .lock = PTHREAD_MUTEX_INITIALIZER,
                              .changed = PTHREAD_COND_INITIALIZER };
@@ -50,13 +51,18 @@ static void start(struct fake_client *f, struct candidate *c, const char *identi
                                              .component = "worker",
                                              .lease_duration_ns = NS_PER_S,
                                              .renew_deadline_ns = 600 * NS_PER_MS,
-                                             .retry_period_ns = 100 * NS_PER_MS,
+                                             .retry_period_ns = retry_period_ns,
                                              .began = begin_to_lead,
                                              .ended = end_leading,
                                              .arg = c };
     struct error err = { 0 };
     c->elector = leader_elector_start(&config, &err);
     assert_non_null(c->elector);
+}
+
+static void start(struct fake_client *f, struct candidate *c, const char *identity)
+{
+    start_every(f, c, identity, 100 * NS_PER_MS);
 }
 
 static void wait_for_begin(struct candidate *c, int n)
@@ -135,6 +141,21 @@ static void a_leader_that_cannot_renew_ends_before_another_begins(void **state)
     assert_int_equal(b.begun, b.ended);
 }
 
+/* With a period of a minute, whoever waited for it would not be done before hack/test gives up. */
+static void a_lease_that_is_out_is_tried_for_again_at_once(void **state)
+{
+    struct fake_client *f = *state;
+    struct candidate a;
+    fake_store(f, RESOURCE_LEASES,
+               "{'metadata':{'namespace':'kube-system','name':'worker'},'spec':{'holderIdentity':"
+               "'dead','leaseDurationSeconds':1,'leaseTransitions':0}}");
+    fake_fail(f, VERB_UPDATE, RESOURCE_LEASES, 5, ERR_UNAVAILABLE, "no member of etcd leads");
+    start_every(f, &a, "a", 60 * NS_PER_S);
+    wait_for_begin(&a, 1);
+    assert_lease(f, "a", 1, 1);
+    leader_elector_stop(a.elector);
+}
+
 static void a_lease_of_the_dead_is_taken_when_it_is_out(void **state)
 {
     struct fake_client *f = *state;
@@ -182,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(who_comes_first_leads_and_hands_over_when_it_stops),
         T(a_leader_that_cannot_renew_ends_before_another_begins),
+        T(a_lease_that_is_out_is_tried_for_again_at_once),
         T(a_lease_of_the_dead_is_taken_when_it_is_out),
         T(who_leads_is_told_in_an_event),
     };

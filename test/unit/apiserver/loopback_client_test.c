@@ -142,6 +142,27 @@ static void nobody_may_do_what_roles_do_not_allow(void **state)
     client_close(nobody);
 }
 
+/* The scheduler waits for its turn so; its role names the one Lease. */
+static void who_may_read_one_object_may_follow_it_by_name(void **state)
+{
+    struct world *w = *state;
+    struct error err = { 0 };
+    struct client *scheduler = apiserver_loopback(w->server, "system:kube-scheduler", NULL);
+    const struct resource *leases = &resources[RESOURCE_LEASES];
+    struct client_list_options own = { .ns = "kube-system",
+                                       .field_selector = "metadata.name=kube-scheduler" };
+    struct client_watch_options watch = { .ns = "kube-system",
+                                          .field_selector = "metadata.name=another" };
+    scoped(object_list) struct object_list list = { 0 };
+    int64_t revision;
+
+    assert_int_equal(client_list(scheduler, leases, &own, &list, &revision, &err), 0);
+    assert_null(client_watch(scheduler, leases, &watch, &err));
+
+    assert_int_equal(err.code, ERR_FORBIDDEN);
+    client_close(scheduler);
+}
+
 /* ---- watches ---- */
 
 #define SEEN_MAX 64
@@ -378,6 +399,7 @@ int main(void)
         cmocka_unit_test(text_and_tree_agree),
         cmocka_unit_test(a_stale_update_conflicts),
         cmocka_unit_test(nobody_may_do_what_roles_do_not_allow),
+        cmocka_unit_test(who_may_read_one_object_may_follow_it_by_name),
         cmocka_unit_test(a_watch_tells_every_change_in_order),
         cmocka_unit_test(a_watch_from_nothing_begins_with_what_exists),
         cmocka_unit_test(no_write_of_many_writers_is_lost),
