@@ -498,7 +498,9 @@ def fault(api, observer, name, what, victims_of, break_it):
     for m in mend:
         m()
     api.down = []
-    time.sleep(3)
+    for server in SERVERS:
+        eventually(lambda: api.call(server, "GET", "/readyz", timeout=2)[0] == 200)
+    time.sleep(2 * RETRY)  # every candidate has seen a renewal
     return served, found or []
 
 
