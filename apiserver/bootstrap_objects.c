@@ -34,12 +34,15 @@ static int make_object(struct client *c, enum resource_id id, const char *ns,
     const struct resource *r = &resources[id];
     struct object_key key = { ns, json_str(doc, "metadata.name", "") };
     scoped(object) struct object *have = NULL;
-    struct error miss = { 0 };
-    if (client_get(c, r, &key, &have, &miss) == 0)
+    struct error miss = { 0 }, failure = { 0 };
+    if (client_get(c, r, &key, &have, &miss) == 0 ||
+        client_create(c, r, ns, doc, NULL, &failure) == 0)
         return 0;
-    if (client_create(c, r, ns, doc, NULL, err) < 0 && err->code != ERR_ALREADY_EXISTS)
-        return error_wrap(err, "make %s %s", r->kind, key.name);
-    return 0;
+    /* Another server that starts now has just made it, or has taken the address for it. */
+    if (failure.code == ERR_ALREADY_EXISTS || client_get(c, r, &key, &have, &miss) == 0)
+        return 0;
+    *err = failure;
+    return error_wrap(err, "make %s %s", r->kind, key.name);
 }
 
 static struct json *named(struct arena *a, const char *name)
