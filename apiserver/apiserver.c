@@ -100,8 +100,9 @@ static int start_encryption(struct apiserver *a, struct error *err)
 
 static int start_parts(struct apiserver *a, struct error *err)
 {
+    a->writers = worker_pool_new("apiwrite", WORKER_THREADS_MAX, WORKER_QUEUED_MAX, err);
     a->workers = worker_pool_new("apiserver", WORKER_THREADS_MAX, WORKER_QUEUED_MAX, err);
-    if (!a->workers)
+    if (!a->writers || !a->workers)
         return -1;
     a->streams = worker_pool_new("apistream", STREAM_THREADS_MAX, STREAM_THREADS_MAX, err);
     if (!a->streams)
@@ -155,6 +156,8 @@ void apiserver_stop(struct apiserver *a)
     }
     if (a->streams)
         worker_pool_free(a->streams);
+    if (a->writers)
+        worker_pool_free(a->writers);
     if (a->workers)
         worker_pool_free(a->workers);
     /* The caches' observers write into the parts below: they end first. */

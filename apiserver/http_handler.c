@@ -101,11 +101,11 @@ static void run_on_worker(void *arg)
         answer_write(r, &type);
 }
 
-static void hand_to_worker(struct request *r, void (*fn)(void *arg))
+static void hand_to(struct worker_pool *workers, struct request *r, void (*fn)(void *arg))
 {
     struct error err = { 0 };
     http_request_detach(r->http);
-    if (worker_pool_submit(r->server->workers, fn, r, &err) < 0) {
+    if (worker_pool_submit(workers, fn, r, &err) < 0) {
         error_set(&err, ERR_TOO_MANY_REQUESTS, "too many requests, please try again later");
         respond_error(r, &err, NULL);
     }
@@ -135,14 +135,14 @@ static void serve_list(struct request *r, const struct answer_type *type)
         respond_error(r, &err, &out);
         break;
     case LIST_WOULD_BLOCK:
-        hand_to_worker(r, run_on_worker);
+        hand_to(r->server->workers, r, run_on_worker);
         break;
     case LIST_DONE:
         /* What has to be printed anew for each item would keep the other clients of the loop
          * waiting. */
         if (list.objects.n > LIST_ITEMS_PER_TURN &&
             (type->form != ANSWER_OBJECT || type->text != ANSWER_JSON))
-            hand_to_worker(r, run_on_worker);
+            hand_to(r->server->workers, r, run_on_worker);
         else
             respond_list(r, type, &list);
         break;
@@ -158,7 +158,7 @@ static void serve_read(struct request *r)
     else if (r->info.verb != REQUEST_GET)
         serve_list(r, &type);
     else if (asks_for_newest(r))
-        hand_to_worker(r, run_on_worker);
+        hand_to(r->server->workers, r, run_on_worker);
     else
         answer_get(r, &type);
 }
@@ -226,7 +226,7 @@ static void serve_resource(struct request *r)
         rest_watch_http(r);
         break;
     default:
-        hand_to_worker(r, run_on_worker);
+        hand_to(r->server->writers, r, run_on_worker);
         break;
     }
 }
@@ -268,7 +268,7 @@ static void serve_path(struct request *r)
         if (is_ready)
             openapi_on_worker(r);
         else
-            hand_to_worker(r, openapi_on_worker);
+            hand_to(r->server->workers, r, openapi_on_worker);
     } else if (discovery_serve(r, bytes_of(r->info.path), http_request_header(r->http, "accept"),
                                &d)) {
         respond_document(r, &d);

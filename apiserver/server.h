@@ -43,7 +43,8 @@ struct apiserver {
     pthread_mutex_t allocation_lock; /* held by a write that allocates; the first in the order */
     struct service_allocator *service_allocator; /* service_strategy_start() */
     struct endpoint_reconciler *endpoints;       /* kubernetes_endpoints_start() */
-    struct worker_pool *workers;                 /* mutations and everything else that may block */
+    struct worker_pool *writers; /* mutations: they wait for the disk, however slow */
+    struct worker_pool *workers; /* everything else that may block */
     struct worker_pool *streams; /* one thread per log, proxied request or tunnel being opened */
     struct http_server *http;
     atomic_bool has_bootstrap; /* the objects that a cluster starts with are there */

@@ -174,8 +174,12 @@ static void send_file(struct etcd_request *rq, int fd, size_t len)
 {
     char version[] = ETCD_VERSION, part[SNAPSHOT_CHUNK_BYTES];
     for (size_t at = 0; at < len;) {
-        if (!grpc_call_wait_room(rq->call, SNAPSHOT_QUEUED_BYTES, -1)) {
+        if (!grpc_call_wait_room(rq->call, SNAPSHOT_QUEUED_BYTES, rq->server->snapshot_stall_ms)) {
             etcd_fail_status(rq, GRPC_CANCELLED, NULL);
+            return;
+        }
+        if (grpc_call_queued_bytes(rq->call) > SNAPSHOT_QUEUED_BYTES) {
+            etcd_fail_status(rq, GRPC_ABORTED, "etcdserver: nobody reads the snapshot");
             return;
         }
         ssize_t n = pread(fd, part, sizeof(part), (off_t)at);
@@ -326,7 +330,7 @@ const struct etcd_method etcd_maintenance_methods[] = {
     { "/etcdserverpb.Maintenance/HashKV", &etcd__hash_kvrequest__descriptor, run_hash_kv,
       ON_UPKEEP },
     { "/etcdserverpb.Maintenance/Snapshot", &etcd__snapshot_request__descriptor, run_snapshot,
-      ON_UPKEEP },
+      ON_SNAPSHOT },
     { "/etcdserverpb.Maintenance/MoveLeader", &etcd__move_leader_request__descriptor,
       run_move_leader, ON_LOOP },
     { "/etcdserverpb.Cluster/MemberList", &etcd__member_list_request__descriptor, run_member_list,

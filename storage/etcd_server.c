@@ -8,6 +8,8 @@
 #define READS_QUEUED_MAX   65536
 #define UPKEEPERS_MAX      2
 #define UPKEEPS_QUEUED_MAX 64
+#define SNAPSHOTS_MAX      2 /* at a time: each is a file as large as the store */
+#define SNAPSHOT_STALL_MS  30000
 
 /* ---- answers ---- */
 
@@ -158,11 +160,14 @@ static void run_request(void *arg)
 static void hand_over(struct etcd_request *rq)
 {
     struct error err = { 0 };
-    struct etcd_server *s = rq->server;
+    struct worker_pool *const workers[] = {
+        [ON_READER] = rq->server->readers,
+        [ON_UPKEEP] = rq->server->upkeep,
+        [ON_SNAPSHOT] = rq->server->snapshots,
+    };
     if (rq->method->place == ON_LOOP)
         run_request(rq);
-    else if (worker_pool_submit(rq->method->place == ON_READER ? s->readers : s->upkeep,
-                                run_request, rq, &err) < 0)
+    else if (worker_pool_submit(workers[rq->method->place], run_request, rq, &err) < 0)
         etcd_fail(rq, &err);
 }
 
@@ -309,7 +314,8 @@ static int start(struct etcd_server *s, const struct storage_etcd_config *config
         return -1;
     s->readers = worker_pool_new("etcd-read", READERS_MAX, READS_QUEUED_MAX, err);
     s->upkeep = worker_pool_new("etcd-upkeep", UPKEEPERS_MAX, UPKEEPS_QUEUED_MAX, err);
-    if (!s->readers || !s->upkeep)
+    s->snapshots = worker_pool_new("etcd-snapshot", SNAPSHOTS_MAX, UPKEEPS_QUEUED_MAX, err);
+    if (!s->readers || !s->upkeep || !s->snapshots)
         return -1;
     s->streams = etcd_streams_new(config->progress_notify_interval_ms, err);
     if (!s->streams)
@@ -348,6 +354,8 @@ struct storage_etcd_server *storage_etcd_start(const struct storage_etcd_config 
     s->organization = config->tls ? xstrdup(config->organization) : NULL;
     s->scratch_dir = xstrdup(config->scratch_dir ? config->scratch_dir : "/tmp");
     s->name = xstrdup(config->name ? config->name : "default");
+    s->snapshot_stall_ms =
+        config->snapshot_stall_ms ? config->snapshot_stall_ms : SNAPSHOT_STALL_MS;
     /* Before the first call can ask for it, so without the port that may be chosen by the system.
      */
     s->url = advertised_url(config, config->port);
@@ -376,6 +384,8 @@ void storage_etcd_stop(struct storage_etcd_server *e)
         worker_pool_free(s->readers);
     if (s->upkeep)
         worker_pool_free(s->upkeep);
+    if (s->snapshots)
+        worker_pool_free(s->snapshots);
     free(s->organization);
     free(s->scratch_dir);
     free(s->name);

@@ -5,7 +5,7 @@
  *     loop of base/grpc:  message -> etcd_request -> run()
  *         writes:  storage_txn_submit() ..... the writer's thread answers
  *         reads, leases:  a worker answers
- *         snapshots, compaction, hashes:  a worker of its own kind answers
+ *         compaction, hashes; and snapshots:  a worker of its own kind answers
  *
  * Threads: a request belongs to one thread at a time.
  */
@@ -28,7 +28,8 @@ struct etcd_streams; /* watch streams, see etcd_watch.c */
 struct etcd_server {
     struct storage *storage;
     struct grpc_server *grpc;
-    struct worker_pool *readers, *upkeep;
+    struct worker_pool *readers, *upkeep, *snapshots;
+    int snapshot_stall_ms;
     struct etcd_streams *streams;
     struct storage_submission *writes, **writes_last; /* the loop's: one turn's, see turn_end() */
     char *organization, *scratch_dir, *name, *url;
@@ -49,7 +50,7 @@ struct etcd_request {
     struct storage_submission submission;
 };
 
-enum etcd_place { ON_LOOP, ON_READER, ON_UPKEEP };
+enum etcd_place { ON_LOOP, ON_READER, ON_UPKEEP, ON_SNAPSHOT };
 struct etcd_method {
     const char *name;
     const ProtobufCMessageDescriptor *request;

@@ -12,6 +12,7 @@
 struct lease {
     int64_t id, ttl_s;
     int64_t expires_ns;
+    bool is_ending;      /* it is being revoked since it has expired */
     struct hashmap keys; /* key -> struct leased_key */
 };
 
@@ -107,12 +108,13 @@ int lease_keep_alive(struct lease_table *t, int64_t id, int64_t *ttl_s, struct e
 {
     pthread_mutex_lock(&t->lock);
     struct lease *l = hashmap_get(&t->leases, id_key(&id));
-    if (l) {
+    bool is_kept = l && !l->is_ending;
+    if (is_kept) {
         l->expires_ns = clock_monotonic_ns(t->clock) + l->ttl_s * NS_PER_S;
         *ttl_s = l->ttl_s;
     }
     pthread_mutex_unlock(&t->lock);
-    return l ? 0 : error_set(err, ERR_NOT_FOUND, "lease %lld not found", (long long)id);
+    return is_kept ? 0 : error_set(err, ERR_NOT_FOUND, "lease %lld not found", (long long)id);
 }
 
 void lease_move_key(struct lease_table *t, struct bytes key, int64_t to)
@@ -221,13 +223,26 @@ int64_t lease_next_expired(struct lease_table *t, int64_t *next_ns)
     pthread_mutex_lock(&t->lock);
     hashmap_each (&t->leases, e) {
         struct lease *l = e->value;
+        if (l->is_ending)
+            continue;
         if (l->expires_ns <= now && !expired) {
             expired = l->id;
-            l->expires_ns = now + RETRY_NS;
-        }
-        if (!*next_ns || l->expires_ns < *next_ns)
+            l->is_ending = true;
+        } else if (!*next_ns || l->expires_ns < *next_ns) {
             *next_ns = l->expires_ns;
+        }
     }
     pthread_mutex_unlock(&t->lock);
     return expired;
+}
+
+void lease_retry(struct lease_table *t, int64_t id)
+{
+    pthread_mutex_lock(&t->lock);
+    struct lease *l = hashmap_get(&t->leases, id_key(&id));
+    if (l) {
+        l->is_ending = false;
+        l->expires_ns = clock_monotonic_ns(t->clock) + RETRY_NS;
+    }
+    pthread_mutex_unlock(&t->lock);
 }

@@ -23,6 +23,7 @@ void lease_grant(struct lease_table *t, int64_t id, int64_t ttl_s);
 void lease_remove(struct lease_table *t, int64_t id);
 bool lease_exists(struct lease_table *t, int64_t id);
 int64_t lease_new_id(struct lease_table *t); /* one that is free */
+/* ERR_NOT_FOUND, also when its end is on its way to the disk, however long that takes. */
 must_check int lease_keep_alive(struct lease_table *t, int64_t id, int64_t *ttl_s,
                                 struct error *err);
 
@@ -39,6 +40,8 @@ struct storage_lease *lease_all(struct lease_table *t, struct arena *arena, size
 
 /* All leases, free() it. */
 struct mvcc_lease *lease_list(struct lease_table *t, size_t *n);
-/* An expired one, given once per expiry; 0: none, and *NEXT_NS says when the next is due (0:
- * never). */
+/* An expired one, given once, and from then on nothing keeps it alive; 0: none, and *NEXT_NS says
+ * when the next is due (0: never). */
 int64_t lease_next_expired(struct lease_table *t, int64_t *next_ns);
+/* It could not be revoked: it is given again a little later, unless somebody keeps it alive. */
+void lease_retry(struct lease_table *t, int64_t id);

@@ -426,6 +426,7 @@ struct storage_etcd_config {
     const char *name;                    /* of the one member; NULL: "default" */
     const char *advertised_url;          /* in the list of members; NULL: made from the address */
     int64_t progress_notify_interval_ms; /* 0: 10 minutes, as etcd */
+    int snapshot_stall_ms; /* who reads nothing of a snapshot for so long is cut off; 0: 30 s */
 };
 struct storage_etcd_server;
 struct storage_etcd_server *storage_etcd_start(const struct storage_etcd_config *config,

@@ -27,6 +27,8 @@ struct request {
     storage_txn_done_fn *done;
     void *arg;
     int64_t a, b;
+    struct writer *writer; /* of a request that nobody waits for */
+    size_t queued_bytes;
     bool is_heap; /* freed when it is answered */
     struct request *next;
 
@@ -41,7 +43,7 @@ struct request {
 
 struct request_queue {
     struct request *first, **last;
-    size_t n;
+    size_t n, bytes;
 };
 
 struct writer {
@@ -66,15 +68,20 @@ struct writer {
 
 /* ---- checking what comes in ---- */
 
-static int check_ops(const struct storage_op *ops, size_t n, int depth, size_t *total,
+struct size {
+    size_t ops, bytes;
+};
+
+static int check_ops(const struct storage_op *ops, size_t n, int depth, struct size *total,
                      struct error *err);
 
-static int check_txn(const struct storage_txn *txn, int depth, size_t *total, struct error *err)
+static int check_txn(const struct storage_txn *txn, int depth, struct size *total,
+                     struct error *err)
 {
     if (depth > TXN_DEPTH_MAX)
         return error_set(err, ERR_BAD_REQUEST, "transactions are nested deeper than %d",
                          TXN_DEPTH_MAX);
-    *total += txn->compares_n;
+    total->ops += txn->compares_n;
     for (size_t i = 0; i < txn->compares_n; i++)
         if (txn->compares[i].key.len == 0)
             return error_set(err, ERR_BAD_REQUEST, "key is not provided");
@@ -83,11 +90,11 @@ static int check_txn(const struct storage_txn *txn, int depth, size_t *total, st
     return check_ops(txn->failure, txn->failure_n, depth, total, err);
 }
 
-static int check_ops(const struct storage_op *ops, size_t n, int depth, size_t *total,
+static int check_ops(const struct storage_op *ops, size_t n, int depth, struct size *total,
                      struct error *err)
 {
-    *total += n;
-    if (*total > TXN_OPS_MAX)
+    total->ops += n;
+    if (total->ops > TXN_OPS_MAX)
         return error_set(err, ERR_TOO_LARGE, "too many operations in transaction, the most is %d",
                          TXN_OPS_MAX);
     for (size_t i = 0; i < n; i++) {
@@ -106,6 +113,7 @@ static int check_ops(const struct storage_op *ops, size_t n, int depth, size_t *
         if (op->type == STORAGE_PUT && op->value.len > STORAGE_VALUE_BYTES_MAX)
             return error_set(err, ERR_TOO_LARGE, "a value of %zu bytes is larger than %zu",
                              op->value.len, STORAGE_VALUE_BYTES_MAX);
+        total->bytes += key.len + op->value.len;
     }
     return 0;
 }
@@ -692,17 +700,20 @@ void writer_flushed(struct writer *w, const struct error *err)
 
 /* ---- submission ---- */
 
-static int check_request(const struct request *rq, struct error *err)
+static int check_request(struct request *rq, struct error *err)
 {
-    size_t total = 0;
-    if (rq->type == REQUEST_TXN)
-        return check_txn(rq->txn, 1, &total, err);
+    struct size size = { 0 };
+    if (rq->type == REQUEST_TXN && check_txn(rq->txn, 1, &size, err) < 0)
+        return -1;
+    rq->queued_bytes = size.bytes;
     return 0;
 }
 
-static bool has_room(struct writer *w, size_t n)
+/* Whatever its size, the first always has. */
+static bool has_room(const struct writer *w, const struct request_queue *more)
 {
-    return !w->is_stopping && w->queue.n + n <= WRITES_QUEUED_MAX;
+    return !w->is_stopping && w->queue.n + more->n <= WRITES_QUEUED_MAX &&
+           (!w->queue.n || w->queue.bytes + more->bytes <= WRITES_QUEUED_BYTES_MAX);
 }
 
 /* The N requests of LIST are the writer's until they are answered. */
@@ -711,12 +722,13 @@ static void enqueue(struct writer *w, struct request_queue *list)
     if (!list->n)
         return;
     pthread_mutex_lock(&w->lock);
-    bool is_accepted = has_room(w, list->n), is_stopping = w->is_stopping, was_empty = false;
+    bool is_accepted = has_room(w, list), is_stopping = w->is_stopping, was_empty = false;
     if (is_accepted) {
         was_empty = !w->queue.first;
         *w->queue.last = list->first;
         w->queue.last = list->last;
         w->queue.n += list->n;
+        w->queue.bytes += list->bytes;
     }
     pthread_mutex_unlock(&w->lock);
     if (was_empty) /* not under the lock, for which the thread would only wait */
@@ -731,11 +743,12 @@ static void enqueue(struct writer *w, struct request_queue *list)
 
 static void submit(struct writer *w, struct request *rq)
 {
-    struct request_queue one = { rq, &rq->next, 1 };
-    if (check_request(rq, &rq->err) < 0)
+    if (check_request(rq, &rq->err) < 0) {
         answer(rq);
-    else
-        enqueue(w, &one);
+        return;
+    }
+    struct request_queue one = { rq, &rq->next, 1, rq->queued_bytes };
+    enqueue(w, &one);
 }
 
 void writer_submit(struct writer *w, struct storage_submission *first)
@@ -757,6 +770,7 @@ void writer_submit(struct writer *w, struct storage_submission *first)
         *list.last = rq;
         list.last = &rq->next;
         list.n++;
+        list.bytes += rq->queued_bytes;
     }
     enqueue(w, &list);
 }
@@ -846,8 +860,20 @@ static void log_failure(const struct storage_txn_result *result, const struct er
 static void alarm_answered(const struct storage_txn_result *result, const struct error *err,
                            void *arg)
 {
-    ((struct writer *)arg)->is_raising_alarm = false;
+    ((struct request *)arg)->writer->is_raising_alarm = false;
     log_failure(result, err, NULL);
+}
+
+static void expiry_answered(const struct storage_txn_result *result, const struct error *err,
+                            void *arg)
+{
+    struct request *rq = arg;
+    struct writer_config *c = &rq->writer->config;
+    log_failure(result, err, NULL);
+    if (!err->code)
+        return;
+    lease_retry(c->leases, rq->a);
+    c->news(WRITER_WANTS_UPKEEP, c->arg);
 }
 
 static void post(struct writer *w, enum request_type type, int64_t a)
@@ -855,8 +881,11 @@ static void post(struct writer *w, enum request_type type, int64_t a)
     struct request *rq = xcalloc(1, sizeof(*rq));
     rq->type = type;
     rq->a = a;
-    rq->done = type == REQUEST_ALARM ? alarm_answered : log_failure;
-    rq->arg = w;
+    rq->writer = w;
+    rq->done = type == REQUEST_ALARM    ? alarm_answered
+               : type == REQUEST_REVOKE ? expiry_answered
+                                        : log_failure;
+    rq->arg = rq;
     rq->is_heap = true;
     submit(w, rq);
 }

@@ -2,7 +2,10 @@
 /*
  * storage_crash.c - kills a store again and again, goes on with it, and judges all that was seen.
  *
- *     storage_crash [CRASHES] [SEED]     each failpoint once, then up to CRASHES at random
+ *     storage_crash [CRASHES | --soak] [SEED]
+ *
+ * Each failpoint once, then at random for the rest of a turn, and over again until there were that
+ * many crashes.  How often it died at each failpoint is printed at the end.
  *
  * A server is used by many clients and watches over etcd's API until it dies: inside a failpoint,
  * or by SIGKILL at some moment.  It is started again on what is left, and then everything that was
@@ -22,6 +25,7 @@
 #include "test/fault/crash_clients.h"
 #include "test/fault/crash_server.h"
 #include "test/fault/crash_watchers.h"
+#include "test/fault/effort.h"
 #include "test/fault/folder.h"
 
 #define RUN_MS_MAX       150 /* a random crash comes within that */
@@ -31,6 +35,8 @@
 #define LOOK_MS          5
 #define SOURCE_BYTES_MAX (1 << 20)
 #define MOMENTS_PER_RUN  12 /* crashes of one store in the slice over the failpoints */
+#define SOAK_CRASHES     2500
+#define TURN_CRASHES     500 /* the most between two visits of a failpoint */
 
 static const char *const flush_often = "storage.index.freeze=error";
 
@@ -158,6 +164,40 @@ static void check_scenarios(void)
         exit(1);
     }
     printf("ok - each failpoint of the source is visited\n");
+}
+
+/* ---- where it died, over all stores ---- */
+
+static int deaths[ARRAY_LEN(scenarios)];
+static int deaths_elsewhere; /* at any moment */
+
+static const char *crash_action(const struct scenario *s)
+{
+    return strcmp(s->failpoint, "storage.log.torn_write") == 0 ? "error" : "crash";
+}
+
+/* By itself, so at the one of FAILPOINTS that makes it. */
+static void count_death(const char *failpoints)
+{
+    for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
+        scoped(str) char *told =
+            xasprintf("%s=%s", scenarios[i].failpoint, crash_action(&scenarios[i]));
+        deaths[i] += strstr(failpoints, told) != NULL;
+    }
+}
+
+static void print_deaths(void)
+{
+    size_t missed = 0;
+    for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
+        printf("# died %3d times at %s\n", deaths[i], scenarios[i].failpoint);
+        missed += !deaths[i];
+    }
+    printf("# killed %d times at any moment\n", deaths_elsewhere);
+    printf("%sok - it died at each of %zu failpoints\n", missed ? "not " : "",
+           ARRAY_LEN(scenarios));
+    if (missed)
+        exit(1);
 }
 
 /* ---- one store's life ---- */
@@ -538,6 +578,8 @@ static bool start(struct run *r)
         die_of(r, "the store does not open");
     bool is_up = got && settle(r);
     r->crashes += !is_up;
+    if (!is_up && crash_server_was_killed(&r->server))
+        count_death(r->failpoints);
     return is_up;
 }
 
@@ -562,6 +604,10 @@ static bool live(struct run *r, enum crash_upkeep upkeep, int64_t ms)
     if (r->clients.upkeeper.err.code)
         die(r, &r->clients.upkeeper.err);
     r->crashes++;
+    if (by_itself)
+        count_death(r->failpoints);
+    else
+        deaths_elsewhere++;
     return by_itself;
 }
 
@@ -609,11 +655,6 @@ static void set_failpoints(struct run *r, const struct scenario *s, const char *
 {
     snprintf(r->failpoints, sizeof(r->failpoints), "%s=%s@%d%s%s", s->failpoint, action,
              1 + (int)rng_below(r->rng, (uint64_t)s->times), *s->with ? "," : "", s->with);
-}
-
-static const char *crash_action(const struct scenario *s)
-{
-    return strcmp(s->failpoint, "storage.log.torn_write") == 0 ? "error" : "crash";
 }
 
 static enum crash_upkeep all_upkeep(void)
@@ -686,25 +727,33 @@ static void crash_at_random(struct run *r)
     live_a_while(r, rng_below(r->rng, 4) ? all_upkeep() : UPKEEP_LEASES);
 }
 
+/* A store that lives through CRASHES of them. */
+static void crash_until(int crashes, struct rng *rng)
+{
+    if (crashes_done >= crashes)
+        return;
+    struct run *r = run_new(rng);
+    while (crashes_done + r->crashes < crashes) {
+        crash_at_random(r);
+        effort_progress("# %d crashes of %d\n", crashes_done + r->crashes, crashes);
+    }
+    end(r);
+}
+
 int main(int argc, char **argv)
 {
     crash_server_become(argc, argv);
     signal(SIGPIPE, SIG_IGN);
-    int crashes = argc > 1 ? atoi(argv[1]) : 0;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : rng_next(system_rng) % 1000000;
+    struct effort effort = effort_of(argc, argv, 0, SOAK_CRASHES);
     struct rng rng;
-    seeded_rng_init(&rng, seed);
-    printf("# storage_crash: seed %llu\n", (unsigned long long)seed);
-    fflush(stdout);
-
+    seeded_rng_init(&rng, effort.seed);
     check_scenarios();
-    visit_every_failpoint(&rng);
-    if (crashes_done < crashes) {
-        struct run *r = run_new(&rng);
-        while (crashes_done + r->crashes < crashes)
-            crash_at_random(r);
-        end(r);
-    }
+    do {
+        int turn_end = crashes_done + TURN_CRASHES;
+        visit_every_failpoint(&rng);
+        crash_until(turn_end < effort.count ? turn_end : effort.count, &rng);
+    } while (crashes_done < effort.count);
+    print_deaths();
     printf("# storage_crash: %d crashes\n", crashes_done);
     return 0;
 }

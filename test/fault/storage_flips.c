@@ -2,7 +2,7 @@
 /*
  * storage_flips.c - changes bytes in a store's files and looks what the store makes of it.
  *
- *     storage_flips [ROUNDS [SEED]]      default: 150 rounds, a random seed
+ *     storage_flips [ROUNDS | --soak] [SEED]
  *
  * A store with a bit of everything is written, by a seed, and closed.  In each round a copy of it
  * gets one or a few random bytes changed, in the database or in the log, and a child opens it.  It
@@ -18,8 +18,11 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "storage/storage.h"
+#include "test/fault/effort.h"
 #include "test/fault/folder.h"
 
+#define ROUNDS       150
+#define SOAK_ROUNDS  4000
 #define KEYS         60
 #define KEY_BYTES    2048
 #define VALUE_BYTES  6000
@@ -237,17 +240,15 @@ static int run_round(struct rng *rng, int64_t now)
 
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 150, reported = 0;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : rng_next(system_rng) % 1000000;
+    struct effort effort = effort_of(argc, argv, ROUNDS, SOAK_ROUNDS);
+    int reported = 0;
     struct rng rng;
-    seeded_rng_init(&rng, seed);
+    seeded_rng_init(&rng, effort.seed);
     folder_make(dir, "flips");
     snprintf(original, sizeof(original), "%s/original", dir);
     snprintf(copy, sizeof(copy), "%s/copy", dir);
     if (mkdir(copy, 0700) < 0)
         die("mkdir", copy);
-    printf("storage_flips: %d rounds, seed %llu\n", rounds, (unsigned long long)seed);
-    fflush(stdout);
     write_original(&rng);
     struct error err = { 0 };
     struct storage *s = open_store(original, &err);
@@ -255,10 +256,12 @@ int main(int argc, char **argv)
     if (!s || read_all(s, now, &err) != VERDICT_RIGHT)
         die("the undamaged store", err.message);
     storage_close(s);
-    for (int i = 0; i < rounds; i++)
+    for (int i = 0; i < effort.count; i++) {
         reported += run_round(&rng, now) == VERDICT_REPORTED;
-    printf("storage_flips: %d rounds, %d reported, %d read right, none wrong\n", rounds, reported,
-           rounds - reported);
+        effort_progress("# %d of %d rounds\n", i + 1, effort.count);
+    }
+    printf("ok - %d rounds of changed bytes: %d reported, %d read right, none wrong\n",
+           effort.count, reported, effort.count - reported);
     folder_remove(dir);
     return 0;
 }

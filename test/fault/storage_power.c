@@ -2,7 +2,8 @@
 /*
  * storage_power.c - cuts the power behind every single thing that the store does to its files.
  *
- *     storage_power [EFFORT] [SEED]     20, the default: one cut each at some 250 operations
+ *     storage_power [CUTS | --soak] [SEED]     CUTS of each round; with --soak behind each
+ * operation
  *
  * A round records the writes, syncs and names of a store that is written, flushed, compacted and
  * closed.  Behind each of these operations, and for each thing that a disk may do with what was not
@@ -10,6 +11,7 @@
  * on it: with every acknowledged write, none that nobody made, transactions whole, the past as it
  * was, and fit to go on.  What is done while it opens is cut off in turn.
  */
+#include <limits.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,18 +19,20 @@
 #include "base/failpoint.h"
 #include "storage/storage.h"
 #include "test/fault/disk_recorder.h"
+#include "test/fault/effort.h"
 #include "test/fault/folder.h"
 
-#define WRITERS        3
-#define WRITES         25 /* of each; the first is number 1 */
-#define SECOND_CUTS    2  /* while the store recovers from the first */
-#define FILLERS        17
-#define LEASES         4
-#define OPERATIONS_MIN 100
-#define QUOTA_BYTES    ((size_t)64 << 20)
-#define SHORT_BYTES    40
-#define LONG_BYTES     9000
-#define HUGE_BYTES     120000
+#define WRITERS     3
+#define WRITES      25 /* of each; the first is number 1 */
+#define SECOND_CUTS 2  /* while the store recovers from the first */
+#define FILLERS     17
+#define LEASES      4
+#define CUTS        100 /* of a round */
+#define JOBS_MAX    8   /* folders that are looked at side by side */
+#define QUOTA_BYTES ((size_t)64 << 20)
+#define SHORT_BYTES 40
+#define LONG_BYTES  9000
+#define HUGE_BYTES  120000
 
 /* What was asked for and acknowledged, and how far the disk was then. */
 struct promise {
@@ -344,16 +348,22 @@ static void check_life(const char *dir, struct expected *e, size_t *kept)
 /* ---- images ---- */
 
 /* In a process of its own: whatever the image does to it, it ends there. */
-static void in_child(void (*run)(void *arg), void *arg, const char *what)
+static pid_t start_child(void (*run)(void *arg), void *arg)
 {
     fflush(stdout);
     pid_t child = fork();
+    ensure(child >= 0);
     if (child == 0) {
         run(arg);
         _exit(0);
     }
+    return child;
+}
+
+static void end_child(pid_t child, const char *what)
+{
     int status;
-    waitpid(child, &status, 0);
+    ensure(waitpid(child, &status, 0) == child);
     if (WIFSIGNALED(status))
         printf("# it died of signal %d\n", WTERMSIG(status));
     if (status)
@@ -361,41 +371,48 @@ static void in_child(void (*run)(void *arg), void *arg, const char *what)
 }
 
 struct image {
-    char dir[96];
+    char dir[96], second_dir[96];
     struct expected expected;
-    struct rng *rng;
-    bool is_second;
+    struct rng rng;
+    size_t position;
+    enum disk_fate fate;
+    bool is_cut_again;
 };
+
+static void make_image(struct image *i)
+{
+    folder_remove(i->dir);
+    disk_make(i->dir, i->position, i->fate, &i->rng);
+}
 
 static void check_second(void *arg)
 {
     struct image *i = arg;
+    make_image(i);
     store = open_store(i->dir);
     check_all(&i->expected);
     size_t kept;
     check_life(i->dir, &i->expected, &kept);
     storage_close(store);
+    folder_remove(i->dir);
 }
 
 /* Cuts off what the first recovery has done, at some moment.  What it read must stay. */
-static void cut_again(const struct image *i, const struct expected *acknowledged, size_t opened,
+static void cut_again(struct image *i, const struct expected *acknowledged, size_t opened,
                       size_t kept)
 {
     size_t end = disk_position();
     for (int k = 0; k < SECOND_CUTS; k++) {
         struct image second = *i;
-        size_t position = rng_below(i->rng, end + 1);
-        enum disk_fate fate = (enum disk_fate)rng_below(i->rng, DISK_FATES);
-        snprintf(second.dir, sizeof(second.dir), "%s/second", top);
-        if (position < opened)
+        second.position = rng_below(&i->rng, end + 1);
+        second.fate = (enum disk_fate)rng_below(&i->rng, DISK_FATES);
+        memcpy(second.dir, i->second_dir, sizeof(second.dir));
+        if (second.position < opened)
             second.expected = *acknowledged;
-        second.expected.has_own = position >= kept;
+        second.expected.has_own = second.position >= kept;
         scoped(str) char *what =
-            xasprintf("again, behind %zu of %zu, fate %d", position, end, fate);
-        folder_remove(second.dir);
-        disk_make(second.dir, position, fate, i->rng);
-        in_child(check_second, &second, what);
-        folder_remove(second.dir);
+            xasprintf("again, behind %zu of %zu, fate %d", second.position, end, second.fate);
+        end_child(start_child(check_second, &second), what);
     }
 }
 
@@ -404,6 +421,7 @@ static void check_first(void *arg)
     struct image *i = arg;
     struct expected acknowledged = i->expected;
     size_t kept;
+    make_image(i);
     disk_record(i->dir);
     store = open_store(i->dir);
     size_t opened = disk_position();
@@ -411,56 +429,85 @@ static void check_first(void *arg)
     check_life(i->dir, &i->expected, &kept);
     storage_close(store);
     disk_record_stop();
-    if (i->is_second)
+    if (i->is_cut_again)
         cut_again(i, &acknowledged, opened, kept);
+    folder_remove(i->dir);
+}
+
+/* ---- cuts, as many side by side as there are processors ---- */
+
+static struct job {
+    pid_t child; /* 0: none */
+    char *what;
+} jobs[JOBS_MAX];
+
+static void end_job(struct job *job)
+{
+    if (!job->child)
+        return;
+    end_child(job->child, job->what);
+    free(job->what);
+    *job = (struct job){ 0 };
+}
+
+static void end_jobs(void)
+{
+    for (size_t i = 0; i < JOBS_MAX; i++)
+        end_job(&jobs[i]);
 }
 
 static void check_cut(size_t position, enum disk_fate fate, struct rng *rng)
 {
-    struct image image = { .expected = expected_at(position), .rng = rng };
-    image.is_second = rng_below(rng, 8) == 0;
-    snprintf(image.dir, sizeof(image.dir), "%s/image", top);
-    scoped(str) char *what = xasprintf("behind %zu operations, fate %d", position, fate);
-    folder_remove(image.dir);
-    disk_make(image.dir, position, fate, rng);
-    in_child(check_first, &image, what);
-    folder_remove(image.dir);
-    images++;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    int turn = images++ % (processors < 1 ? 1 : processors < JOBS_MAX ? (int)processors : JOBS_MAX);
+    struct job *job = &jobs[turn];
+    end_job(job);
+    struct image image = { .expected = expected_at(position), .position = position, .fate = fate };
+    seeded_rng_init(&image.rng, rng_next(rng));
+    image.is_cut_again = rng_below(rng, 8) == 0;
+    snprintf(image.dir, sizeof(image.dir), "%s/image.%d", top, turn);
+    snprintf(image.second_dir, sizeof(image.second_dir), "%s/second.%d", top, turn);
+    job->what = xasprintf("behind %zu operations, fate %d", position, fate);
+    job->child = start_child(check_first, &image);
+    effort_progress("# %d folders\n", images);
 }
 
-static const char *const failpoints[] = {
-    NULL,
-    "storage.index.freeze=error",
-    "storage.index.freeze=error,storage.flush.next_part=error,storage.compact.next_part=error",
+/* The last has a transaction for every few rows, so that it does many times as much: behind each of
+ * its operations it gets only some of the fates, which take turns. */
+static const struct round {
+    const char *failpoints;
+    int soak_fates;
+} rounds[] = {
+    { NULL, DISK_FATES },
+    { "storage.index.freeze=error", DISK_FATES },
+    { "storage.index.freeze=error,storage.flush.next_part=error,storage.compact.next_part=error",
+      2 },
 };
 
-/* Behind each operation, or every so many if there are too many, with one fate after the other. */
-static void check_round(int round, int fates, size_t most, struct rng *rng)
+/* Behind MOST of the operations or, if there are not more, each. */
+static void check_round(int fates, size_t most, struct rng *rng)
 {
-    size_t n = disk_position(), step = n / most + 1;
-    int fate = round;
-    for (size_t position = rng_below(rng, step); position <= n; position += step)
+    size_t n = disk_position(), step = n / most + 1, positions = 0;
+    int fate = (int)rng_below(rng, DISK_FATES);
+    for (size_t position = rng_below(rng, step); position <= n; position += step, positions++)
         for (int i = 0; i < fates; i++)
             check_cut(position, (enum disk_fate)(fate++ % DISK_FATES), rng);
-    printf("ok - power cuts behind %zu of %zu operations, %d of %d fates\n", n / step, n, fates,
-           DISK_FATES);
+    end_jobs();
+    printf("ok - power cuts behind %zu of %zu operations, %d of %d fates each\n", positions, n + 1,
+           fates, DISK_FATES);
     fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-    int effort = argc > 1 ? atoi(argv[1]) : 20;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : rng_next(system_rng) % 1000000;
-    int fates = effort < 20 ? 1 : effort / 20 < DISK_FATES ? effort / 20 : DISK_FATES;
-    size_t most = effort < OPERATIONS_MIN ? OPERATIONS_MIN : (size_t)effort;
+    struct effort effort = effort_of(argc, argv, CUTS, INT_MAX);
     struct rng rng;
-    seeded_rng_init(&rng, seed);
+    seeded_rng_init(&rng, effort.seed);
     folder_make(top, "power");
-    printf("# storage_power: seed %llu\n", (unsigned long long)seed);
-    for (int i = 0; i < (int)ARRAY_LEN(failpoints); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(rounds); i++) {
         scoped(str) char *dir = xasprintf("%s/store", top);
-        record_round(dir, failpoints[i]);
-        check_round(i, fates, most, &rng);
+        record_round(dir, rounds[i].failpoints);
+        check_round(effort.is_soak ? rounds[i].soak_fates : 1, (size_t)effort.count, &rng);
         folder_remove(dir);
     }
     printf("# storage_power: %d folders\n", images);

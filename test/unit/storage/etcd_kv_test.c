@@ -377,6 +377,47 @@ static void a_snapshot_of_any_size_is_a_whole_file(void **state)
     }
 }
 
+static struct grpc_stream *ask_for_snapshot(struct served *s)
+{
+    struct error err = { 0 };
+    struct grpc_call_options options = { 0 };
+    Etcd__SnapshotRequest request = ETCD__SNAPSHOT_REQUEST__INIT;
+    struct grpc_stream *stream =
+        grpc_stream_open(s->channel, "/etcdserverpb.Maintenance/Snapshot", &options, &err);
+    assert_non_null(stream);
+    assert_int_equal(grpc_stream_send(stream, pack(s, &request.base), &err), 0);
+    grpc_stream_end_send(stream);
+    return stream;
+}
+
+static enum grpc_status read_snapshot(struct served *s, struct grpc_stream *stream)
+{
+    struct error err = { 0 };
+    struct bytes part;
+    int got;
+    while ((got = grpc_stream_receive(stream, s->f->arena, &part, &err)) == 1)
+        continue;
+    enum grpc_status status = got < 0 ? grpc_stream_status(stream) : GRPC_OK;
+    grpc_stream_close(stream);
+    return status;
+}
+
+/* As many who do not read as there are workers, and one who does. */
+static void who_does_not_read_a_snapshot_is_cut_off(void **state)
+{
+    struct served *s = *state;
+    size_t size = (size_t)1 << 20;
+    scoped(str) char *value = xmalloc(size + 1);
+    memset(value, 'v', size);
+    value[size] = '\0';
+    for (char key[] = "a"; key[0] <= 't'; key[0]++) /* more than the client takes unread */
+        put(s->f, key, value);
+    struct grpc_stream *idle[] = { ask_for_snapshot(s), ask_for_snapshot(s) };
+    assert_int_equal(read_snapshot(s, ask_for_snapshot(s)), GRPC_OK);
+    enum grpc_status first = read_snapshot(s, idle[0]), second = read_snapshot(s, idle[1]);
+    assert_true(first == GRPC_ABORTED || second == GRPC_ABORTED);
+}
+
 int main(void)
 {
 #define S(name) cmocka_unit_test_setup_teardown(name, serve, unserve)
@@ -393,6 +434,7 @@ int main(void)
         S(the_server_says_that_it_is_healthy),
         S(every_version_is_given_in_the_order_it_was_written),
         S(a_snapshot_of_any_size_is_a_whole_file),
+        S(who_does_not_read_a_snapshot_is_cut_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

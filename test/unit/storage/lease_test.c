@@ -139,6 +139,45 @@ static void keeping_alive_moves_the_end(void **state)
     lease_table_free(t);
 }
 
+/* A disk that stands still does not make a promise of what is already decided, nor queue up more of
+ * it; one that refuses does not end anybody's lease. */
+static void an_end_on_its_way_is_final_unless_it_fails(void **state)
+{
+    (void)state;
+    struct fake_clock clock;
+    struct error err = { 0 };
+    int64_t next, ttl;
+    fake_clock_init(&clock, 0);
+    struct lease_table *t = lease_table_new(&clock.clock);
+    lease_grant(t, 1, 10);
+    fake_clock_advance(&clock, 10 * NS_PER_S);
+    assert_int_equal(lease_next_expired(t, &next), 1);
+    fake_clock_advance(&clock, 100 * NS_PER_S);
+    assert_int_equal(lease_next_expired(t, &next), 0);
+    assert_int_equal(next, 0);
+    assert_int_equal(lease_keep_alive(t, 1, &ttl, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    lease_retry(t, 1);
+    assert_int_equal(lease_next_expired(t, &next), 0);
+    assert_true(next > 0);
+    assert_int_equal(lease_keep_alive(t, 1, &ttl, &err), 0);
+    fake_clock_advance(&clock, 9 * NS_PER_S);
+    assert_int_equal(lease_next_expired(t, &next), 0);
+    lease_retry(t, 2); /* it is gone */
+    lease_table_free(t);
+}
+
+static void an_end_that_the_disk_refuses_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    put_leased(f, "a", grant(f, 0, 1));
+    failpoints_set("storage.log.before_write=error@1");
+    while (range(f, "a", NULL, 0).n)
+        usleep(20000);
+    failpoints_set(NULL);
+    assert_int_equal(storage_revision(f->s), 3);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -149,6 +188,8 @@ int main(void)
         T(leases_and_their_keys_survive_restarts),
         T(an_expired_lease_takes_its_keys_along),
         cmocka_unit_test(keeping_alive_moves_the_end),
+        cmocka_unit_test(an_end_on_its_way_is_final_unless_it_fails),
+        T(an_end_that_the_disk_refuses_is_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
