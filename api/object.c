@@ -2,9 +2,8 @@
 /* object.c - objects, drafts and what all kinds have in common. */
 #include "api/object.h"
 
+#include "api/object_tree.h"
 #include "base/clock.h"
-
-#define OBJECT_SLACK_BYTES 1024 /* an arena may waste this much, or as much as it uses */
 
 /* ---- the checksum that finds writes to a shared object (debug builds) ---- */
 
@@ -57,10 +56,7 @@ static uint64_t object_checksum(const struct object *o)
     return mix(mix(sum, (uintptr_t)o->resource), (uint64_t)o->resource_version);
 }
 
-static struct object *object_alloc(struct arena *a)
-{
-    return arena_zalloc(a, sizeof(struct checked_object));
-}
+#define HEAD_BYTES sizeof(struct checked_object)
 
 static void checksum_set(struct object *o)
 {
@@ -74,10 +70,7 @@ static void checksum_check(const struct object *o)
     ensure(is_unchanged_since_published);
 }
 #else
-static struct object *object_alloc(struct arena *a)
-{
-    return arena_zalloc(a, sizeof(struct object));
-}
+#define HEAD_BYTES sizeof(struct object)
 
 static void checksum_set(struct object *o)
 {
@@ -105,7 +98,14 @@ void object_unref(struct object *o)
         return;
     checksum_check(o);
     shared_bytes_unref(atomic_load_explicit(&o->json, memory_order_relaxed));
-    arena_free(o->arena);
+    tree_parts_release(o->parts, o->parts_n);
+    free(o);
+}
+
+size_t object_size_bytes(const struct object *o)
+{
+    const struct shared_bytes *text = atomic_load_explicit(&o->json, memory_order_acquire);
+    return o->block_bytes + (text ? sizeof(*text) + text->len : 0);
 }
 
 struct shared_bytes *object_json(const struct object *o)
@@ -268,43 +268,67 @@ void draft_free(struct draft *d)
         arena_free(d->arena);
 }
 
-/* An object may live for months in a cache: it leaves behind what was only needed to make it. */
-static void compact(struct draft *d)
+/* ---- publishing ---- */
+
+static struct object *pack(const struct json *doc, const struct resource *r)
 {
-    size_t needed = json_size_bytes(d->doc);
-    if (arena_size_bytes(d->arena) <= 2 * needed + OBJECT_SLACK_BYTES)
-        return;
-    struct arena *roomy = d->arena;
-    struct draft copy = *d;
-    copy.arena = arena_for(d->doc);
-    copy.doc = json_clone(d->doc, copy.arena);
-    *d = copy;
-    arena_free(roomy);
+    struct tree_block b = tree_pack(doc, HEAD_BYTES);
+    ensure(b.bytes <= UINT32_MAX);
+    struct object *o = b.head;
+    const struct json *metadata = json_get(b.doc, "metadata");
+    *o = (struct object){
+        .resource = r,
+        .key = { .ns = json_str(metadata, "namespace", ""),
+                 .name = json_str(metadata, "name", "") },
+        .uid = json_str(metadata, "uid", ""),
+        .resource_version = strtoll(json_str(metadata, "resourceVersion", "0"), NULL, 10),
+        .doc = b.doc,
+        .parts = b.parts,
+        .parts_n = (uint32_t)b.parts_n,
+        .block_bytes = (uint32_t)b.bytes,
+    };
+    atomic_init(&o->refs, 1);
+    return o;
+}
+
+static struct object *publish_as_is(struct draft *d)
+{
+    struct object *o = pack(d->doc, d->resource);
+    draft_free(d);
+    checksum_set(o);
+    return o;
+}
+
+struct object *draft_seal(struct draft *d)
+{
+    json_put(d->arena, d->doc, "metadata.resourceVersion",
+             (struct json){ .type = JSON_STRING, .string = "" });
+    return publish_as_is(d);
+}
+
+void object_stamp(struct object *o, int64_t revision)
+{
+    struct json *text = json_find((struct json *)o->doc, "metadata.resourceVersion");
+    text->len = (uint32_t)snprintf((char *)text->string, TREE_REVISION_BYTES + 1, "%lld",
+                                   (long long)revision);
+    o->resource_version = revision;
+    checksum_set(o);
 }
 
 struct object *draft_publish(struct draft *d, int64_t revision)
 {
-    struct draft final = *d; /* D lies in the arena that compact() may free */
-    if (revision > 0) {
-        char text[24];
-        snprintf(text, sizeof(text), "%lld", (long long)revision);
-        json_put_str(final.arena, final.doc, "metadata.resourceVersion", text);
-    }
-    compact(&final);
-    struct object *o = object_alloc(final.arena);
-    atomic_init(&o->refs, 1);
-    atomic_init(&o->json, NULL);
-    o->arena = final.arena;
-    o->resource = final.resource;
-    o->doc = final.doc;
-    const struct json *metadata = object_metadata(o);
-    o->key = (struct object_key){ .ns = json_str(metadata, "namespace", ""),
-                                  .name = json_str(metadata, "name", "") };
-    o->uid = json_str(metadata, "uid", "");
-    o->resource_version =
-        revision > 0 ? revision : strtoll(json_str(metadata, "resourceVersion", "0"), NULL, 10);
-    checksum_set(o);
+    if (revision <= 0)
+        return publish_as_is(d);
+    struct object *o = draft_seal(d);
+    object_stamp(o, revision);
     return o;
+}
+
+struct object *object_at_revision(const struct object *o, int64_t revision)
+{
+    struct object *later = pack(o->doc, o->resource);
+    object_stamp(later, revision);
+    return later;
 }
 
 /* ---- parsing ---- */

@@ -6,6 +6,9 @@
  *     json_put_str(d->arena, d->doc, "spec.x", "y");
  *     struct object *n = draft_publish(d, revision); immutable from here on
  *
+ * An object is one block of the exact size, and counted parts that it shares with others
+ * (api/object_tree.h); its JSON text is a second block.
+ *
  * Threads: any for objects; a draft belongs to one thread.
  */
 #pragma once
@@ -24,18 +27,22 @@ struct object_key {
 struct object {
     atomic_uint refs;
     _Atomic(struct shared_bytes *) json; /* made on first use: object_json() */
-    struct arena *arena;                 /* every byte reachable from here, this struct included */
     const struct resource *resource;
     struct object_key key;
     const char *uid;
     int64_t resource_version;
-    uint64_t sealed_by;     /* the API server's: the key that it is stored under; 0: as it is */
-    const struct json *doc; /* with apiVersion, kind and metadata.resourceVersion */
+    uint64_t sealed_by;       /* the API server's: the key that it is stored under; 0: as it is */
+    const struct json *doc;   /* with apiVersion, kind and metadata.resourceVersion */
+    struct tree_part **parts; /* what DOC shares with other objects: api/object_tree.h */
+    uint32_t parts_n, block_bytes; /* of this struct and the tree behind it */
 };
 
 struct object *object_ref(const struct object *o); /* changes nothing but the count */
 void object_unref(struct object *o);
 DEFINE_SCOPED(object, struct object *, object_unref)
+
+/* What O alone holds of the heap: not its parts. */
+size_t object_size_bytes(const struct object *o);
 
 /* The object as JSON, made once and shared.  Borrowed: valid as long as O. */
 struct shared_bytes *object_json(const struct object *o);
@@ -84,6 +91,12 @@ DEFINE_SCOPED(draft, struct draft *, draft_free)
 /* Ends the draft and makes it an object.  REVISION becomes metadata.resourceVersion; 0 keeps what
  * the document says. */
 struct object *draft_publish(struct draft *d, int64_t revision);
+/* The same in two steps, for those who learn the revision late and on a busy thread: a sealed
+ * object is its maker's alone until it is stamped. */
+struct object *draft_seal(struct draft *d);
+void object_stamp(struct object *o, int64_t revision);
+/* O as of another revision. */
+struct object *object_at_revision(const struct object *o, int64_t revision);
 
 /* Parses JSON text as an object of R (NULL: by its apiVersion and kind), without defaulting. */
 must_check struct object *object_parse(const struct resource *r, struct bytes text,

@@ -4,10 +4,45 @@
 
 #include "api/resource.h"
 
+/* Where names begin in schema_names, by schema_name_hash of the name without its "f:"; 0: free,
+ * since a name begins behind "f:". */
+static struct {
+    uint16_t *slots;
+    size_t mask;
+} name_index;
+
+static size_t name_slot(struct bytes name)
+{
+    size_t at = schema_name_hash(name.data, name.len) & name_index.mask;
+    while (name_index.slots[at] &&
+           !bytes_equal(bytes_of(schema_names + name_index.slots[at]), name))
+        at = (at + 1) & name_index.mask;
+    return at;
+}
+
 /* Before main: trees are made from then on. */
 __attribute__((constructor)) static void share_names(void)
 {
     json_share_names(schema_names, schema_names_bytes);
+    size_t n = 0, size = 2;
+    for (size_t i = 0; i < schema_names_bytes; i++)
+        n += !schema_names[i];
+    while (size < 2 * n)
+        size *= 2;
+    ensure(schema_names_bytes <= UINT16_MAX);
+    name_index.slots = xcalloc(size, sizeof(*name_index.slots));
+    name_index.mask = size - 1;
+    for (const char *at = schema_names; *at; at += strlen(at) + 1)
+        name_index.slots[name_slot(bytes_of(at + 2))] = (uint16_t)(at + 2 - schema_names);
+}
+
+const char *schema_name_find(struct bytes name)
+{
+    bool is_child = bytes_has_prefix(name, BYTES("f:"));
+    if (is_child)
+        name = (struct bytes){ name.data + 2, name.len - 2 };
+    uint16_t at = name_index.slots[name_slot(name)];
+    return at ? schema_names + at - (is_child ? 2 : 0) : NULL;
 }
 
 const struct schema_type *schema_type_find(const char *openapi_name)

@@ -108,6 +108,8 @@ struct schema_type {
 /* The names of all fields, each as "f:NAME" and once: `child` and `name` point into it. */
 extern const char schema_names[];
 extern const size_t schema_names_bytes;
+/* NAME ("replicas", "f:replicas") as it stands in schema_names; NULL: no field has it. */
+const char *schema_name_find(struct bytes name);
 
 /* Every built-in type, scalars first.  Type names are unique; NULL if there is none of that name.
  */

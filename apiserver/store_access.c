@@ -35,8 +35,9 @@ struct bytes store_prefix_end(struct bytes prefix, struct arena *a)
 
 struct store_write {
     atomic_uint refs;
-    struct draft *draft; /* until it is published */
-    struct object *object;
+    struct draft *draft;   /* until it is printed */
+    struct object *object; /* sealed; the first who learns its revision publishes it */
+    bool is_published;
     struct buffer text;   /* without its resourceVersion */
     size_t splice_at;     /* where metadata's first member begins in it */
     struct buffer sealed; /* what is stored instead of TEXT, unless it is empty */
@@ -100,11 +101,10 @@ static struct shared_bytes *text_at_revision(const struct store_write *w, int64_
 
 static void publish_write(struct store_write *w, int64_t revision)
 {
-    struct shared_bytes *text = text_at_revision(w, revision);
-    w->object = draft_publish(w->draft, revision);
-    w->draft = NULL;
     w->object->sealed_by = w->sealed_by;
-    atomic_store(&w->object->json, text); /* nobody else has the object yet */
+    object_stamp(w->object, revision);
+    atomic_store(&w->object->json, text_at_revision(w, revision));
+    w->is_published = true;
 }
 
 struct object *store_write_object(void *attachment, int64_t revision)
@@ -112,7 +112,7 @@ struct object *store_write_object(void *attachment, int64_t revision)
     struct store_write *w = attachment;
     if (!w)
         return NULL;
-    if (!w->object)
+    if (!w->is_published)
         publish_write(w, revision);
     return object_ref(w->object);
 }
@@ -150,7 +150,7 @@ static enum store_result put(struct apiserver *a, const struct object_key *key,
                              const struct put_options *options, struct error *err)
 {
     scoped(arena) struct arena *arena = arena_new();
-    const struct resource *r = w->draft->resource;
+    const struct resource *r = w->object->resource;
     struct bytes k = store_key(r, key, arena);
     if (encryption_seal(a->encryption, r, k, buffer_bytes(&w->text), &w->sealed, &w->sealed_by,
                         err) < 0)
@@ -196,7 +196,7 @@ static enum store_result put(struct apiserver *a, const struct object_key *key,
     }
     if (!result.succeeded)
         return STORE_CONFLICT;
-    if (!w->object)
+    if (!w->is_published)
         publish_write(w, result.revision); /* a remote store hands no attachments to watchers */
     return STORE_DONE;
 }
@@ -245,6 +245,8 @@ static enum store_result put_draft_take(struct apiserver *a, const struct object
         buffer_clear(&w->text);
         print_draft(w);
     }
+
+    w->object = draft_seal(take_ptr(&w->draft));
 
     enum store_result rc = STORE_FAILED;
     if (check_size(w, err) == 0)

@@ -178,7 +178,7 @@ static struct cache_event *apply_delete(struct watch_cache *c, const struct stor
         forget_unreadable(c, key);
         return NULL;
     }
-    struct object *last = draft_publish(object_edit(entry->object), event->kv.mod_revision);
+    struct object *last = object_at_revision(entry->object, event->kv.mod_revision);
 
     pthread_rwlock_wrlock(&c->lock);
     unreadable_forget(&c->unreadable, key);

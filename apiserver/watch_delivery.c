@@ -165,7 +165,7 @@ static void frames_deinit(struct watch_frames *f)
 static void tell_left(struct watcher *w, const struct cache_event *e, struct watch_frames *frames)
 {
     if (!frames->left)
-        frames->left = draft_publish(object_edit(e->previous), e->revision);
+        frames->left = object_at_revision(e->previous, e->revision);
     w->ops->event(w, WATCH_DELETED, frames->left, frames);
 }
 

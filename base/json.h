@@ -105,6 +105,7 @@ struct json json_bool_value(bool v);
 /* Names of members that lie within these N bytes live as long as the process: copies of trees share
  * them.  Told once, before the first tree is made. */
 void json_share_names(const char *names, size_t n);
+bool json_name_is_shared(const char *name);
 struct json *json_clone(const struct json *v, struct arena *a); /* deep */
 struct json json_clone_value(const struct json *v, struct arena *a);
 size_t json_size_bytes(const struct json *v); /* what a clone takes of an arena */

@@ -195,7 +195,7 @@ void json_share_names(const char *names, size_t n)
     shared_names_bytes = n;
 }
 
-static bool is_shared(const char *name)
+bool json_name_is_shared(const char *name)
 {
     return (uintptr_t)name - (uintptr_t)shared_names < shared_names_bytes;
 }
@@ -214,7 +214,7 @@ struct json json_clone_value(const struct json *v, struct arena *a)
         c.members = v->len ? arena_alloc(a, v->len * sizeof(*c.members)) : NULL;
         for (size_t i = 0; i < v->len; i++) {
             const char *name = v->members[i].name;
-            c.members[i].name = is_shared(name) ? name : arena_strdup(a, name);
+            c.members[i].name = json_name_is_shared(name) ? name : arena_strdup(a, name);
             c.members[i].value = json_clone_value(&v->members[i].value, a);
         }
     }
@@ -246,8 +246,9 @@ static size_t content_bytes(const struct json *v)
     } else if (v->type == JSON_OBJECT) {
         bytes = array_bytes(v->len * sizeof(*v->members));
         for (size_t i = 0; i < v->len; i++)
-            bytes += (is_shared(v->members[i].name) ? 0 : strlen(v->members[i].name) + 1) +
-                     content_bytes(&v->members[i].value);
+            bytes +=
+                (json_name_is_shared(v->members[i].name) ? 0 : strlen(v->members[i].name) + 1) +
+                content_bytes(&v->members[i].value);
     }
     return bytes;
 }

@@ -158,7 +158,8 @@ static bool field_matches(const char *selector, const char *object)
     struct error err = { 0 };
     scoped(object) struct object *o = object_parse(NULL, bytes_of(object), 0, &err);
     assert_non_null(o);
-    const struct field_selector *f = field_selector_parse(o->resource, selector, o->arena, &err);
+    scoped(arena) struct arena *a = arena_new();
+    const struct field_selector *f = field_selector_parse(o->resource, selector, a, &err);
     if (!f)
         fail_msg("%s: %s", selector, err.message);
     return field_selector_matches(f, o);
