@@ -24,7 +24,9 @@ extern const struct controller_spec
     statefulset_controller,
     ttl_after_finished_controller,
     disruption_controller,
-    cronjob_controller;
+    cronjob_controller,
+    pvc_protection_controller,
+    pv_protection_controller;
 
 static const struct controller_spec *const controllers[] = {
     &namespace_controller,
@@ -48,6 +50,8 @@ static const struct controller_spec *const controllers[] = {
     &ttl_after_finished_controller,
     &disruption_controller,
     &cronjob_controller,
+    &pvc_protection_controller,
+    &pv_protection_controller,
     NULL,
 };
 /* clang-format on */
