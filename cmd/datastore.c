@@ -17,6 +17,14 @@
 static struct storage *open_embedded(const struct config *c, struct arena *arena, struct error *err)
 {
     const char *dir = arena_printf(arena, "%s/server/db", c->data_dir);
+    /* A new and empty store would make the node stop every pod that runs. */
+    if (storage_import_was_cut_short(dir)) {
+        error_set(err, ERR_UNAVAILABLE,
+                  "%s.partial is of a restore or a migration that did not end: run it again, or "
+                  "remove that folder",
+                  dir);
+        return NULL;
+    }
     if (files_make_dirs(dir, 0700, err) < 0)
         return NULL;
     /* Without etcd's API nobody could take an alarm back. */

@@ -66,6 +66,25 @@ static void show_result(const struct config *config, const struct storage_migrat
     printf("\n");
 }
 
+/* What the store of a data folder is of no use without. */
+static void show_keys(const struct config *config, const struct place *from, const struct place *to,
+                      struct arena *arena)
+{
+    if (!from->dir)
+        return;
+    const char *keys = arena_printf(arena, "%s/server/cred/encryption-config.json", config->from);
+    if (access(keys, F_OK) < 0)
+        return;
+    if (to->dir)
+        fprintf(stderr, "Secrets in it are sealed: copy %s/server/cred and tls to %s/server\n",
+                config->from, config->to);
+    else
+        fprintf(stderr,
+                "Secrets in it are sealed: start its first server with --data-dir %s, which has "
+                "the keys\n",
+                config->from);
+}
+
 static int migrate_opened(const struct config *config, struct storage *from, struct storage *to,
                           const char *to_dir, struct error *err)
 {
@@ -104,6 +123,8 @@ static int migrate(const struct config *config, struct arena *arena, struct erro
     int status = EXIT_FAILURE;
     if (target || to.dir)
         status = migrate_opened(config, source, target, to.dir, err);
+    if (status == EXIT_SUCCESS)
+        show_keys(config, &from, &to, arena);
     if (target)
         storage_close(target);
     storage_close(source);

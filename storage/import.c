@@ -117,6 +117,12 @@ static int prepare(struct storage_import *im, int64_t revision, struct error *er
     return im->mvcc ? 0 : -1;
 }
 
+bool storage_import_was_cut_short(const char *dir)
+{
+    scoped(str) char *mark = xasprintf("%s.partial/" UNFINISHED, dir);
+    return access(dir, F_OK) < 0 && access(mark, F_OK) == 0;
+}
+
 struct storage_import *storage_import_open(const char *dir, enum storage_import_mode mode,
                                            int64_t revision, struct error *err)
 {

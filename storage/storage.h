@@ -307,6 +307,8 @@ storage_each_version(struct storage *s, int64_t revision, struct storage_history
 
 enum storage_import_mode { STORAGE_IMPORT_NEW, STORAGE_IMPORT_REPLACE };
 struct storage_import;
+/* One that should have become DIR ended before it was whole, and nothing was there before it. */
+bool storage_import_was_cut_short(const char *dir);
 /* A new embedded store with an identity of its own, which stands at REVISION and counts as
  * compacted there.  It gets its place and name, DIR, when it is finished: there is all of it or
  * none.  What lies there already is ERR_ALREADY_EXISTS, or replaced and kept as DIR-old-<time>.

@@ -311,6 +311,10 @@ a_killed_restore_leaves_nothing_or_all() {
     for at in storage.flush.before_commit storage.flush.after_commit storage.import.before_rename; do
         dies_at $at snapshot restore "$file" --data-dir "$to"
         [ ! -e "$to/server/db" ]
+        # A server there would begin with nothing, and stop all pods.
+        says "db.partial is of a restore or a migration that did not end" \
+            coracle server --disable-agent --data-dir "$to" --https-listen-port 0
+        [ ! -e "$to/server/db" ]
     done
     coracle snapshot restore "$file" --data-dir "$to"
     [ ! -e "$to/server/db.partial" ]
