@@ -29,10 +29,7 @@ static struct storage *open_embedded(const struct config *c, struct arena *arena
         return NULL;
     /* Without etcd's API nobody could take an alarm back. */
     struct storage_embedded_config config = { .dir = dir, .keeps_alarm = c->etcd_listen != NULL };
-    struct storage *s = storage_open_embedded(&config, err);
-    if (!s)
-        error_wrap(err, "open the store in %s", dir);
-    return s;
+    return storage_open_embedded(&config, err);
 }
 
 /* Signals are blocked until the server runs: who wants to end it shall not have to wait for that.

@@ -147,9 +147,7 @@ static void start_post_start(struct pod_sync *s, const struct json *container, c
 
 static void fail(struct pod_sync *s, const char *name, const char *reason, const char *message)
 {
-    struct container_memory *m = container_memory(s->entry, name);
-    if (!str_equal(m->reason, reason) || !str_equal(m->message, message))
-        pod_event(s, name, "Warning", "Failed", "Error: %s", message);
+    pod_event(s, name, "Warning", "Failed", "Error: %s", message);
     container_set_note(s, name, reason, message);
     pod_sync_wake_in(s, CONFIG_RETRY_MS);
 }

@@ -347,8 +347,13 @@ static bool is_past_deadline(struct pod_sync *s)
     int64_t limit_s = json_int(s->pod->doc, "spec.activeDeadlineSeconds", 0);
     const char *start = json_str(s->pod->doc, "status.startTime", NULL);
     int64_t start_ns;
-    if (limit_s <= 0 || !start || time_parse(start, &start_ns) < 0)
+    if (limit_s <= 0)
         return false;
+    if (!start || time_parse(start, &start_ns) < 0) {
+        /* It starts with this turn, and that we write so wakes nobody. */
+        pod_sync_wake_in(s, limit_s * 1000);
+        return false;
+    }
     int64_t left_ns = start_ns + limit_s * NS_PER_S - clock_wall_ns(s->k->clock);
     if (left_ns <= 0)
         return true;

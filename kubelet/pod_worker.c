@@ -2,7 +2,6 @@
 /* pod_worker.c - one keyed queue of pods. */
 #include "kubelet/pod_worker.h"
 
-
 #include "base/cond.h"
 #include "base/log.h"
 #include "kubelet/image_gc.h"

@@ -9,6 +9,7 @@ reason() { # POD: why its first container waits, or how it ended
 }
 has_reason() { [ "$(reason "$1")" = "$2" ]; }
 phase_is() { [ "$(k get pod "$1" -o 'jsonpath={.status.phase}')" = "$2" ]; }
+failed_again() { k get events --field-selector "involvedObject.name=$1,reason=Failed" -o 'jsonpath={.items[*].count}' | grep -q '[2-9]'; }
 restarts() { k get pod "$1" -o 'jsonpath={.status.containerStatuses[0].restartCount}'; }
 shell() { k exec volumes -c main -- sh -c "$1"; }
 ready() { k wait --for=condition=Ready "pod/$1" --timeout=30s > /dev/null; }
@@ -143,6 +144,7 @@ YAML
     ok "a missing configMap: CreateContainerConfigError" eventually 30 has_reason misconfigured CreateContainerConfigError
     like "which says what is missing" 'configmap "absent" not found' \
         k get pod misconfigured -o 'jsonpath={.status.containerStatuses[0].state.waiting.message}'
+    ok "and says so each time" eventually 30 failed_again misconfigured
     like "no node fits: FailedScheduling" "0/1 nodes are available: 1 node\\(s\\) didn't match Pod's node affinity/selector" \
         bash -c "sleep 1; nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get events --field-selector involvedObject.name=unschedulable"
     k label node node1 disk=golden > /dev/null
@@ -219,6 +221,18 @@ YAML
     rm -rf /tmp/coracle-polite
     k run stubborn --image=coracle.test/multi:1 --image-pull-policy=IfNotPresent --command -- /bin/multi stubborn > /dev/null
     ready stubborn
+    pod << 'YAML'
+apiVersion: v1
+kind: Pod
+metadata: { name: hasty }
+spec:
+  activeDeadlineSeconds: 3
+  terminationGracePeriodSeconds: 1
+  containers: [{ name: main, image: "coracle.test/multi:1", imagePullPolicy: IfNotPresent }]
+YAML
+    ok "one over its deadline is ended" eventually 20 phase_is hasty Failed
+    like "and says why" '^DeadlineExceeded' k get pod hasty -o 'jsonpath={.status.reason}'
+    k delete pod hasty --wait=false > /dev/null
     ok "one that ignores SIGTERM is killed after its grace" k delete pod stubborn --grace-period=2 --timeout=20s
 }
 
