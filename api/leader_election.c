@@ -327,7 +327,7 @@ static void lead_once(struct leader_elector *e)
     struct error err = { 0 };
     pthread_mutex_unlock(&e->lock);
     log_info("leader-election", "%s/%s: %s leads now", e->ns, e->name, e->identity);
-    int rc = e->config.began(e->config.arg, &err);
+    int rc = e->config.began(e, e->config.arg, &err);
     if (rc < 0)
         log_error("leader-election", "%s/%s: begin to lead: %s", e->ns, e->name, err.message);
     pthread_mutex_lock(&e->lock);
@@ -368,6 +368,14 @@ static void *run_runner(void *arg)
     }
     pthread_mutex_unlock(&e->lock);
     return NULL;
+}
+
+bool leader_elector_leads(struct leader_elector *e)
+{
+    pthread_mutex_lock(&e->lock);
+    bool is_before = clock_monotonic_ns(e->config.clock) < e->leads_until_ns;
+    pthread_mutex_unlock(&e->lock);
+    return is_before;
 }
 
 /* ---- start and stop ---- */

@@ -26,12 +26,15 @@ struct leader_election_config {
     /* One at a time, on a thread of their own, and always in turn.  BEGAN: this process leads now;
      * -1: it cannot, and is asked again after a while.  ENDED: it leads no more; when it returns,
      * nothing may act as the leader any longer. */
-    int (*began)(void *arg, struct error *err);
+    int (*began)(struct leader_elector *e, void *arg, struct error *err);
     void (*ended)(void *arg);
     void *arg;
 };
 
 struct leader_elector *leader_elector_start(const struct leader_election_config *config,
                                             struct error *err);
+/* By the clock, also before ENDED was told, which a process that was stopped is late to do.
+ * Threads: any. */
+bool leader_elector_leads(struct leader_elector *e);
 /* Ends the leadership first, then gives the lease up so that another candidate need not wait. */
 void leader_elector_stop(struct leader_elector *e);

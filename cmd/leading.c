@@ -10,10 +10,16 @@ struct leading {
     struct parts *parts; /* NULL: this process does not lead */
 };
 
-static int began(void *arg, struct error *err)
+static bool leads(void *elector)
+{
+    return leader_elector_leads(elector);
+}
+
+static int began(struct leader_elector *e, void *arg, struct error *err)
 {
     struct leading *l = arg;
     struct parts *p = parts_new(l->config.config);
+    parts_set_fence(p, &(struct client_fence){ leads, e });
     if (l->config.start(p, l->config.arg, err) < 0) {
         parts_stop(p);
         return -1;

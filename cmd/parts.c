@@ -30,8 +30,10 @@ struct part { /* informers and the client they use; .is_used tells whether it wa
 
 struct parts {
     const struct config *config;
+    struct client_fence fence;
     struct part scheduler_part, controllers_part, kubelet_part, proxy_part;
     struct scheduler *scheduler;
+    struct controller_clients controller_clients;
     struct controllers *controllers;
     struct kubelet *kubelet;
     struct proxy *proxy;
@@ -42,6 +44,11 @@ struct parts *parts_new(const struct config *config)
     struct parts *p = xcalloc(1, sizeof(*p));
     p->config = config;
     return p;
+}
+
+void parts_set_fence(struct parts *p, const struct client_fence *fence)
+{
+    p->fence = *fence;
 }
 
 static void part_open_take(struct part *part, const char *name, struct client *client)
@@ -123,22 +130,31 @@ static int run_scheduler(struct parts *p, struct error *err)
 
 int parts_start_scheduler(struct parts *p, struct client *client, struct error *err)
 {
-    part_open_take(&p->scheduler_part, "scheduler", client);
+    part_open_take(&p->scheduler_part, "scheduler", client_fenced_take(client, &p->fence));
     struct scheduler_config config = {
-        .client = client,
+        .client = p->scheduler_part.client,
         .informers = p->scheduler_part.informers,
     };
     p->scheduler = scheduler_new(&config, err);
     return p->scheduler ? part_start(p, &p->scheduler_part, run_scheduler, err) : -1;
 }
 
+static struct client *open_for_controller(const char *controller, void *arg, struct error *err)
+{
+    const struct parts *p = arg;
+    struct client *client = p->controller_clients.of(controller, p->controller_clients.arg, err);
+    return client ? client_fenced_take(client, &p->fence) : NULL;
+}
+
 int parts_start_controllers(struct parts *p, const struct controller_clients *clients,
                             struct error *err)
 {
-    part_open_take(&p->controllers_part, "controllers", clients->shared);
+    part_open_take(&p->controllers_part, "controllers",
+                   client_fenced_take(clients->shared, &p->fence));
+    p->controller_clients = *clients;
     struct controllers_config config = {
-        .client = clients->of,
-        .arg = clients->arg,
+        .client = open_for_controller,
+        .arg = p,
         .informers = p->controllers_part.informers,
         .root_ca_pem = clients->root_ca_pem,
         .cluster_cidr = p->config->cluster_cidr,

@@ -5,12 +5,14 @@
  */
 #pragma once
 
-#include "api/client.h"
+#include "api/client_fenced.h"
 #include "cmd/config.h"
 
 struct parts;
 
 struct parts *parts_new(const struct config *config);
+/* For what is started after it and writes as a leader: the scheduler, the controllers. */
+void parts_set_fence(struct parts *p, const struct client_fence *fence);
 /* Stops what was started, newest first, and frees.  Pods and rules stay. */
 void parts_stop(struct parts *p);
 

@@ -20,9 +20,10 @@ struct candidate {
     struct leader_elector *elector;
 };
 
-static int begin_to_lead(void *arg, struct error *err)
+static int begin_to_lead(struct leader_elector *e, void *arg, struct error *err)
 {
     struct candidate *c = arg;
+    assert_true(leader_elector_leads(e));
     pthread_mutex_lock(&c->lock);
     c->begun++;
     pthread_cond_broadcast(&c->changed);
