@@ -14,7 +14,10 @@
 #define CALL_TIMEOUT_MS 10000
 #define ATTEMPTS_MAX    64
 #define CALLS_MAX       65536
-#define BACKOFF_NS_MIN  (50 * NS_PER_MS)
+/* A member that does not answer at all is passed over for longer than one that has no leader yet.
+ */
+#define SILENT_BAD_NS  NS_PER_S
+#define BACKOFF_NS_MIN (50 * NS_PER_MS)
 /* A cluster that has elected a leader is used again within this. */
 #define BACKOFF_NS_MAX (500 * NS_PER_MS)
 /* A page of a list of the largest objects there may be. */
@@ -24,28 +27,65 @@
 
 const struct grpc_metadata remote_metadata[1] = { { "hasleader", "true" } };
 
+/* ---- what etcd says ---- */
+
+static const struct {
+    const char *text;
+    enum error_code code;
+    bool is_refusal; /* another member may do it, and this one has not */
+} known_failures[] = {
+    { "required revision has been compacted", ERR_COMPACTED, false },
+    { "required revision is a future revision", ERR_FUTURE_REVISION, false },
+    { "database space exceeded", ERR_NO_SPACE, false },
+    { "requested lease not found", ERR_NOT_FOUND, false },
+    { "lease already exists", ERR_ALREADY_EXISTS, false },
+    { "request is too large", ERR_TOO_LARGE, false },
+    { "message larger than max", ERR_TOO_LARGE, false },
+    { "too many requests", ERR_UNAVAILABLE, false },
+    { "etcdserver: no leader", ERR_UNAVAILABLE, true },
+    { "rpc not supported for learner", ERR_UNAVAILABLE, true },
+    { "etcdserver: not capable", ERR_UNAVAILABLE, true },
+};
+
+static bool is_refusal(const char *message)
+{
+    for (size_t i = 0; i < ARRAY_LEN(known_failures); i++)
+        if (known_failures[i].is_refusal && strstr(message, known_failures[i].text))
+            return true;
+    return false;
+}
+
 /* ---- endpoints ---- */
 
-/* The one in use until it fails; then the next that has not failed of late, or just the next. */
+/* The one in use until it fails; then the next that has not failed of late, or the one of which
+ * that will be forgotten first. */
 struct remote_endpoint *remote_endpoint(struct remote *r)
 {
     unsigned current = atomic_load(&r->current);
-    int64_t now_ns = clock_monotonic_ns(&system_clock);
+    int64_t now_ns = clock_monotonic_ns(&system_clock), best_ns = INT64_MAX;
+    struct remote_endpoint *best = NULL;
     for (unsigned i = 0; i < r->endpoints_n; i++) {
         unsigned at = (current + i) % (unsigned)r->endpoints_n;
-        if (atomic_load(&r->endpoints[at].bad_until_ns) > now_ns)
+        int64_t bad_until_ns = atomic_load(&r->endpoints[at].bad_until_ns);
+        if (bad_until_ns > now_ns) {
+            if (bad_until_ns < best_ns)
+                best = &r->endpoints[at];
+            best_ns = bad_until_ns < best_ns ? bad_until_ns : best_ns;
             continue;
+        }
         if (i > 0 && atomic_compare_exchange_strong(&r->current, &current, at))
             log_info("storage", "now using etcd at %s", r->endpoints[at].url);
         return &r->endpoints[at];
     }
-    return &r->endpoints[current % r->endpoints_n];
+    return best;
 }
 
 void remote_endpoint_failed(struct remote *r, struct remote_endpoint *e, const char *why)
 {
     unsigned failures = atomic_fetch_add(&e->failures, 1);
-    int64_t until_ns = clock_monotonic_ns(&system_clock) + NS_PER_S + remote_backoff_ns(failures);
+    int64_t until_ns = clock_monotonic_ns(&system_clock) + remote_backoff_ns(failures);
+    if (!is_refusal(why))
+        until_ns += SILENT_BAD_NS;
     atomic_store(&e->bad_until_ns, until_ns);
     if (failures == 0 && !atomic_load(&r->is_closing))
         log_warn("storage", "etcd at %s: %s", e->url, why);
@@ -132,33 +172,7 @@ static void stop_timer(struct remote *r)
     due_heap_deinit(&r->timers);
 }
 
-/* ---- failures ---- */
-
-static const struct {
-    const char *text;
-    enum error_code code;
-    bool is_refusal; /* another member may do it, and this one has not */
-} known_failures[] = {
-    { "required revision has been compacted", ERR_COMPACTED, false },
-    { "required revision is a future revision", ERR_FUTURE_REVISION, false },
-    { "database space exceeded", ERR_NO_SPACE, false },
-    { "requested lease not found", ERR_NOT_FOUND, false },
-    { "lease already exists", ERR_ALREADY_EXISTS, false },
-    { "request is too large", ERR_TOO_LARGE, false },
-    { "message larger than max", ERR_TOO_LARGE, false },
-    { "too many requests", ERR_UNAVAILABLE, false },
-    { "etcdserver: no leader", ERR_UNAVAILABLE, true },
-    { "rpc not supported for learner", ERR_UNAVAILABLE, true },
-    { "etcdserver: not capable", ERR_UNAVAILABLE, true },
-};
-
-static bool is_refusal(const struct error *err)
-{
-    for (size_t i = 0; i < ARRAY_LEN(known_failures); i++)
-        if (known_failures[i].is_refusal && strstr(err->message, known_failures[i].text))
-            return true;
-    return false;
-}
+/* ---- errors ---- */
 
 /* What may be otherwise at another member, or a moment later. */
 static bool is_passing(enum grpc_status status)
@@ -239,7 +253,7 @@ static bool goes_on(struct call *c, enum grpc_status status, bool not_sent, cons
                     int64_t *wait_ns)
 {
     struct remote *r = c->remote;
-    bool refused = is_refusal(err);
+    bool refused = is_refusal(err->message);
     bool is_safe = not_sent || refused || c->repeat != REMOTE_WRITE;
     if (!is_safe || (!is_passing(status) && !refused) || atomic_load(&r->is_closing) ||
         c->attempts >= ATTEMPTS_MAX)
