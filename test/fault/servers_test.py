@@ -448,6 +448,28 @@ def write_deployment(api, name):
     return eventually(is_written, 3 * LEASE)
 
 
+class Stalls(threading.Thread):
+    """How long a machine that is busy with other things keeps a thread waiting that wants to run."""
+
+    TICK = 0.01
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.known = []  # when, and how much too late
+
+    def run(self):
+        while True:
+            begin = time.monotonic()
+            time.sleep(self.TICK)
+            self.known.append((begin, time.monotonic() - begin - self.TICK))
+
+    def seconds(self, begin, end):
+        return sum(late for at, late in self.known if begin - 2 * self.TICK <= at <= end)
+
+
+stalls = Stalls()
+
+
 class Timing:
     """Of what ROLE did first after a fault."""
 
@@ -459,19 +481,20 @@ class Timing:
             if holder(earlier) != holder(later):
                 renewed, taken = earlier, later
         self.is_new_leader = bool(taken) and taken.at > fault_at
-        self.late = act.at - ready.at
+        could_at = ready.at
         if self.is_new_leader:
             out_at = renewed.at + LEASE
             self.taken = taken.at - out_at
-            self.late = act.at - max(out_at, ready.at)
+            could_at = max(out_at, ready.at)
+        self.late, self.stalled = act.at - could_at, stalls.seconds(could_at, act.at)
 
     def is_in_time(self):
         """Who leads still has to find another member of etcd at most."""
-        return self.late <= ALLOWED_SECONDS if self.is_new_leader else self.back <= LEASE
+        return self.late - self.stalled <= ALLOWED_SECONDS if self.is_new_leader else self.back <= LEASE
 
     def __str__(self):
         leader = f", lease taken {self.taken:+.3f} s after it was out" if self.is_new_leader else ""
-        return f"{self.role} after {self.back:.1f} s{leader}, acted {self.late:.3f} s after they could"
+        return f"{self.role} after {self.back:.1f} s{leader}, acted {self.late:.3f} s after they could (stalled {self.stalled:.3f} s)"
 
 
 def timings(observer, name, fault_at):
@@ -494,6 +517,8 @@ def fault(api, observer, name, what, victims_of, break_it):
     probes = [Probe(api, s, fault_at) for s in SERVERS if s not in victims]
     is_written = write_deployment(api, name)
     found = timings(observer, name, fault_at) if is_written else None
+    for p in probes:
+        p.join()
     served = [p.back or 3 * LEASE for p in probes]
     took = f"API after {max(served):.1f} s; " + "; ".join(map(str, found or ["nothing came of it"]))
     note(took)
@@ -669,7 +694,7 @@ def main():
     writers = [Writer(api, n, stop) for n in range(4)]
     watchers = [Watcher(api, s, stop_watching) for s in SERVERS]
     kubectl = Kubectl(stop)
-    for t in [*writers, *watchers, kubectl, Node(api, stop)]:
+    for t in [stalls, *writers, *watchers, kubectl, Node(api, stop)]:
         t.start()
     figures = all_faults(api, observer)
     check_handover(api, observer)

@@ -15,6 +15,16 @@ static bool answer(void *arg)
     return *(const bool *)arg;
 }
 
+static void on_event(const struct watch_event *event, void *arg)
+{
+    (void)event, (void)arg;
+}
+
+static void on_ended(const struct error *err, void *arg)
+{
+    (void)err, (void)arg;
+}
+
 static const struct resource *pods(void)
 {
     return &resources[RESOURCE_PODS];
@@ -40,7 +50,8 @@ static void writes_pass_while_they_may_and_reads_always(void **state)
 
     assert_int_equal(client_get(c, pods(), &key, &o, &err), 0);
     assert_int_equal(client_list(c, pods(), NULL, &list, &revision, &err), 0);
-    struct client_watch *w = client_watch(c, pods(), &(struct client_watch_options){ 0 }, &err);
+    struct client_watch_options options = { .event = on_event, .ended = on_ended };
+    struct client_watch *w = client_watch(c, pods(), &options, &err);
     assert_non_null(w);
     client_watch_close(w);
     object_unref(o);
