@@ -301,6 +301,21 @@ static void refuse_http(struct grpc_server_call *call, const char *status)
     nghttp2_submit_response(call->connection->link.session, call->id, &header, 1, NULL);
 }
 
+/* In the words of Go's servers. */
+static const char *what_is_unknown(struct grpc_server *s, struct grpc_server_call *call)
+{
+    const char *path = call->method ? call->method : "";
+    const char *service = path + (path[0] == '/'), *method = strrchr(service, '/');
+    if (!method)
+        return arena_printf(call->arena, "malformed method name: \"%s\"", path);
+    struct bytes prefix = { path, (size_t)(method + 1 - path) };
+    hashmap_each (&s->handlers, e)
+        if (bytes_has_prefix(e->key, prefix))
+            return arena_printf(call->arena, "unknown method %s for service %.*s", method + 1,
+                                (int)(method - service), service);
+    return arena_printf(call->arena, "unknown service %.*s", (int)(method - service), service);
+}
+
 /* All headers of a request are there: finds its handler. */
 static void call_open(struct grpc_server_call *call)
 {
@@ -313,8 +328,7 @@ static void call_open(struct grpc_server_call *call)
     call->handler = hashmap_get(&s->handlers, bytes_of(call->method));
     if (!call->handler) {
         call->status = GRPC_UNIMPLEMENTED;
-        call->message =
-            arena_printf(call->arena, "unknown method %s", call->method ? call->method : "");
+        call->message = what_is_unknown(s, call);
         send_end_alone(call);
         return;
     }

@@ -15,6 +15,11 @@ static int to_range(const Etcd__RangeRequest *r, struct storage_range *out, stru
     if (r->sort_order > ETCD__RANGE_REQUEST__SORT_ORDER__DESCEND ||
         r->sort_target > ETCD__RANGE_REQUEST__SORT_TARGET__VALUE)
         return error_set(err, ERR_BAD_REQUEST, "invalid sort option");
+    static const enum storage_sort_order orders[] = {
+        [ETCD__RANGE_REQUEST__SORT_ORDER__NONE] = STORAGE_ASCENDING_IN_PAGE,
+        [ETCD__RANGE_REQUEST__SORT_ORDER__ASCEND] = STORAGE_ASCENDING,
+        [ETCD__RANGE_REQUEST__SORT_ORDER__DESCEND] = STORAGE_DESCENDING,
+    };
     *out = (struct storage_range){
         .key = etcd_bytes(r->key),
         .end = etcd_bytes(r->range_end),
@@ -23,8 +28,7 @@ static int to_range(const Etcd__RangeRequest *r, struct storage_range *out, stru
         .keys_only = r->keys_only,
         .count_only = r->count_only,
         .sort_target = (enum storage_sort_target)r->sort_target,
-        .sort_order = r->sort_order == ETCD__RANGE_REQUEST__SORT_ORDER__DESCEND ? STORAGE_DESCENDING
-                                                                                : STORAGE_ASCENDING,
+        .sort_order = orders[r->sort_order],
         .min_mod_revision = r->min_mod_revision,
         .max_mod_revision = r->max_mod_revision,
         .min_create_revision = r->min_create_revision,
@@ -130,6 +134,17 @@ bool etcd_txn_is_too_deep(struct bytes message)
     return is_deeper(message, ETCD_TXN_DEPTH_MAX);
 }
 
+/* etcd finds everything equal in a target it does not know, and is content with any outcome if it
+ * does not know which one is wanted; only a value must be there for that. */
+static void to_odd_compare(const Etcd__Compare *c, struct storage_compare *out)
+{
+    bool knows_result = (unsigned)c->result <= ETCD__COMPARE__RESULT__NOT_EQUAL;
+    bool is_true = !knows_result || c->result == ETCD__COMPARE__RESULT__EQUAL;
+    out->target = STORAGE_COMPARE_CREATE_REVISION;
+    out->result = is_true ? STORAGE_GREATER : STORAGE_LESS;
+    out->number = c->target == ETCD__COMPARE__TARGET__VALUE ? 0 : INT64_MIN;
+}
+
 static int to_compares(struct arena *a, const Etcd__TxnRequest *r, struct storage_txn *out,
                        struct error *err)
 {
@@ -145,15 +160,20 @@ static int to_compares(struct arena *a, const Etcd__TxnRequest *r, struct storag
     out->compares_n = r->n_compare;
     for (size_t i = 0; i < r->n_compare; i++) {
         const Etcd__Compare *c = r->compare[i];
-        if (c->target >= (int)ARRAY_LEN(targets) || c->result > ETCD__COMPARE__RESULT__NOT_EQUAL)
-            return error_set(err, ERR_BAD_REQUEST, "invalid compare");
         struct storage_compare *to = &compares[i];
         *to = (struct storage_compare){
             .key = etcd_bytes(c->key),
             .end = etcd_bytes(c->range_end),
-            .target = targets[c->target],
             .result = (enum storage_compare_result)c->result,
         };
+        if (check_key(to->key, err) < 0)
+            return -1;
+        if ((unsigned)c->target >= ARRAY_LEN(targets) ||
+            (unsigned)c->result > ETCD__COMPARE__RESULT__NOT_EQUAL) {
+            to_odd_compare(c, to);
+            continue;
+        }
+        to->target = targets[c->target];
         /* A union that names something else than the target compares with zero, as in etcd. */
         if (c->target == ETCD__COMPARE__TARGET__VALUE) {
             if (c->target_union_case == ETCD__COMPARE__TARGET_UNION_VALUE)
@@ -164,8 +184,6 @@ static int to_compares(struct arena *a, const Etcd__TxnRequest *r, struct storag
                         : ETCD__COMPARE__TARGET_UNION_VERSION + (unsigned)c->target)) {
             to->number = c->version; /* the union's numbers share one place */
         }
-        if (check_key(to->key, err) < 0)
-            return -1;
     }
     return 0;
 }
@@ -442,8 +460,24 @@ static void run_range(struct etcd_request *rq)
     storage_hold_release(s->storage, hold);
 }
 
+/* Only ranges: etcd does not write such a transaction to its log, so it may be larger. */
+static bool is_read_only(const struct storage_txn *txn)
+{
+    for (size_t i = 0; i < txn->success_n; i++)
+        if (txn->success[i].type != STORAGE_RANGE)
+            return false;
+    for (size_t i = 0; i < txn->failure_n; i++)
+        if (txn->failure[i].type != STORAGE_RANGE)
+            return false;
+    return true;
+}
+
 static void submit(struct etcd_request *rq, storage_txn_done_fn *done)
 {
+    if (rq->message_bytes > ETCD_REQUEST_BYTES_MAX && !is_read_only(&rq->txn)) {
+        etcd_fail_status(rq, GRPC_INVALID_ARGUMENT, "etcdserver: request is too large");
+        return;
+    }
     if (storage_has_alarm(rq->server->storage) && has_puts(&rq->txn)) {
         struct error err = { 0 };
         error_set(&err, ERR_NO_SPACE, "database space exceeded");
@@ -537,7 +571,10 @@ static void run_compact(struct etcd_request *rq)
 {
     const Etcd__CompactionRequest *r = (const Etcd__CompactionRequest *)rq->message;
     struct error err = { 0 };
-    if (storage_compact(rq->server->storage, r->revision, &err) < 0 ||
+    /* Before the first compaction etcd's oldest revision is -1, so there is nothing wrong with 0.
+     */
+    bool is_nothing = r->revision == 0 && storage_compacted_revision(rq->server->storage) == 0;
+    if ((!is_nothing && storage_compact(rq->server->storage, r->revision, &err) < 0) ||
         (r->physical && storage_defragment(rq->server->storage, &err) < 0)) {
         etcd_fail(rq, &err);
         return;

@@ -140,7 +140,7 @@ static void keep_alive_message(struct grpc_server_call *call, struct bytes messa
         etcd__lease_keep_alive_request__unpack(NULL, message.len, (const uint8_t *)message.data);
     if (!r || grpc_call_queued_bytes(call) > ETCD_REQUEST_BYTES_MAX) {
         keep_alive_finish(k, call, r ? GRPC_RESOURCE_EXHAUSTED : GRPC_INTERNAL,
-                          r ? "answers are not read" : "the message cannot be read");
+                          r ? "answers are not read" : ETCD_STREAM_GARBAGE);
         etcd__lease_keep_alive_request__free_unpacked(r, NULL);
         return;
     }

@@ -130,6 +130,12 @@ static int hash_history(struct etcd_request *rq, int64_t revision, struct storag
                         uint32_t *crc, struct error *err)
 {
     struct hash h = { .crc = crc32c(0, "key", 3) };
+    if (revision < 0) { /* nothing is as old as that */
+        struct storage *s = rq->server->storage;
+        *out = (struct storage_history){ storage_revision(s), storage_compacted_revision(s) };
+        *crc = h.crc;
+        return 0;
+    }
     int rc = storage_each_version(rq->server->storage, revision, out, hash_version, &h, err);
     buffer_free(&h.value);
     *crc = h.crc;
@@ -264,6 +270,74 @@ static void run_member_list(struct etcd_request *rq)
     etcd_answer(rq, &response.base);
 }
 
+static bool is_me(const struct etcd_request *rq, uint64_t id)
+{
+    return id == rq->server->member_id;
+}
+
+static void fail_as_alone(struct etcd_request *rq)
+{
+    etcd_fail_status(rq, GRPC_UNIMPLEMENTED,
+                     "etcdserver: this store has one member and stays alone");
+}
+
+static void fail_no_member(struct etcd_request *rq)
+{
+    etcd_fail_status(rq, GRPC_NOT_FOUND, "etcdserver: member not found");
+}
+
+/* Of peers: a scheme, a host with a port, and nothing more. */
+static bool is_peer_url(const char *url)
+{
+    static const char *const schemes[] = { "http://", "https://", "unix://", "unixs://" };
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+        if (!str_has_prefix(url, schemes[i]))
+            continue;
+        const char *host = url + strlen(schemes[i]), *port = strrchr(host, ':');
+        return port && !host[strcspn(host, "/ ")] && !port[1 + strspn(port + 1, "0123456789")];
+    }
+    return false;
+}
+
+static void run_member_add(struct etcd_request *rq)
+{
+    const Etcd__MemberAddRequest *r = (const Etcd__MemberAddRequest *)rq->message;
+    bool is_valid = r->n_peer_urls;
+    for (size_t i = 0; i < r->n_peer_urls && is_valid; i++)
+        is_valid = is_peer_url(r->peer_urls[i]);
+    if (is_valid)
+        fail_as_alone(rq);
+    else
+        etcd_fail_status(rq, GRPC_INVALID_ARGUMENT, "etcdserver: given member URLs are invalid");
+}
+
+static void run_member_update(struct etcd_request *rq)
+{
+    if (is_me(rq, ((const Etcd__MemberUpdateRequest *)rq->message)->id))
+        fail_as_alone(rq);
+    else
+        fail_no_member(rq);
+}
+
+static void run_member_remove(struct etcd_request *rq)
+{
+    if (is_me(rq, ((const Etcd__MemberIdRequest *)rq->message)->id))
+        etcd_fail_status(rq,
+                         GRPC_UNKNOWN, /* sic: etcd sends the error it has for its own clients */
+                         "etcdserver: re-configuration failed due to not enough started members");
+    else
+        fail_no_member(rq);
+}
+
+static void run_member_promote(struct etcd_request *rq)
+{
+    if (is_me(rq, ((const Etcd__MemberIdRequest *)rq->message)->id))
+        etcd_fail_status(rq, GRPC_FAILED_PRECONDITION,
+                         "etcdserver: can only promote a learner member");
+    else
+        fail_no_member(rq);
+}
+
 /* ---- Auth, as etcd answers before anybody has switched it on ---- */
 
 static void run_auth_status(struct etcd_request *rq)
@@ -305,7 +379,28 @@ static void run_no_role(struct etcd_request *rq)
     etcd_fail_status(rq, GRPC_FAILED_PRECONDITION, "etcdserver: role name not found");
 }
 
-/* ---- health ---- */
+static bool has_name(const struct etcd_request *rq)
+{
+    return !str_empty(((const Etcd__AuthNameRequest *)rq->message)->name);
+}
+
+static void run_user_add(struct etcd_request *rq)
+{
+    if (has_name(rq))
+        etcd_fail_status(rq, GRPC_UNIMPLEMENTED, "etcdserver: this store has no users");
+    else
+        etcd_fail_status(rq, GRPC_INVALID_ARGUMENT, "etcdserver: user name is empty");
+}
+
+static void run_role_add(struct etcd_request *rq)
+{
+    if (has_name(rq))
+        etcd_fail_status(rq, GRPC_UNIMPLEMENTED, "etcdserver: this store has no roles");
+    else
+        etcd_fail_status(rq, GRPC_INVALID_ARGUMENT, "etcdserver: role name is empty");
+}
+
+/* ---- health: who can ask is served ---- */
 
 static void run_health(struct etcd_request *rq)
 {
@@ -318,6 +413,52 @@ static void run_health(struct etcd_request *rq)
     response.status = ETCD__HEALTH_CHECK_RESPONSE__STATUS__SERVING;
     etcd_answer(rq, &response.base);
 }
+
+/* Watching it: the one answer there is, and then silence. */
+struct health_watch {
+    bool is_finished;
+};
+
+static void *health_watch_open(struct grpc_server_call *call, void *arg)
+{
+    struct health_watch *w = xcalloc(1, sizeof(*w));
+    w->is_finished = !etcd_admit(arg, call);
+    return w;
+}
+
+static void health_watch_message(struct grpc_server_call *call, struct bytes message, void *state)
+{
+    struct health_watch *w = state;
+    if (w->is_finished)
+        return;
+    Etcd__HealthCheckRequest *r =
+        etcd__health_check_request__unpack(NULL, message.len, (const uint8_t *)message.data);
+    if (!r) {
+        w->is_finished = true;
+        grpc_call_finish(call, GRPC_INTERNAL, ETCD_STREAM_GARBAGE);
+        return;
+    }
+    Etcd__HealthCheckResponse response = ETCD__HEALTH_CHECK_RESPONSE__INIT;
+    response.status = str_empty(r->service) ? ETCD__HEALTH_CHECK_RESPONSE__STATUS__SERVING
+                                            : ETCD__HEALTH_CHECK_RESPONSE__STATUS__SERVICE_UNKNOWN;
+    etcd__health_check_request__free_unpacked(r, NULL);
+    etcd_send(call, &response.base);
+}
+
+static void health_watch_close(struct grpc_server_call *call, void *state)
+{
+    struct health_watch *w = state;
+    if (!w->is_finished)
+        grpc_call_finish(call, GRPC_CANCELLED, NULL);
+}
+
+const struct grpc_server_handler etcd_health_watch_handler = {
+    .method = "/grpc.health.v1.Health/Watch",
+    .open = health_watch_open,
+    .message = health_watch_message,
+    .close = health_watch_close,
+    .release = free,
+};
 
 #define NOTHING &etcd__auth_empty_request__descriptor
 const struct etcd_method etcd_maintenance_methods[] = {
@@ -335,15 +476,30 @@ const struct etcd_method etcd_maintenance_methods[] = {
       run_move_leader, ON_LOOP },
     { "/etcdserverpb.Cluster/MemberList", &etcd__member_list_request__descriptor, run_member_list,
       ON_LOOP },
+    { "/etcdserverpb.Cluster/MemberAdd", &etcd__member_add_request__descriptor, run_member_add,
+      ON_LOOP },
+    { "/etcdserverpb.Cluster/MemberUpdate", &etcd__member_update_request__descriptor,
+      run_member_update, ON_LOOP },
+    { "/etcdserverpb.Cluster/MemberRemove", &etcd__member_id_request__descriptor, run_member_remove,
+      ON_LOOP },
+    { "/etcdserverpb.Cluster/MemberPromote", &etcd__member_id_request__descriptor,
+      run_member_promote, ON_LOOP },
     { "/etcdserverpb.Auth/AuthStatus", NOTHING, run_auth_status, ON_LOOP },
     { "/etcdserverpb.Auth/AuthEnable", NOTHING, run_auth_enable, ON_LOOP },
     { "/etcdserverpb.Auth/AuthDisable", NOTHING, run_auth_nothing, ON_LOOP },
     { "/etcdserverpb.Auth/Authenticate", NOTHING, run_authenticate, ON_LOOP },
     { "/etcdserverpb.Auth/UserList", NOTHING, run_auth_nothing, ON_LOOP },
     { "/etcdserverpb.Auth/RoleList", NOTHING, run_auth_nothing, ON_LOOP },
+    { "/etcdserverpb.Auth/UserAdd", &etcd__auth_name_request__descriptor, run_user_add, ON_LOOP },
+    { "/etcdserverpb.Auth/RoleAdd", &etcd__auth_name_request__descriptor, run_role_add, ON_LOOP },
     { "/etcdserverpb.Auth/UserGet", NOTHING, run_no_user, ON_LOOP },
+    { "/etcdserverpb.Auth/UserChangePassword", NOTHING, run_no_user, ON_LOOP },
+    { "/etcdserverpb.Auth/UserGrantRole", NOTHING, run_no_user, ON_LOOP },
+    { "/etcdserverpb.Auth/UserRevokeRole", NOTHING, run_no_user, ON_LOOP },
     { "/etcdserverpb.Auth/UserDelete", NOTHING, run_no_user, ON_LOOP },
     { "/etcdserverpb.Auth/RoleGet", NOTHING, run_no_role, ON_LOOP },
+    { "/etcdserverpb.Auth/RoleGrantPermission", NOTHING, run_no_role, ON_LOOP },
+    { "/etcdserverpb.Auth/RoleRevokePermission", NOTHING, run_no_role, ON_LOOP },
     { "/etcdserverpb.Auth/RoleDelete", NOTHING, run_no_role, ON_LOOP },
     { "/grpc.health.v1.Health/Check", &etcd__health_check_request__descriptor, run_health,
       ON_LOOP },

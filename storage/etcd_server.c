@@ -179,8 +179,12 @@ static void unary_message(struct grpc_server_call *call, struct bytes message, v
         return;
     rq->is_taken = true;
     bool is_txn = rq->method->request == &etcd__txn_request__descriptor;
-    if (message.len > ETCD_REQUEST_BYTES_MAX) {
-        etcd_fail_status(rq, GRPC_INVALID_ARGUMENT, "etcdserver: request is too large");
+    rq->message_bytes = message.len;
+    if (message.len > ETCD_MESSAGE_BYTES_MAX) {
+        etcd_fail_status(rq, GRPC_RESOURCE_EXHAUSTED,
+                         arena_printf(rq->arena,
+                                      "grpc: received message larger than max (%zu vs. %zu)",
+                                      message.len, ETCD_MESSAGE_BYTES_MAX));
         return;
     }
     if (is_txn && etcd_txn_is_too_deep(message)) {
@@ -192,7 +196,7 @@ static void unary_message(struct grpc_server_call *call, struct bytes message, v
     if (rq->message)
         hand_over(rq);
     else
-        etcd_fail_status(rq, GRPC_INTERNAL, "the message cannot be read");
+        etcd_fail_status(rq, GRPC_INTERNAL, ETCD_UNARY_GARBAGE);
 }
 
 /* Somebody else finishes the call once it has its message. */
@@ -271,7 +275,7 @@ static size_t list_handlers(struct grpc_server_handler *out, size_t max)
     size_t n = 0;
     for (size_t t = 0; t < ARRAY_LEN(method_tables); t++) {
         for (const struct etcd_method *m = method_tables[t]; m->name; m++) {
-            ensure(n < max - 2);
+            ensure(n < max - 3);
             out[n++] = (struct grpc_server_handler){
                 .method = m->name,
                 .open = unary_open,
@@ -284,6 +288,7 @@ static size_t list_handlers(struct grpc_server_handler *out, size_t max)
     }
     out[n++] = etcd_watch_handler;
     out[n++] = etcd_keep_alive_handler;
+    out[n++] = etcd_health_watch_handler;
     return n;
 }
 

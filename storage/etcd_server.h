@@ -16,8 +16,9 @@
 #include "storage/etcd.pb-c.h"
 #include "storage/storage.h"
 
-#define ETCD_VERSION           "3.6.0" /* whose API this is */
-#define ETCD_REQUEST_BYTES_MAX ((size_t)3 << 19)
+#define ETCD_VERSION           "3.6.0"           /* whose API this is */
+#define ETCD_REQUEST_BYTES_MAX ((size_t)3 << 19) /* of what writes */
+#define ETCD_MESSAGE_BYTES_MAX ((size_t)2 << 20)
 #define ETCD_TXN_OPS_MAX       128
 #define ETCD_TXN_DEPTH_MAX     8
 #define ETCD_LEASE_TTL_S_MIN   2 /* what etcd's default election timeout makes it */
@@ -45,6 +46,7 @@ struct etcd_request {
     ProtobufCAllocator allocator; /* of the arena */
     bool is_taken;                /* the loop's: the message has come */
     const ProtobufCMessage *message;
+    size_t message_bytes;
     struct storage_txn txn;
     struct storage_op op;
     struct storage_submission submission;
@@ -67,6 +69,11 @@ extern const struct etcd_method etcd_lease_methods[];
 extern const struct etcd_method etcd_maintenance_methods[];
 extern const struct grpc_server_handler etcd_watch_handler;
 extern const struct grpc_server_handler etcd_keep_alive_handler;
+extern const struct grpc_server_handler etcd_health_watch_handler;
+
+/* How Go's gRPC begins what it says of bytes that are no message. */
+#define ETCD_UNARY_GARBAGE  "grpc: error unmarshalling request: malformed message"
+#define ETCD_STREAM_GARBAGE "grpc: failed to unmarshal the received message: malformed message"
 
 /* Submits RQ's transaction, together with the others that came with it. */
 void etcd_submit(struct etcd_request *rq, storage_txn_done_fn *done);

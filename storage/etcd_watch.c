@@ -143,14 +143,23 @@ static void send_response(struct watch_stream *s, Etcd__WatchResponse *response,
     response->header = NULL;
 }
 
-static void send_canceled(struct watch_stream *s, int64_t id, int64_t compacted, const char *reason)
+static void send_canceled(struct watch_stream *s, int64_t id, const char *reason)
+{
+    Etcd__WatchResponse response = ETCD__WATCH_RESPONSE__INIT;
+    response.watch_id = id;
+    response.canceled = true;
+    response.cancel_reason = (char *)(uintptr_t)reason;
+    send_response(s, &response, storage_revision(s->server->storage));
+}
+
+/* etcd says nothing in words here, and not at which revision it is. */
+static void send_compacted(struct watch_stream *s, int64_t id, int64_t compacted)
 {
     Etcd__WatchResponse response = ETCD__WATCH_RESPONSE__INIT;
     response.watch_id = id;
     response.canceled = true;
     response.compact_revision = compacted;
-    response.cancel_reason = (char *)(uintptr_t)reason;
-    send_response(s, &response, storage_revision(s->server->storage));
+    send_response(s, &response, 0);
 }
 
 static void send_progress(struct watch_stream *s, int64_t id, int64_t revision)
@@ -252,7 +261,10 @@ static void on_failed(const struct error *err, int64_t compacted, void *arg)
     etcd_failure(err, &failure);
     if (atomic_load(&w->stream->is_ending))
         return;
-    send_canceled(w->stream, w->id, err->code == ERR_COMPACTED ? compacted : 0, failure.text);
+    if (err->code == ERR_COMPACTED)
+        send_compacted(w->stream, w->id, compacted);
+    else
+        send_canceled(w->stream, w->id, failure.text);
     post(w->stream, NOTE_FAILED, NULL, w->serial);
 }
 
@@ -384,12 +396,35 @@ static struct watch *watch_new(struct watch_stream *s, const Etcd__WatchCreateRe
         w->id = s->next_id++;
     }
     for (size_t i = 0; i < r->n_filters; i++)
-        w->has_filter[r->filters[i] == ETCD__WATCH_CREATE_REQUEST__FILTER__NODELETE] = true;
+        if ((unsigned)r->filters[i] <= ETCD__WATCH_CREATE_REQUEST__FILTER__NODELETE)
+            w->has_filter[r->filters[i] == ETCD__WATCH_CREATE_REQUEST__FILTER__NODELETE] = true;
     w->is_fragmented = r->fragment;
     w->has_progress = r->progress_notify;
     atomic_init(&w->is_quiet, true);
     hashmap_put(&s->watches, id_key(&w->id), w);
     return w;
+}
+
+/* Before the first compaction it is -1 to etcd, and nothing is older than that. */
+static int64_t oldest_revision(struct storage *storage)
+{
+    int64_t compacted = storage_compacted_revision(storage);
+    return compacted ? compacted : -1;
+}
+
+static void start(struct watch_stream *s, struct watch *w,
+                  const struct storage_watch_config *config)
+{
+    struct error err = { 0 };
+    w->watch = storage_watch(s->server->storage, config, &err);
+    if (!w->watch) {
+        struct grpc_failure failure;
+        etcd_failure(&err, &failure);
+        send_canceled(s, w->id, failure.text);
+        remove_watch(s, w);
+    } else if (w->has_progress) {
+        list_stream(s);
+    }
 }
 
 static void create(struct watch_stream *s, const Etcd__WatchCreateRequest *r)
@@ -407,22 +442,19 @@ static void create(struct watch_stream *s, const Etcd__WatchCreateRequest *r)
     struct watch *w = watch_new(s, r);
     config.arg = w;
     int64_t revision = storage_revision(s->server->storage);
-    if (config.start_revision <= 0)
-        config.start_revision = revision + 1;
     Etcd__WatchResponse response = ETCD__WATCH_RESPONSE__INIT;
     response.watch_id = w->id;
     response.created = true;
     send_response(s, &response, revision); /* before the first event can be */
-    struct error err = { 0 };
-    w->watch = storage_watch(s->server->storage, &config, &err);
-    if (!w->watch) {
-        struct grpc_failure failure;
-        etcd_failure(&err, &failure);
-        send_canceled(s, w->id, 0, failure.text);
+    int64_t oldest = oldest_revision(s->server->storage);
+    if (config.start_revision < 0 && config.start_revision < oldest) {
+        send_compacted(s, w->id, oldest);
         remove_watch(s, w);
-    } else if (w->has_progress) {
-        list_stream(s);
+        return;
     }
+    if (config.start_revision <= 0)
+        config.start_revision = revision + 1;
+    start(s, w, &config);
 }
 
 static void cancel(struct watch_stream *s, int64_t id)
@@ -431,7 +463,7 @@ static void cancel(struct watch_stream *s, int64_t id)
     if (!w)
         return;
     remove_watch(s, w);
-    send_canceled(s, id, 0, NULL);
+    send_canceled(s, id, NULL);
 }
 
 /* How far every watch of the stream has got: what they were given is in the call's queue already.
@@ -565,7 +597,7 @@ static void watch_stream_message(struct grpc_server_call *call, struct bytes mes
     if (request)
         etcd__watch_request__free_unpacked(request, NULL);
     end(s, is_full ? GRPC_RESOURCE_EXHAUSTED : GRPC_INTERNAL,
-        is_full ? "etcdserver: too many requests" : "the message cannot be read");
+        is_full ? "etcdserver: too many requests" : ETCD_STREAM_GARBAGE);
 }
 
 static void watch_stream_half_close(struct grpc_server_call *call, void *state)

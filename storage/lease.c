@@ -185,9 +185,10 @@ int lease_find(struct lease_table *t, int64_t id, struct arena *arena, struct st
 
 static int compare_ends(const void *left, const void *right)
 {
-    const struct storage_lease *a = left, *b = right;
-    if (a->remaining_s != b->remaining_s)
-        return a->remaining_s < b->remaining_s ? -1 : 1;
+    const struct lease *a = *(const struct lease *const *)left;
+    const struct lease *b = *(const struct lease *const *)right;
+    if (a->expires_ns != b->expires_ns)
+        return a->expires_ns < b->expires_ns ? -1 : 1;
     return a->id < b->id ? -1 : a->id > b->id;
 }
 
@@ -195,11 +196,14 @@ struct storage_lease *lease_all(struct lease_table *t, struct arena *arena, size
 {
     *n = 0;
     pthread_mutex_lock(&t->lock);
+    const struct lease **leases = arena_alloc(arena, (t->leases.n + 1) * sizeof(leases[0]));
     struct storage_lease *all = arena_alloc(arena, (t->leases.n + 1) * sizeof(all[0]));
     hashmap_each (&t->leases, e)
-        all[(*n)++] = describe(t, e->value);
+        leases[(*n)++] = e->value;
+    qsort(leases, *n, sizeof(leases[0]), compare_ends);
+    for (size_t i = 0; i < *n; i++)
+        all[i] = describe(t, leases[i]);
     pthread_mutex_unlock(&t->lock);
-    qsort(all, *n, sizeof(all[0]), compare_ends);
     return all;
 }
 

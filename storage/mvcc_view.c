@@ -327,7 +327,24 @@ static bool is_within(const struct storage_range *range, const struct record *r)
 
 static bool is_sorted(const struct storage_range *range)
 {
-    return range->sort_target != STORAGE_SORT_KEY || range->sort_order != STORAGE_ASCENDING;
+    return range->sort_target != STORAGE_SORT_KEY || range->sort_order == STORAGE_DESCENDING;
+}
+
+static bool has_bounds(const struct storage_range *range)
+{
+    return range->min_mod_revision || range->max_mod_revision || range->min_create_revision ||
+           range->max_create_revision;
+}
+
+/* How many are needed of those that come first by key. */
+static int64_t page_size(const struct storage_range *range)
+{
+    if (range->limit <= 0)
+        return INT64_MAX;
+    if (!is_sorted(range))
+        return range->limit;
+    bool is_in_page = range->sort_order == STORAGE_ASCENDING_IN_PAGE && !has_bounds(range);
+    return is_in_page && range->limit < INT64_MAX ? range->limit + 1 : INT64_MAX;
 }
 
 /* What VERSION did to the number of keys. */
@@ -395,8 +412,7 @@ static int collect(struct mvcc_iter *it, const struct storage_range *range,
 {
     size_t capacity = 0;
     struct record r;
-    /* The limit is for what comes first, which only a whole sort knows. */
-    int64_t limit = range->limit > 0 && !is_sorted(range) ? range->limit : INT64_MAX;
+    int64_t limit = page_size(range);
     bool has_values = !range->keys_only || range->sort_target == STORAGE_SORT_VALUE;
     bool may_count = !range->is_count_unwanted;
     for (;;) {

@@ -19,7 +19,7 @@ static void fill_range(const struct storage_range *r, Etcd__RangeRequest *out)
     out->sort_target = (Etcd__RangeRequest__SortTarget)r->sort_target;
     if (r->sort_order == STORAGE_DESCENDING)
         out->sort_order = ETCD__RANGE_REQUEST__SORT_ORDER__DESCEND;
-    else if (r->sort_target != STORAGE_SORT_KEY) /* by key they come of themselves */
+    else if (r->sort_order == STORAGE_ASCENDING && r->sort_target != STORAGE_SORT_KEY)
         out->sort_order = ETCD__RANGE_REQUEST__SORT_ORDER__ASCEND;
     out->min_mod_revision = r->min_mod_revision;
     out->max_mod_revision = r->max_mod_revision;

@@ -73,7 +73,13 @@ enum storage_sort_target {
     STORAGE_SORT_MOD_REVISION,
     STORAGE_SORT_VALUE,
 };
-enum storage_sort_order { STORAGE_ASCENDING, STORAGE_DESCENDING };
+enum storage_sort_order {
+    STORAGE_ASCENDING,
+    STORAGE_DESCENDING,
+    /* What etcd does when a target is given but no order: unless there are bounds, only the LIMIT +
+     * 1 that come first by key are sorted before one of them is left out. */
+    STORAGE_ASCENDING_IN_PAGE,
+};
 struct storage_range {
     struct bytes key;
     struct bytes end; /* empty: KEY alone; "\0": every key from KEY on; else KEY <= k < END */

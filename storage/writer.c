@@ -185,8 +185,6 @@ static int apply_put(struct writer *w, struct request *rq, const struct storage_
     bool is_live = found && !old.is_delete;
     if (!is_live && (op->ignore_value || op->ignore_lease))
         return error_set(err, ERR_BAD_REQUEST, "key not found");
-    if (op->lease && !op->ignore_lease && !lease_exists(w->config.leases, op->lease))
-        return error_set(err, ERR_NOT_FOUND, "requested lease not found");
     if (!mvcc_has_space(w->config.mvcc, op->key.len + op->value.len))
         return refuse_put(w, err);
     if (op->ignore_value && mvcc_view_fetch(w->view, &old, w->scratch, err) < 0)
@@ -351,6 +349,52 @@ static int decide(struct writer *w, struct request *rq, const struct storage_txn
     return 0;
 }
 
+static int check_put(struct writer *w, const struct storage_op *op, struct error *err)
+{
+    if (op->lease && !op->ignore_lease && !lease_exists(w->config.leases, op->lease))
+        return error_set(err, ERR_NOT_FOUND, "requested lease not found");
+    if (!op->ignore_value && !op->ignore_lease)
+        return 0;
+    struct record old;
+    int found = mvcc_view_find(w->view, op->key, REVISION_STAGED, &old, err);
+    if (found < 0)
+        return -1;
+    return found && !old.is_delete ? 0 : error_set(err, ERR_BAD_REQUEST, "key not found");
+}
+
+/* A revision below zero is the newest to etcd, but not in a transaction; before the first
+ * compaction the oldest revision is -1 there. */
+static int check_range(struct writer *w, const struct storage_range *range, struct error *err)
+{
+    int64_t compacted = mvcc_compacted_revision(w->config.mvcc);
+    if (range->revision && range->revision < (compacted ? compacted : -1))
+        return error_set(err, ERR_COMPACTED, "revision %lld has been compacted, the oldest is %lld",
+                         (long long)range->revision, (long long)compacted);
+    if (range->revision > w->revision)
+        return error_set(err, ERR_FUTURE_REVISION,
+                         "revision %lld lies in the future, the store is at %lld",
+                         (long long)range->revision, (long long)w->revision);
+    return 0;
+}
+
+/* What would fail in the chosen branches does so before anything is written, and in etcd's order:
+ * all puts are looked at before the first range. */
+static int check_branch(struct writer *w, const struct storage_txn *txn,
+                        const struct storage_txn_result *chosen, enum storage_op_type type,
+                        struct error *err)
+{
+    const struct storage_op *ops = chosen->succeeded ? txn->success : txn->failure;
+    int rc = 0;
+    for (size_t i = 0; i < chosen->n && rc == 0; i++) {
+        if (ops[i].type == STORAGE_TXN)
+            rc = check_branch(w, ops[i].txn, chosen->results[i].txn, type, err);
+        else if (ops[i].type == type)
+            rc = type == STORAGE_PUT ? check_put(w, &ops[i], err)
+                                     : check_range(w, ops[i].range, err);
+    }
+    return rc;
+}
+
 static int apply_txn(struct writer *w, struct request *rq, const struct storage_txn *txn,
                      struct storage_txn_result *out, struct error *err);
 
@@ -431,6 +475,8 @@ static int apply(struct writer *w, struct request *rq, struct error *err)
     switch (rq->type) {
     case REQUEST_TXN:
         if (decide(w, rq, rq->txn, &rq->result, err) < 0 ||
+            check_branch(w, rq->txn, &rq->result, STORAGE_PUT, err) < 0 ||
+            check_branch(w, rq->txn, &rq->result, STORAGE_RANGE, err) < 0 ||
             apply_txn(w, rq, rq->txn, &rq->result, err) < 0)
             return -1;
         seal(w, rq);
