@@ -105,8 +105,13 @@ static void run_defragment(struct etcd_request *rq)
     etcd_answer(rq, &response.base); /* etcd gives no header */
 }
 
+/* etcd's sum leaves out what only the compaction's own revision still sees, unless there is not one
+ * key left: then it leaves out nothing. */
 struct hash {
-    uint32_t crc;
+    uint32_t crc, crc_of_all;
+    bool leaves_out; /* so far the two are the same */
+    int64_t keys;
+    struct storage_history history;
     struct buffer value;
 };
 
@@ -114,14 +119,20 @@ static int hash_version(const struct storage_version *v, void *arg, struct error
 {
     (void)err;
     struct hash *h = arg;
-    if (v->is_replaced)
-        return 0; /* etcd's sum leaves out what only the compaction's own revision still sees */
+    bool is_old = v->kv.mod_revision <= h->history.compacted_revision;
+    h->keys += v->is_delete ? -1 : is_old || v->kv.version == 1;
+    if (v->is_replaced && !h->leaves_out) {
+        h->crc_of_all = h->crc;
+        h->leaves_out = true;
+    }
     char key[SNAPSHOT_VERSION_KEY_BYTES];
     size_t len = snapshot_version_key(v, key);
     buffer_clear(&h->value);
     snapshot_version_value(v, &h->value);
-    h->crc = crc32c(h->crc, key, len);
-    h->crc = crc32c(h->crc, h->value.data, h->value.len);
+    if (!v->is_replaced)
+        h->crc = crc32c(crc32c(h->crc, key, len), h->value.data, h->value.len);
+    if (h->leaves_out)
+        h->crc_of_all = crc32c(crc32c(h->crc_of_all, key, len), h->value.data, h->value.len);
     return 0;
 }
 
@@ -136,9 +147,10 @@ static int hash_history(struct etcd_request *rq, int64_t revision, struct storag
         *crc = h.crc;
         return 0;
     }
-    int rc = storage_each_version(rq->server->storage, revision, out, hash_version, &h, err);
+    int rc = storage_each_version(rq->server->storage, revision, &h.history, hash_version, &h, err);
     buffer_free(&h.value);
-    *crc = h.crc;
+    *out = h.history;
+    *crc = h.keys || !h.leaves_out ? h.crc : h.crc_of_all;
     return rc;
 }
 
