@@ -633,7 +633,8 @@ class Random(unittest.TestCase):
         if n is None:
             return
         shrunk, found = self.shrink(done, found)
-        self.fail(f"seed {seed}, step {n}\n" + "\n".join(f"{m} {text(r)}" for m, r in shrunk) + f"\n{found}")
+        again = "" if len(shrunk) < len(done) else ", which did not happen again"
+        self.fail(f"seed {seed}, step {n}{again}\n" + "\n".join(f"{m} {text(r)}" for m, r in shrunk) + f"\n{found}")
 
     def test_sequences(self):
         print(f"# random sequences from seed {SEED}")
