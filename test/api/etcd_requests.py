@@ -109,7 +109,8 @@ class Requests:
 
     def compaction(self):
         # Physical, so that etcd is done with it: a hash after the last key is gone counts what is still to be removed.
-        r = self.pb.CompactionRequest(revision=self.past(100), physical=True)
+        # Not at 0: etcd remembers that it has compacted there, we do not.
+        r = self.pb.CompactionRequest(revision=self.past(100) or 1, physical=True)
         if self.compacted < r.revision <= self.revision:
             self.compacted = r.revision
         return r
