@@ -8,7 +8,7 @@ static const struct admission_plugin *const plugins[] = {
     &admission_taint_nodes,         &admission_priority,
     &admission_default_tolerations, &admission_default_class,
     &admission_object_in_use,       &admission_node_restriction,
-    &admission_rbac_escalation,
+    &admission_runtime_class,       &admission_rbac_escalation,
 };
 
 int admission_admit(struct strategy_call *c, const struct admission_attributes *a,

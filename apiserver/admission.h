@@ -36,4 +36,4 @@ int admission_forbid(struct error *err, const struct admission_attributes *a, co
 extern const struct admission_plugin admission_namespace_lifecycle, admission_service_account,
     admission_taint_nodes, admission_priority, admission_default_tolerations,
     admission_default_class, admission_object_in_use, admission_node_restriction,
-    admission_rbac_escalation;
+    admission_runtime_class, admission_rbac_escalation;

@@ -100,6 +100,7 @@ struct cri_sandbox_config {
     size_t ports_n;
     struct cri_pairs labels, annotations, sysctls;
     const char *cgroup_parent;
+    const char *runtime_handler; /* NULL: the runtime's own choice */
     struct cri_security security;
 };
 

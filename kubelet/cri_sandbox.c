@@ -99,6 +99,8 @@ int cri_run_sandbox(struct cri_client *c, const struct cri_sandbox_config *confi
 {
     Cri__RunPodSandboxRequest request = CRI__RUN_POD_SANDBOX_REQUEST__INIT;
     request.config = cri_sandbox_config_wire(config, a);
+    if (config->runtime_handler)
+        request.runtime_handler = (char *)config->runtime_handler;
     Cri__RunPodSandboxResponse *response;
     if (cri_call(c, "RuntimeService/RunPodSandbox", &request.base, CRI_CALL_TIMEOUT_MS,
                  &cri__run_pod_sandbox_response__descriptor, a, &response, err) < 0)

@@ -106,6 +106,19 @@ static int make_log_dir(struct pod_sync *s, struct error *err)
     return files_make_dirs(pod_log_dir(s->pod, s->a), 0755, err);
 }
 
+/* The runtime that the pod's RuntimeClass names. */
+static int find_runtime(struct pod_sync *s, struct error *err)
+{
+    struct object_key key = { "", json_str(s->pod->doc, "spec.runtimeClassName", "") };
+    if (!*key.name)
+        return 0;
+    scoped(object) struct object *class = NULL;
+    if (client_get(s->k->client, &resources[RESOURCE_RUNTIMECLASSES], &key, &class, err) < 0)
+        return error_wrap(err, "get the runtime class");
+    s->sandbox_config.runtime_handler = arena_strdup(s->a, json_str(class->doc, "handler", ""));
+    return 0;
+}
+
 static int start_sandbox(struct pod_sync *s)
 {
     struct error err = { 0 };
@@ -123,6 +136,7 @@ static int start_sandbox(struct pod_sync *s)
     s->has_changed = true;
     if (make_log_dir(s, &err) < 0 ||
         pod_sandbox_config(s->k, s->pod, attempt, s->a, &s->sandbox_config, &err) < 0 ||
+        find_runtime(s, &err) < 0 ||
         cri_run_sandbox(s->k->cri, &s->sandbox_config, s->a, &id, &err) < 0) {
         pod_event(s, NULL, "Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
                   err.message);

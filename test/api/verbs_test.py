@@ -133,6 +133,28 @@ class Create(ApiTest):
         answer = self.admin.post(self.path("configmaps"), "x" * (4 << 20))
         self.assertEqual(answer.code, 413)
 
+    def pod_of_class(self, name, **spec):
+        spec = {"runtimeClassName": name, "containers": [{"name": "c", "image": "i"}], **spec}
+        return self.admin.post(self.path("pods"), {"metadata": {"name": "p"}, "spec": spec})
+
+    def test_a_pod_gets_what_its_runtime_class_says(self):
+        toleration = {"key": "sandboxed", "operator": "Exists", "effect": "NoSchedule"}
+        self.assertStatus(self.pod_of_class("apart"), 403, "Forbidden",
+                          'pods "p" is forbidden: pod rejected: RuntimeClass "apart" not found')
+        self.assertEqual(self.admin.post("/apis/node.k8s.io/v1/runtimeclasses", {
+            "metadata": {"name": "apart"}, "handler": "runsc", "overhead": {"podFixed": {"memory": "64Mi"}},
+            "scheduling": {"nodeSelector": {"example.org/kind": "big"}, "tolerations": [toleration]}}).code, 201)
+        self.assertStatus(self.pod_of_class("apart", nodeSelector={"example.org/kind": "small"}), 403, "Forbidden",
+                          'pods "p" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[example.org/kind] = '
+                          "big; pod.spec.nodeSelector[example.org/kind] = small")
+        self.assertStatus(self.pod_of_class("apart", overhead={"memory": "1Gi"}), 403, "Forbidden",
+                          'pods "p" is forbidden: pod rejected: Pod\'s Overhead doesn\'t match RuntimeClass\'s '
+                          "defined Overhead")
+        spec = self.pod_of_class("apart", nodeSelector={"disk": "fast"}).json["spec"]
+        self.assertEqual(spec["overhead"], {"memory": "64Mi"})
+        self.assertEqual(spec["nodeSelector"], {"disk": "fast", "example.org/kind": "big"})
+        self.assertIn(toleration, spec["tolerations"])
+
 
 class Update(ApiTest):
     def test_a_stale_resource_version_conflicts(self):
