@@ -64,20 +64,31 @@ YAML
 k rollout status deployment/echo --timeout=60s > /dev/null
 ip_of() { k get service "$1" -o 'jsonpath={.spec.clusterIP}'; }
 http() { "$1" curl -s -m 2 "http://$2/"; }
-udp() { "$1" bash -c "echo ping | timeout 2 socat -t 1 - UDP4:$2"; }
-distinct() { # COUNT CMD...: that many different answers in 40 tries
+udp() { # PLACE ADDRESS PORT [SOURCE-PORT]: what answers 40 datagrams, each from a port of its own
+    "$1" python3 -c '
+import socket, sys
+for i in range(40):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(1)
+    s.bind(("", int(sys.argv[3]) + i if len(sys.argv) > 3 else 0))
+    s.sendto(b"ping\n", (sys.argv[1], int(sys.argv[2])))
+    print(s.recv(1500).decode(), end="")' "${@:2}" 2> /dev/null
+}
+tries() { for _ in $(seq 40); do "$@"; done; }
+distinct() { # COUNT CMD...: all of 40 answers, from that many pods
     local want=$1
     shift
-    [ "$(for _ in $(seq 40); do "$@"; done | sort -u | grep -c '^echo-')" = "$want" ]
+    "$@" > "$data/answers"
+    [ "$(grep -c '^echo-' "$data/answers")" = 40 ] && [ "$(sort -u "$data/answers" | grep -c '^echo-')" = "$want" ]
 }
 rules() { inside iptables-save | grep -c "$1"; }
 
-ok "TCP through the cluster address reaches every pod" eventually 5 distinct 2 http inside "$(ip_of echo)"
-ok "UDP through the cluster address reaches every pod" distinct 2 udp inside "$(ip_of echo):53"
-ok "TCP through the node port from another machine" distinct 2 http outside 10.99.0.1:30100
-ok "UDP through the node port from another machine" distinct 2 udp outside 10.99.0.1:30101
-ok "ClientIP affinity keeps to one pod" distinct 1 http inside "$(ip_of sticky)"
-ok "an external address" distinct 2 http outside 10.99.0.1:8888
+ok "TCP through the cluster address reaches every pod" eventually 5 distinct 2 tries http inside "$(ip_of echo)"
+ok "UDP through the cluster address reaches every pod" distinct 2 udp inside "$(ip_of echo)" 53
+ok "TCP through the node port from another machine" distinct 2 tries http outside 10.99.0.1:30100
+ok "UDP through the node port from another machine" distinct 2 udp outside 10.99.0.1 30101
+ok "ClientIP affinity keeps to one pod" distinct 1 tries http inside "$(ip_of sticky)"
+ok "an external address" distinct 2 tries http outside 10.99.0.1:8888
 like "the Local policy shows the client's own address" '^10\.99\.0\.2' outside curl -s -m 2 http://10.99.0.1:30102/client
 like "the Cluster policy hides it" '^10\.' outside curl -s -m 2 http://10.99.0.1:30100/client
 inside curl -s -m 5 "http://$(ip_of empty)/" > /dev/null
@@ -95,9 +106,10 @@ read -r -a ips <<< "$(k get pods -l app=echo -o 'jsonpath={.items[*].status.podI
 like "and its own to other pods" "^${ips[0]}" k exec "$pod" -c http -- wget -q -O - "http://${ips[1]}:8080/client"
 ok "by one rule for all pods" [ "$(rules 'coracle: pods to the outside')" = 1 ]
 
+ok "UDP flows from fixed ports" distinct 2 udp inside "$(ip_of echo)" 53 40001 # each keeps to its pod
 k scale deployment echo --replicas=1 > /dev/null
-ok "a pod that goes leaves the service" eventually 15 distinct 1 http inside "$(ip_of echo)"
-ok "and its UDP flows are forgotten" eventually 10 distinct 1 udp inside "$(ip_of echo):53"
+ok "a pod that goes leaves the service" eventually 15 distinct 1 tries http inside "$(ip_of echo)"
+ok "and its UDP flows are forgotten" eventually 10 distinct 1 udp inside "$(ip_of echo)" 53 40001
 
 ok "rules carry the names that kube-proxy gives" [ "$(rules 'KUBE-SVC-NPX46M4PTMTKRN6Y')" -gt 0 ]
 k delete service echo sticky local empty outside > /dev/null
