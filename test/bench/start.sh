@@ -25,12 +25,7 @@ rollouts_beside_cri() {
 
 ready_url() { inside curl -sk -o /dev/null -f https://127.0.0.1:6443/readyz; }
 for round in $(seq "$rounds"); do
-    node=bench data=$(mktemp -d /tmp/coracle-bench.XXXXXX)
-    trap node_down EXIT
-    mkdir -p "$data/agent/images"
-    cp "$images/multi-1.tar" "$data/agent/images/"
-    : > "$data/config.yaml"
-    node_net
+    node_make bench "$images/multi-1.tar"
     begin=$(now_ms)
     server_start
     until ready_url; do sleep 0.01; done

@@ -66,14 +66,8 @@ node_updated() { k get lease -n kube-node-lease node1 -o 'jsonpath={.spec.renewT
 lease_moves() { local before; before=$(node_updated) && eventually 30 eval "[ \"\$(node_updated)\" != '$before' ]"; }
 
 up() {
-    node=alone
-    data=$(mktemp -d /tmp/coracle-test.XXXXXX)
-    mkdir -p "$data/agent/images"
-    cp "$images"/*.tar "$data/agent/images/"
-    : > "$data/config.yaml"
-    server_pid=
+    node_make alone
     trap 'stop_all; node_down' EXIT
-    node_net
     start apiserver
     ok "the API server alone is ready" eventually 30 api_ready || exit 1
     identity scheduler system:kube-scheduler

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # lib.sh - a node in a network namespace of its own, and TAP: sourced by the node tests.
 #
-#   node_up NAME [flags]   makes the namespaces NAME and NAME-out, starts the server with the test images, waits for Ready
+#   node_make NAME         makes the namespaces NAME and NAME-out and the data folder, after those that a killed test left
+#   node_up NAME [flags]   the same, starts the server with the test images, waits for Ready
 #   node_down              stops it with its pods and removes everything
 #   k ARGS                 kubectl inside the namespace ($KUBECTL picks the release)
 #   ok DESCRIPTION CMD...  passes when CMD succeeds
@@ -85,15 +86,24 @@ server_start() {
 }
 
 # k3s' way to give a node its images: archives in agent/images.
-node_up() {
+node_make() { # NAME [ARCHIVE...]: all of the test images if none is named
     node=$1
     shift
+    [ $# -gt 0 ] || set -- "$images"/*.tar
+    node_sweep
     data=$(mktemp -d /tmp/coracle-test.XXXXXX)
-    mkdir -p "$data/agent/images"
-    cp "$images"/*.tar "$data/agent/images/"
-    : > "$data/config.yaml"
+    server_pid=
     trap node_down EXIT
+    echo "$$ $node" > "$data/owner"
+    mkdir -p "$data/agent/images"
+    cp "$@" "$data/agent/images/"
+    : > "$data/config.yaml"
     node_net
+}
+
+node_up() {
+    node_make "$1"
+    shift
     server_start "$@"
     eventually 60 node_is_ready || {
         say "Bail out! the node did not become Ready"
@@ -105,20 +115,21 @@ node_up() {
 node_is_ready() { k get node node1 2> /dev/null | grep -q ' Ready '; }
 
 server_stop() {
+    [ -n "$server_pid" ] || return
     kill "$server_pid" 2> /dev/null
     wait "$server_pid" 2> /dev/null
 }
 
-# Everything that this node started: what names its data folder, what is in its namespace, and what is in another
-# mount namespace that has our folder mounted (the containers).
-node_pids() {
+# Everything that a node started: what names its data folder, what is in its namespace, and what is in another
+# mount namespace that has the folder mounted (the containers).
+node_pids() { # DATA NAME
     local own pid
     own=$(readlink /proc/self/ns/mnt)
     {
-        pgrep -f -- "$data/"
-        ip netns pids "$node" 2> /dev/null
+        pgrep -f -- "$1/"
+        ip netns pids "$2" 2> /dev/null
         for pid in /proc/[0-9]*; do
-            [ "$(readlink "$pid/ns/mnt" 2> /dev/null)" = "$own" ] || ! grep -q -- "$data/" "$pid/mountinfo" 2> /dev/null ||
+            [ "$(readlink "$pid/ns/mnt" 2> /dev/null)" = "$own" ] || ! grep -q -- "$1/" "$pid/mountinfo" 2> /dev/null ||
                 echo "${pid#/proc/}"
         done
     } | sort -un | grep -vx "$$"
@@ -131,27 +142,41 @@ unmount_below() {
     done
 }
 
-node_down() {
-    trap - EXIT
-    server_stop
+node_remove() { # DATA NAME
     local pid pass state
     for pass in TERM KILL; do
-        for pid in $(node_pids); do
+        for pid in $(node_pids "$1" "$2"); do
             kill -s "$pass" "$pid" 2> /dev/null
         done
         sleep 0.3
     done
-    unmount_below "$data"
-    state=$(sed -n 's/^state = "\(.*\)"$/\1/p' "$data/agent/etc/containerd/config.toml" 2> /dev/null)
+    unmount_below "$1"
+    state=$(sed -n 's/^state = "\(.*\)"$/\1/p' "$1/agent/etc/containerd/config.toml" 2> /dev/null)
     if [ -n "$state" ]; then # outside the data folder: mounts left there slow down every later runc
         unmount_below "$state"
         rm -rf --one-file-system "$(dirname "$state")"
     fi
-    ip netns del "$node" 2> /dev/null
-    ip netns del "$node-out" 2> /dev/null
-    for pid in $(ip netns list | grep -o '^cni-[^ ]*'); do # of pods: those in which nothing runs any more
+    ip netns del "$2" 2> /dev/null
+    ip netns del "$2-out" 2> /dev/null
+    for pid in $(ip netns list 2> /dev/null | grep -o '^cni-[^ ]*'); do # of pods: those in which nothing runs any more
         [ -n "$(ip netns pids "$pid" 2> /dev/null)" ] || ip netns del "$pid" 2> /dev/null
     done
-    [ -n "${KEEP:-}" ] || rm -rf "$data"
+    rm -f "$1/owner"
+    [ -n "${KEEP:-}" ] || rm -rf --one-file-system "$1"
+}
+
+# What tests left that were killed before they could clean up.
+node_sweep() {
+    local left owner name
+    for left in /tmp/coracle-test.*; do
+        read -r owner name 2> /dev/null < "$left/owner" || continue
+        grep -qs bash "/proc/$owner/cmdline" || node_remove "$left" "$name" # that of a dead one is empty
+    done
+}
+
+node_down() {
+    trap - EXIT
+    server_stop
+    node_remove "$data" "$node"
     say "1..$tests_n"
 }
