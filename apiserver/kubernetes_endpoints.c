@@ -2,7 +2,6 @@
 /* kubernetes_endpoints.c - Endpoints and EndpointSlice of the API servers. */
 #include "apiserver/kubernetes_endpoints.h"
 
-
 #include "apiserver/bootstrap_objects.h"
 #include "apiserver/server.h"
 #include "apiserver/store_access.h"

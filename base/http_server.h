@@ -99,7 +99,7 @@ size_t http_stream_queued_bytes(struct http_stream *s);
 /* For a producer that is faster than its client: waits until at most QUEUED_MAX chunks are not yet
  * written.  False: the client has left.  Not on a loop thread. */
 bool http_stream_wait(struct http_stream *s, size_t queued_max);
-void http_stream_end(struct http_stream *s);       /* orderly end; frees the handle */
+void http_stream_end(struct http_stream *s); /* orderly end; frees the handle */
 /* Forgets what is not on its way yet and resets; frees the handle. */
 void http_stream_abort(struct http_stream *s);
 

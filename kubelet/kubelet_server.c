@@ -110,10 +110,9 @@ static int find_containers(struct call *c, const struct object *pod, const char 
     return 0;
 }
 
-static bool is_query_true(struct call *c, const char *name)
+static bool is_asked(struct call *c, const char *name)
 {
-    const char *v = query_get(http_request_query(c->req), name, 0, c->a);
-    return v && !str_equal(v, "0") && !str_equal(v, "false") && *v;
+    return query_is_true(http_request_query(c->req), name, c->a);
 }
 
 /* ---- logs ---- */
@@ -165,8 +164,8 @@ static int parse_log_options(struct call *c, struct container_log_options *o, st
     *o = (struct container_log_options){
         .tail_lines = -1,
         .limit_bytes = -1,
-        .timestamps = is_query_true(c, "timestamps"),
-        .follow = is_query_true(c, "follow"),
+        .timestamps = is_asked(c, "timestamps"),
+        .follow = is_asked(c, "follow"),
         .streams = str_equal(stream, "Stdout")   ? LOG_STREAM_STDOUT
                    : str_equal(stream, "Stderr") ? LOG_STREAM_STDERR
                                                  : LOG_STREAM_ALL,
@@ -219,7 +218,7 @@ static int find_log(struct call *c, struct cri_container *out, struct error *err
     if (!pod)
         return -1;
     const char *name = c->parts[c->parts_n - 1];
-    bool is_previous = is_query_true(c, "previous");
+    bool is_previous = is_asked(c, "previous");
     struct cri_container *newest, *before;
     if (find_containers(c, pod, name, &newest, &before, err) < 0)
         return -1;
@@ -255,6 +254,11 @@ static void run_logs(struct call *c)
     struct log_call l = { .call = c,
                           .container_id = container.id,
                           .cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    if (l.cancel_fd < 0) {
+        error_errno(&err, "follow the log of container %s", container.id);
+        respond_failure(c, &err);
+        return;
+    }
     static const struct http_header header = { "content-type", "text/plain" };
     struct http_response head = { .status = 200, .headers = &header, .headers_n = 1 };
     l.stream = http_stream_start(c->req, &head, on_log_closed, &l);
@@ -292,10 +296,10 @@ static void run_exec_or_attach(struct call *c, bool is_exec)
 {
     struct error err = { 0 };
     struct cri_stream_request r = {
-        .has_stdin = is_query_true(c, "input"),
-        .has_stdout = is_query_true(c, "output"),
-        .has_stderr = is_query_true(c, "error"),
-        .tty = is_query_true(c, "tty"),
+        .has_stdin = is_asked(c, "input"),
+        .has_stdout = is_asked(c, "output"),
+        .has_stderr = is_asked(c, "error"),
+        .tty = is_asked(c, "tty"),
     };
     if (r.tty)
         r.has_stderr = false; /* a terminal has one output */

@@ -185,7 +185,7 @@ static void check_running(struct pod_sync *s, const struct json *spec,
         return;
     }
     struct probe_verdict verdict;
-    probes_verdict(s->k->probes, s->pod->uid, spec, c->id, s->a, &verdict);
+    probes_verdict(s->k->probes, spec, c->id, s->a, &verdict);
     if (verdict.kill_message) {
         if (verdict.kill_grace_s >= 0)
             grace_s = verdict.kill_grace_s;
@@ -256,7 +256,7 @@ static bool bring_init_containers(struct pod_sync *s)
         if (!is_sidecar || !c || c->state != CRI_CONTAINER_RUNNING || !is_in_sandbox(s, c))
             return false;
         struct probe_verdict verdict;
-        probes_verdict(s->k->probes, s->pod->uid, spec, c->id, s->a, &verdict);
+        probes_verdict(s->k->probes, spec, c->id, s->a, &verdict);
         if (!verdict.is_started || is_hook_running(s, c))
             return false;
     }

@@ -163,18 +163,27 @@ static bool is_held_locked(const struct probes *probes, const struct prober *p)
     return p->kind != PROBE_STARTUP && !is_started_locked(probes, p->container_id);
 }
 
-static struct prober *next_due_locked(struct probes *probes, int64_t now_ns, int64_t *wait_until_ns)
+/* NULL: nothing will be due. */
+static struct prober *first_due_locked(const struct probes *probes)
 {
-    *wait_until_ns = INT64_MAX;
+    struct prober *first = NULL;
     for (struct prober *p = probes->all; p; p = p->next) {
-        if (p->is_busy || is_held_locked(probes, p))
-            continue;
-        if (p->due_ns <= now_ns)
-            return p;
-        if (p->due_ns < *wait_until_ns)
-            *wait_until_ns = p->due_ns;
+        bool is_sooner = p->due_ns < (first ? first->due_ns : INT64_MAX);
+        if (is_sooner && !p->is_busy && !is_held_locked(probes, p)) /* the dearest question last */
+            first = p;
     }
-    return NULL;
+    return first;
+}
+
+static void submit_locked(struct probes *probes, struct prober *p)
+{
+    struct error err = { 0 };
+    p->is_busy = true;
+    if (worker_pool_submit(probes->pool, run_probe, p, &err) == 0)
+        return;
+    p->is_busy = false;
+    p->due_ns += NS_PER_S; /* too many at once: this one later */
+    log_warn("kubelet", "probe: %s", err.message);
 }
 
 static void *run(void *arg)
@@ -182,19 +191,12 @@ static void *run(void *arg)
     struct probes *probes = arg;
     pthread_mutex_lock(&probes->lock);
     while (!probes->is_stopping) {
-        int64_t until_ns;
-        struct prober *p = next_due_locked(probes, clock_monotonic_ns(probes->k->clock), &until_ns);
-        if (!p) {
-            cond_wait_clock(&probes->wake, &probes->lock, probes->k->clock, until_ns);
-        } else {
-            p->is_busy = true;
-            struct error err = { 0 };
-            if (worker_pool_submit(probes->pool, run_probe, p, &err) < 0) {
-                p->is_busy = false;
-                p->due_ns += NS_PER_S; /* too many at once: this one later */
-                log_warn("kubelet", "probe: %s", err.message);
-            }
-        }
+        struct prober *p = first_due_locked(probes);
+        if (p && p->due_ns <= clock_monotonic_ns(probes->k->clock))
+            submit_locked(probes, p);
+        else
+            cond_wait_clock(&probes->wake, &probes->lock, probes->k->clock,
+                            p ? p->due_ns : INT64_MAX);
     }
     pthread_mutex_unlock(&probes->lock);
     return NULL;
@@ -278,10 +280,9 @@ void probes_forget(struct probes *probes, const char *uid)
     pthread_mutex_unlock(&probes->lock);
 }
 
-void probes_verdict(struct probes *probes, const char *uid, const struct json *container,
-                    const char *container_id, struct arena *a, struct probe_verdict *out)
+void probes_verdict(struct probes *probes, const struct json *container, const char *container_id,
+                    struct arena *a, struct probe_verdict *out)
 {
-    (void)uid; /* a container's id is enough */
     const char *name = json_str(container, "name", "");
     *out = (struct probe_verdict){ .kill_grace_s = -1 };
     /* A probe that has not begun yet has not passed; liveness is innocent until proven. */

@@ -35,8 +35,8 @@ struct probe_verdict {
     const char *kill_message; /* liveness or startup has failed for good: in ARENA; else NULL */
     int64_t kill_grace_s;     /* the probe's own terminationGracePeriodSeconds; -1: the pod's */
 };
-void probes_verdict(struct probes *p, const char *uid, const struct json *container,
-                    const char *container_id, struct arena *a, struct probe_verdict *out);
+void probes_verdict(struct probes *p, const struct json *container, const char *container_id,
+                    struct arena *a, struct probe_verdict *out);
 
 /* ---- the actions, also used by lifecycle hooks ---- */
 

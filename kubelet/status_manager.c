@@ -32,7 +32,7 @@ static void add_notes(struct pod_sync *s, const char *list, bool is_init,
         const struct cri_container *c = pod_state_container(&s->state, name, 0);
         struct probe_verdict verdict = { .is_started = true, .is_ready = true };
         if (c && c->state == CRI_CONTAINER_RUNNING)
-            probes_verdict(s->k->probes, s->pod->uid, spec, c->id, s->a, &verdict);
+            probes_verdict(s->k->probes, spec, c->id, s->a, &verdict);
         notes[in->notes_n++] = (struct container_note){
             .name = name,
             .reason = m->reason,

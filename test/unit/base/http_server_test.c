@@ -242,9 +242,8 @@ static void a_request_shows_its_parts_and_its_peer(void **state)
     struct server *s = *state;
     struct bytes answer;
     assert_int_equal(ask(s, "GET", "/describe?a=b&c=d", (struct bytes){ 0 }, &answer), 200);
-    assert_non_null(strstr(answer.data,
-                           "GET query=a=b&c=d user=admin group=system:masters "
-                           "group=second"));
+    assert_non_null(strstr(answer.data, "GET query=a=b&c=d user=admin group=system:masters "
+                                        "group=second"));
     assert_non_null(strstr(answer.data, "host=127.0.0.1:"));
 }
 

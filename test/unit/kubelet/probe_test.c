@@ -100,8 +100,8 @@ static struct object *begin(struct fixture *f, const char *field, const char *mo
 static struct probe_verdict verdict(struct fixture *f, const struct object *pod)
 {
     struct probe_verdict v;
-    probes_verdict(f->probes, pod->uid, json_items_begin(json_at(pod->doc, "spec.containers")),
-                   "id1", f->a, &v);
+    probes_verdict(f->probes, json_items_begin(json_at(pod->doc, "spec.containers")), "id1", f->a,
+                   &v);
     return v;
 }
 
