@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kubelet_address.c - from a pod, node or Service to the address and path that answer for it. */
 #include "api/status.h"
+#include "apiserver/formats.h"
 #include "apiserver/kubelet_proxy.h"
 #include "apiserver/rest_subresource.h"
 #include "apiserver/server.h"
@@ -226,53 +227,62 @@ struct proxy_name {
     const char *port; /* "" if not given */
 };
 
-/* "web", "web:8080", "https:web:8443". */
-static struct proxy_name split_name(struct request *r)
+/* "web", "web:8080", "https:web:8443".  Nothing but a scheme may come before the address: it is put
+ * into a URL. */
+static int split_name(struct request *r, struct proxy_name *out, struct error *err)
 {
-    struct proxy_name p = { "http", r->info.name, "" };
-    char *text = arena_strdup(r->arena, r->info.name);
-    char *first = strchr(text, ':');
-    if (!first)
-        return p;
-    char *second = strchr(first + 1, ':');
-    *first = '\0';
-    if (!second) {
-        p.name = text;
-        p.port = first + 1;
-        return p;
-    }
-    *second = '\0';
-    p.scheme = *text ? text : "http";
-    p.name = first + 1;
-    p.port = second + 1;
-    return p;
+    *out = (struct proxy_name){ "http", "", "" };
+    char *rest = arena_strdup(r->arena, r->info.name);
+    const char *parts[3] = { "", "", "" };
+    size_t n = 0;
+    while (rest && n < ARRAY_LEN(parts))
+        parts[n++] = strsep(&rest, ":");
+    if (n == 3 && *parts[0])
+        out->scheme = parts[0];
+    out->name = parts[n == 3];
+    if (n > 1)
+        out->port = parts[n - 1];
+    bool is_scheme = str_equal(out->scheme, "http") || str_equal(out->scheme, "https");
+    if (rest || !is_scheme || !*out->name)
+        return error_set(err, ERR_BAD_REQUEST, "invalid %.*s request \"%s\"",
+                         (int)strlen(r->info.plural) - 1, r->info.plural, r->info.name);
+    return 0;
 }
 
+/* The path behind .../proxy, which was decoded with the rest, and the query as it came. */
 static const char *proxy_path(struct request *r)
 {
-    const char *path = *r->info.subpath ? r->info.subpath : "/";
-    if (r->query.len == 0)
-        return path;
-    return arena_printf(r->arena, "%s?%.*s", path, (int)r->query.len, r->query.data);
+    scoped(buffer) struct buffer path = { 0 };
+    char *rest = arena_strdup(r->arena, *r->info.subpath ? r->info.subpath + 1 : "");
+    for (char *part; (part = strsep(&rest, "/"));)
+        buffer_printf(&path, "/%s", url_encode(bytes_of(part), r->arena));
+    if (r->query.len > 0)
+        buffer_printf(&path, "?%.*s", (int)r->query.len, r->query.data);
+    return arena_strdup(r->arena, path.data);
+}
+
+static const char *first_port_of(const struct object *pod, struct arena *a)
+{
+    json_each_item (json_at(pod->doc, "spec.containers"), c) {
+        const struct json *ports = json_get(c, "ports");
+        if (ports && ports->len > 0)
+            return arena_printf(a, "%lld",
+                                (long long)json_int(&ports->items[0], "containerPort", 80));
+    }
+    return "80";
 }
 
 static int find_pod_proxy(struct request *r, struct kubelet_target *out, struct error *err)
 {
-    struct proxy_name p = split_name(r);
+    struct proxy_name p;
+    if (split_name(r, &p, err) < 0)
+        return -1;
     scoped(object) struct object *pod = pod_named(r, p.name, out, err);
     if (!pod)
         return -1;
-    int64_t port = *p.port ? strtoll(p.port, NULL, 10) : 80;
-    if (!*p.port)
-        json_each_item (json_at(pod->doc, "spec.containers"), c) {
-            const struct json *ports = json_get(c, "ports");
-            if (ports && ports->len > 0) {
-                port = json_int(&ports->items[0], "containerPort", 80);
-                break;
-            }
-        }
+    int64_t port = strtoll(*p.port ? p.port : first_port_of(pod, r->arena), NULL, 10);
     const char *ip = json_str(pod->doc, "status.podIP", "");
-    if (!*ip)
+    if (endpoint_ip_fault(ip) || port_number_fault(port)) /* what listens to this machine alone */
         return error_set(err, ERR_BAD_REQUEST, "address not allowed");
     out->scheme = p.scheme;
     out->address = host_port(ip, port, r->arena);
@@ -287,6 +297,17 @@ static bool port_matches(const struct json *service_port, const char *wanted)
            str_equal(number, wanted);
 }
 
+/* Who writes slices may write any address into them: only a pod's own is asked. */
+static bool is_of_pod(struct request *r, const struct json *endpoint, const char *address)
+{
+    const struct resource *pods = &resources[RESOURCE_PODS];
+    struct object_key key = { r->info.ns, json_str(endpoint, "targetRef.name", "") };
+    if (!str_equal(json_str(endpoint, "targetRef.kind", ""), "Pod"))
+        return false;
+    scoped(object) struct object *pod = watch_cache_get(watch_cache_of(r->server, pods), &key);
+    return pod && str_equal(json_str(pod->doc, "status.podIP", ""), address);
+}
+
 /* The first ready endpoint in SLICE for the Service's port of that name. */
 static bool endpoint_in(struct request *r, const struct object *slice, const char *port_name,
                         struct kubelet_target *out)
@@ -297,7 +318,8 @@ static bool endpoint_in(struct request *r, const struct object *slice, const cha
         json_each_item (json_get(slice->doc, "endpoints"), endpoint) {
             const struct json *addresses = json_get(endpoint, "addresses");
             if (!json_bool(endpoint, "conditions.ready", true) ||
-                json_len(endpoint, "addresses") == 0)
+                json_len(endpoint, "addresses") == 0 ||
+                !is_of_pod(r, endpoint, json_text(&addresses->items[0])))
                 continue;
             out->address =
                 host_port(json_text(&addresses->items[0]), json_int(port, "port", 0), r->arena);
@@ -309,7 +331,9 @@ static bool endpoint_in(struct request *r, const struct object *slice, const cha
 
 static int find_service_proxy(struct request *r, struct kubelet_target *out, struct error *err)
 {
-    struct proxy_name p = split_name(r);
+    struct proxy_name p;
+    if (split_name(r, &p, err) < 0)
+        return -1;
     const struct resource *services = &resources[RESOURCE_SERVICES];
     struct object_key key = { r->info.ns, p.name };
     scoped(object) struct object *service =
@@ -336,8 +360,8 @@ static int find_service_proxy(struct request *r, struct kubelet_target *out, str
 
 static int find_node_proxy(struct request *r, struct kubelet_target *out, struct error *err)
 {
-    struct proxy_name p = split_name(r);
-    return find_node(r, p.name, out, err);
+    struct proxy_name p;
+    return split_name(r, &p, err) < 0 ? -1 : find_node(r, p.name, out, err);
 }
 
 int kubelet_target_find(struct request *r, struct kubelet_target *out, struct error *err)
