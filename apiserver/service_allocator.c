@@ -85,14 +85,15 @@ struct service_allocator *service_allocator_new(const char *cidr, const char *po
 {
     char address[INET_ADDRSTRLEN] = "";
     unsigned bits, first_port, last_port;
+    int cidr_len = 0, ports_len = 0;
     struct in_addr in;
-    if (sscanf(cidr, "%15[0-9.]/%u", address, &bits) != 2 ||
+    if (sscanf(cidr, "%15[0-9.]/%u%n", address, &bits, &cidr_len) != 2 || cidr[cidr_len] ||
         inet_pton(AF_INET, address, &in) != 1 || bits < 8 || bits > 29) {
         error_set(err, ERR_BAD_REQUEST, "service network \"%s\": must be IPv4, /8 to /29", cidr);
         return NULL;
     }
-    if (sscanf(ports, "%u-%u", &first_port, &last_port) != 2 || first_port == 0 ||
-        last_port > 65535 || first_port > last_port) {
+    if (sscanf(ports, "%u-%u%n", &first_port, &last_port, &ports_len) != 2 || ports[ports_len] ||
+        first_port == 0 || last_port > 65535 || first_port > last_port) {
         error_set(err, ERR_BAD_REQUEST, "node port range \"%s\": must be like 30000-32767", ports);
         return NULL;
     }

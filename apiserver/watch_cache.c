@@ -404,8 +404,9 @@ void watch_caches_stop(struct watch_caches *all)
 {
     if (!all)
         return;
+    watch_reloader_stop(all->reloader); /* it may be opening a watch */
+    storage_watch_close(all->watch);    /* which may be waking it */
     watch_reloader_free(all->reloader);
-    storage_watch_close(all->watch);
     if (all->delivery)
         watch_delivery_stop(all->delivery);
     for (int id = 0; id < RESOURCES; id++)

@@ -79,4 +79,5 @@ struct bytes watch_cache_key_text(const struct watch_cache *c, struct bytes stor
  * than it keeps history. */
 struct watch_reloader *watch_reloader_new(struct watch_caches *all);
 void watch_reloader_wake(struct watch_reloader *r); /* Threads: any */
+void watch_reloader_stop(struct watch_reloader *r); /* waking it is still fine */
 void watch_reloader_free(struct watch_reloader *r);

@@ -214,7 +214,7 @@ void watch_reloader_wake(struct watch_reloader *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-void watch_reloader_free(struct watch_reloader *r)
+void watch_reloader_stop(struct watch_reloader *r)
 {
     if (!r)
         return;
@@ -223,6 +223,12 @@ void watch_reloader_free(struct watch_reloader *r)
     pthread_cond_signal(&r->changed);
     pthread_mutex_unlock(&r->lock);
     pthread_join(r->thread, NULL);
+}
+
+void watch_reloader_free(struct watch_reloader *r)
+{
+    if (!r)
+        return;
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
     free(r);

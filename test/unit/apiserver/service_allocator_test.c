@@ -94,6 +94,8 @@ static void nonsense_is_refused_at_start(void **state)
     assert_null(service_allocator_new("fd00::/64", "30000-32767", system_rng, &err));
     assert_null(service_allocator_new("10.0.0.0/16", "none", system_rng, &err));
     assert_null(service_allocator_new("10.0.0.0/31", "1-2", system_rng, &err));
+    assert_null(service_allocator_new("10.0.0.0/16x", "1-2", system_rng, &err));
+    assert_null(service_allocator_new("10.0.0.0/16", "1-2,5", system_rng, &err));
 }
 
 int main(void)
