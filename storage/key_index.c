@@ -117,18 +117,32 @@ static bool is_before(const struct version *v, struct bytes key, int64_t revisio
     return v->r.sub > sub;
 }
 
+static void prefetch(const struct version *v)
+{
+    __builtin_prefetch(v);
+    __builtin_prefetch((const char *)v + sizeof(*v)); /* its links and its key */
+}
+
 /* The first version that is not before the place; BEFORE (if not NULL) gets the links that lead to
  * it. */
 static struct version *descend(struct key_index *k, struct bytes key, int64_t revision,
                                uint32_t sub, _Atomic(struct version *) *before[HEIGHT_MAX])
 {
     _Atomic(struct version *) *links = k->head;
-    struct version *at = NULL;
+    struct version *at = NULL, *not_before = NULL; /* the last that was compared in vain */
     for (int level = HEIGHT_MAX - 1; level >= 0; level--) {
         for (;;) {
             at = atomic_load_explicit(&links[level], memory_order_acquire);
-            if (!at || !is_before(at, key, revision, sub))
+            if (!at || at == not_before)
                 break;
+            /* Where this goes on if AT is too far: versions lie all over the memory, and waiting
+             * for two at once takes as long as for one. */
+            if (level)
+                prefetch(atomic_load_explicit(&links[level - 1], memory_order_relaxed));
+            if (!is_before(at, key, revision, sub)) {
+                not_before = at;
+                break;
+            }
             links = at->next;
         }
         if (before)
