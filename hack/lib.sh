@@ -10,7 +10,7 @@ packages_build="gcc cmake ninja-build pkg-config ccache libh2o-evloop-dev libssl
   zlib1g-dev libsodium-dev libcmocka-dev"
 packages_node="containerd runc containernetworking-plugins iptables conntrack iproute2"
 packages_test="busybox bash curl expect jq python3 python3-kubernetes python3-yaml etcd-server etcd-client
-  python3-grpcio python3-protobuf protobuf-compiler
+  python3-grpcio python3-protobuf protobuf-compiler python3-etcd3
   docker-registry prometheus clang clang-tidy clang-format cppcheck libclang-rt-14-dev nghttp2-client valgrind socat e2fsprogs"
 
 # Installs the Debian packages of a list that are not there yet.
