@@ -278,6 +278,33 @@ static void a_flush_that_was_cut_short_leaves_no_value_twice(void **state)
     }
 }
 
+/* More than one flush takes, and each of them is older than the one before. */
+static void an_import_may_bring_values_in_any_order(void **state)
+{
+    enum { N = 12000, LEN = 3000 };
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    shut(f);
+    nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    struct storage_import *im = storage_import_open(f->dir, STORAGE_IMPORT_NEW, N + 1, &err);
+    assert_non_null(im);
+    for (int i = 0; i < N; i++) {
+        struct storage_kv kv = { .key = bytes_of(arena_printf(f->arena, "key-%05d", i)),
+                                 .value = text(f, LEN, i),
+                                 .create_revision = N - i,
+                                 .mod_revision = N - i,
+                                 .version = 1 };
+        assert_int_equal(storage_import_put(im, &kv, 0, &err), 0);
+        arena_reset(f->arena);
+    }
+    assert_int_equal(storage_import_finish(im, &err), 0);
+    storage_import_close(im);
+    reopen(f);
+    for (int i = 0; i < N; i += 997)
+        assert_value(f, arena_printf(f->arena, "key-%05d", i), 0, LEN, i);
+    assert_values_belong(f);
+}
+
 static void values_lie_close_together(void **state)
 {
     enum { N = 2000, BYTES_EACH = 2048 };
@@ -423,6 +450,7 @@ int main(void)
         T(values_go_with_their_versions),
         T(a_flush_that_failed_leaves_no_value_twice),
         T(a_flush_that_was_cut_short_leaves_no_value_twice),
+        T(an_import_may_bring_values_in_any_order),
         T(values_lie_close_together),
         T(a_value_that_is_not_what_was_written_is_not_served),
         T(a_database_with_large_values_in_its_rows_goes_on),
