@@ -136,15 +136,18 @@ static bool has_taint(const struct json *taints, const char *key)
 }
 
 /* A node starts with the taint; the node lifecycle controller takes it away once the node is Ready.
- */
+ * It may not give itself a role: the one of this process has it from us, as a k3s server's has. */
 static int admit_node(struct strategy_call *c, const struct admission_attributes *a,
                       struct draft *new, struct error *err)
 {
     static const char key[] = "node.kubernetes.io/not-ready";
-    (void)c;
     (void)err;
     if (a->resource->id != RESOURCE_NODES || a->verb != REQUEST_CREATE || *a->subresource)
         return 0;
+    if (str_equal(a->name, c->server->config.own_node))
+        json_set_static(new->arena, json_make_object(new->arena, new->doc, "metadata.labels"),
+                        "node-role.kubernetes.io/control-plane",
+                        json_string_value(new->arena, "true"));
     struct json *taints = json_make_array(new->arena, new->doc, "spec.taints");
     if (has_taint(taints, key))
         return 0;

@@ -54,6 +54,7 @@ static void copy_config(struct apiserver *a, const struct apiserver_config *conf
         arena_strdup(a->arena, config->node_port_range ? config->node_port_range : "30000-32767");
     c->cluster_domain =
         arena_strdup(a->arena, config->cluster_domain ? config->cluster_domain : "cluster.local");
+    c->own_node = arena_strdup(a->arena, config->own_node);
     c->encryption_config = arena_strdup(a->arena, config->encryption_config);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (c->loops <= 0)

@@ -19,6 +19,7 @@ struct apiserver_config {
     const char *service_cidr;      /* "10.43.0.0/16" */
     const char *node_port_range;   /* "30000-32767" */
     const char *cluster_domain;    /* "cluster.local" */
+    const char *own_node;          /* this process' node, which gets the role; NULL: none */
     /* An EncryptionConfiguration; NULL: <data_dir>/server/cred/encryption-config.json, which is
      * made with a new key for Secrets if there is none. */
     const char *encryption_config;

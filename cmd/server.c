@@ -91,7 +91,7 @@ static int share_keys(struct server *s, const struct apiserver_config *api, stru
     return 0;
 }
 
-static int start_api(struct server *s, struct error *err)
+static int start_api(struct server *s, bool has_node, struct error *err)
 {
     const struct config *c = s->config;
     s->storage = datastore_open(c, s->arena, err);
@@ -109,6 +109,7 @@ static int start_api(struct server *s, struct error *err)
         .service_cidr = c->service_cidr,
         .node_port_range = c->service_node_port_range,
         .cluster_domain = c->cluster_domain,
+        .own_node = has_node ? c->node_name : NULL,
         .encryption_config = c->encryption_provider_config,
     };
     if (c->datastore_endpoint && share_keys(s, &api, err) < 0)
@@ -279,7 +280,8 @@ struct server *server_start(const struct config *config, bool with_parts, struct
     s->config = config;
     s->arena = arena_new();
     snapshot_forget_reset(config);
-    if (start_api(s, err) < 0 || start_etcd(s, err) < 0 || start_snapshots(s, err) < 0)
+    if (start_api(s, with_parts && !config->disable_agent, err) < 0 || start_etcd(s, err) < 0 ||
+        start_snapshots(s, err) < 0)
         goto fail;
     if (with_parts) {
         s->parts = parts_new(config);

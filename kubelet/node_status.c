@@ -26,7 +26,7 @@
 #define NETWORK_CHECKS_MAX    250
 #define IMAGES_MAX            50
 #define CONFLICT_TRIES_MAX    5
-#define KUBELET_VERSION       "v1.36.2+coracle" CORACLE_VERSION
+#define KUBELET_VERSION       "v" KUBERNETES_VERSION "+coracle-" CORACLE_VERSION
 
 struct node_status {
     struct node_status_config config;

@@ -106,6 +106,7 @@ reading() {
     like "get -o jsonpath" '^10\.43\.' k get service web -o 'jsonpath={.spec.clusterIP}'
     like "get -o name" 'deployment.apps/web' k get deployments -o name
     like "get -o custom-columns" 'WHO\nweb' k get deployment web -o custom-columns=WHO:.metadata.name
+    like "get nodes" 'node1\s+Ready\s+control-plane' k get nodes
     like "get -A" 'default\s+pod/web-' k get pods,services -A
     like "get -l" 'No resources found' k get pods -l app=nobody
     like "get --field-selector" 'client' k get pods --field-selector metadata.name=client
