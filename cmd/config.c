@@ -323,6 +323,17 @@ static int check_text(enum option_type type, const char *value, const char *plac
     return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" %s", place, value, forms[type].complaint);
 }
 
+static int check_schedule(const char *text, const char *place, struct arena *arena,
+                          struct error *err)
+{
+    const struct cron_schedule *schedule = cron_schedule_parse(text, NULL, arena, err);
+    if (!schedule)
+        return error_wrap(err, "%s", place);
+    if (cron_schedule_next(schedule, clock_wall_ns(&system_clock)) == 0)
+        return error_set(err, ERR_BAD_REQUEST, "%s: \"%s\" never comes", place, text);
+    return 0;
+}
+
 static int option_set(struct config *config, const struct option *o, const char *value,
                       const char *place, struct arena *arena, struct error *err)
 {
@@ -355,8 +366,8 @@ static int option_set(struct config *config, const struct option *o, const char 
             return -1;
         return check_items(field, o->type, place, err);
     case OPTION_CRON:
-        if (!cron_schedule_parse(value, NULL, arena, err))
-            return error_wrap(err, "%s", place);
+        if (check_schedule(value, place, arena, err) < 0)
+            return -1;
         break;
     case OPTION_ENDPOINTS:
         if (storage_check_endpoints(value, err) < 0)

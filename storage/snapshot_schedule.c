@@ -2,9 +2,11 @@
 /* snapshot_schedule.c - the thread that sleeps until the next snapshot is due. */
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/cron_schedule.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "storage/storage.h"
@@ -79,6 +81,18 @@ static void *run(void *arg)
     return NULL;
 }
 
+/* Who mistyped the folder is told now and not by the first snapshot that is missing. */
+static void check_folder(const char *dir)
+{
+    struct error err = { 0 };
+    scoped(str) char *inside = xasprintf("%s/.", dir); /* which a file has not */
+    if (files_make_dirs(dir, 0700, &err) < 0)
+        log_error("snapshot", "scheduled snapshots will fail: %s", err.message);
+    else if (access(inside, W_OK) < 0)
+        log_error("snapshot", "scheduled snapshots will fail: write to %s: %s", dir,
+                  strerror(errno));
+}
+
 struct storage_schedule *storage_schedule_start(const struct storage_schedule_config *config,
                                                 struct error *err)
 {
@@ -92,6 +106,7 @@ struct storage_schedule *storage_schedule_start(const struct storage_schedule_co
     if (!saves_total)
         saves_total = metric_counter("coracle_scheduled_snapshots_total",
                                      "Scheduled snapshots of the store by result.", labels);
+    check_folder(config->series.dir);
     s->cron = cron_schedule_parse(config->cron, NULL, s->arena, err);
     if (s->cron) {
         int failed = pthread_create(&s->thread, NULL, run, s);

@@ -50,10 +50,11 @@ class OnDemand(Snapshots):
     def test_a_snapshot_taken_while_there_are_writes_is_of_one_moment(self):
         for name in ("first", "second"):
             self.configmap(name, n="0")
+        self.put_pair(1)
         done = threading.Event()
 
         def write():
-            n = 0
+            n = 1
             while not done.is_set():
                 n += 1
                 self.put_pair(n)
@@ -133,6 +134,7 @@ class OnDemand(Snapshots):
             (["snapshot", "frob"], 2, "unknown command"),
             (["snapshot", "save", "--frob"], 2, "unknown flag"),
             (["server", "--etcd-snapshot-schedule-cron", "often"], 2, "expected exactly 5 fields"),
+            (["server", "--etcd-snapshot-schedule-cron", "0 0 30 2 *"], 2, '"0 0 30 2 *" never comes'),
             (["server", "--cluster-reset"], 2, "--cluster-reset-restore-path"),
         ):
             answer = subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=20)
