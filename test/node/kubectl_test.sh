@@ -166,7 +166,9 @@ streaming() {
     ok "cp to a pod" k cp "$work/there" client:/tmp/there
     ok "cp from a pod" k cp client:/tmp/there "$work/back"
     ok "the copy is the same" cmp "$work/there" "$work/back"
-    k port-forward service/web 18080:80 > "$work/forward.log" 2>&1 &
+    # Not by a function, whose end would leave it running and the port taken.
+    nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" port-forward service/web 18080:80 \
+        > "$work/forward.log" 2>&1 &
     local forward=$!
     like "port-forward" '^web-' bash -c "
         for i in \$(seq 50); do nsenter --net=/run/netns/$node curl -s -m 5 http://127.0.0.1:18080/ && exit; sleep 0.1; done"
