@@ -124,6 +124,19 @@ struct shared_bytes *object_json(const struct object *o)
     return made;
 }
 
+size_t object_drop_json(struct object *o)
+{
+    struct shared_bytes *text = atomic_exchange_explicit(&o->json, NULL, memory_order_acq_rel);
+    size_t bytes = text ? sizeof(*text) + text->len : 0;
+    shared_bytes_unref(text);
+    return bytes;
+}
+
+unsigned object_refs(const struct object *o)
+{
+    return atomic_load_explicit(&o->refs, memory_order_acquire);
+}
+
 /* ---- reading ---- */
 
 const struct json *object_metadata(const struct object *o)

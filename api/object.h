@@ -47,6 +47,11 @@ size_t object_size_bytes(const struct object *o);
 /* The object as JSON, made once and shared.  Borrowed: valid as long as O. */
 struct shared_bytes *object_json(const struct object *o);
 
+/* Frees the JSON text, to be printed again when somebody asks; returns its size.  Only for who
+ * knows from the count that nobody else has O now. */
+size_t object_drop_json(struct object *o);
+unsigned object_refs(const struct object *o);
+
 /* ---- reading ---- */
 
 const struct json *object_metadata(const struct object *o);

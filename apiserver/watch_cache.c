@@ -6,32 +6,14 @@
 #include "apiserver/watch_cache_internal.h"
 #include "apiserver/watch_delivery.h"
 #include "base/cond.h"
+#include "base/heap.h"
 #include "base/log.h"
 
-/* The ring doubles while its oldest event is younger than this: a client that lost its connection
- * comes back within a minute or so and should not have to list again.  Each event keeps an object's
- * state in memory, so a storm of changes may cost at most so many; who resumes after one lists. */
-#define RING_KEPT_NS      (75 * NS_PER_S)
-#define RING_EVENTS_FIRST 64
-#define RING_EVENTS_MAX   4096
-#define LOAD_PAGE         1000
+#define LOAD_PAGE       1000
+#define EXPIRE_EVERY_NS (RING_KEPT_NS / 2)
+#define GIVE_BACK_BYTES ((size_t)8 << 20) /* of the past: who churns less has it used again */
 
 /* ---- events ---- */
-
-struct cache_event *cache_event_ref(struct cache_event *e)
-{
-    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
-    return e;
-}
-
-void cache_event_unref(struct cache_event *e)
-{
-    if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    object_unref(e->object);
-    object_unref(e->previous);
-    free(e);
-}
 
 static struct cache_event *event_new(struct watch_cache *c, enum watch_type type,
                                      const struct object *object, struct object *previous_take)
@@ -45,38 +27,6 @@ static struct cache_event *event_new(struct watch_cache *c, enum watch_type type
     e->object = object_ref(object);
     e->previous = previous_take;
     return e;
-}
-
-static void ring_grow(struct watch_cache *c)
-{
-    size_t capacity = c->ring_capacity ? 2 * c->ring_capacity : RING_EVENTS_FIRST;
-    struct cache_event **ring = xmalloc(capacity * sizeof(*ring));
-    for (size_t i = 0; i < c->ring_n; i++)
-        ring[i] = ring_at(c, i);
-    free(c->ring);
-    c->ring = ring;
-    c->ring_first = 0;
-    c->ring_capacity = capacity;
-}
-
-/* Returns the event that had to go, for the caller to release outside the lock. */
-static struct cache_event *ring_add(struct watch_cache *c, struct cache_event *e)
-{
-    struct cache_event *gone = NULL;
-    if (c->ring_n == c->ring_capacity) {
-        bool is_young = c->ring_n > 0 && e->at_ns - c->ring[c->ring_first]->at_ns < RING_KEPT_NS;
-        if (c->ring_n == 0 || (is_young && c->ring_capacity < RING_EVENTS_MAX)) {
-            ring_grow(c);
-        } else {
-            gone = c->ring[c->ring_first];
-            c->ring_since = gone->revision;
-            c->ring_first = (c->ring_first + 1) % c->ring_capacity;
-            c->ring_n--;
-        }
-    }
-    c->ring[(c->ring_first + c->ring_n) % c->ring_capacity] = cache_event_ref(e);
-    c->ring_n++;
-    return gone;
 }
 
 /* ---- changes, on the store's publishing thread ---- */
@@ -124,10 +74,17 @@ static void observe(struct watch_cache *c, const struct object *old, const struc
         c->observers[i].fn(old, new, c->observers[i].arg);
 }
 
+/* Adds E to the past; what had to go for it is the caller's to release outside the lock. */
 static struct cache_event *commit_event(struct watch_cache *c, struct cache_event *e)
 {
     c->changed_revision = e->revision;
-    return ring_add(c, e);
+    return event_ring_add(&c->ring, e);
+}
+
+static void release(struct watch_cache *c, struct cache_event *gone)
+{
+    if (gone)
+        atomic_fetch_add(&c->all->released_bytes, cache_events_release(gone));
 }
 
 /* What was there before stays for watchers: a deletion would be a lie that garbage collectors act
@@ -166,7 +123,7 @@ static struct cache_event *apply_put(struct watch_cache *c, const struct storage
     struct cache_event *gone = commit_event(c, e);
     pthread_rwlock_unlock(&c->lock);
 
-    cache_event_unref(gone);
+    release(c, gone);
     return e;
 }
 
@@ -188,7 +145,7 @@ static struct cache_event *apply_delete(struct watch_cache *c, const struct stor
     pthread_rwlock_unlock(&c->lock);
 
     object_unref(last);
-    cache_event_unref(gone);
+    release(c, gone);
     return e;
 }
 
@@ -277,6 +234,29 @@ int watch_caches_follow(struct watch_caches *all, int64_t revision, struct error
     return watch ? 0 : -1;
 }
 
+/* ---- the past ---- */
+
+int64_t watch_caches_expire(struct watch_caches *all)
+{
+    int64_t now = clock_monotonic_ns(all->server->clock), next = INT64_MAX;
+    for (int id = 0; id < RESOURCES; id++) {
+        struct watch_cache *c = all->by_id[id];
+        if (!c)
+            continue;
+        pthread_rwlock_wrlock(&c->lock);
+        struct cache_event *gone = event_ring_expire(&c->ring, now);
+        if (c->ring.n > RING_EVENTS_FIRST)
+            next = now + EXPIRE_EVERY_NS;
+        pthread_rwlock_unlock(&c->lock);
+        release(c, gone);
+    }
+    if (atomic_load(&all->released_bytes) >= GIVE_BACK_BYTES) {
+        atomic_store(&all->released_bytes, 0);
+        heap_trim();
+    }
+    return next;
+}
+
 /* ---- start and stop ---- */
 
 static struct watch_cache *cache_new(struct watch_caches *all, const struct resource *r)
@@ -307,9 +287,7 @@ static void cache_free(struct watch_cache *c)
     ordered_map_deinit(&c->objects);
     hashmap_deinit(&c->by_key);
     unreadable_deinit(&c->unreadable);
-    for (size_t i = 0; i < c->ring_n; i++)
-        cache_event_unref(ring_at(c, i));
-    free(c->ring);
+    event_ring_deinit(&c->ring);
     pthread_rwlock_destroy(&c->lock);
     free(c);
 }
@@ -363,7 +341,7 @@ static int cache_load(struct watch_cache *c, int64_t revision, struct error *err
     }
     buffer_free(&next);
     tell_unreadable(c);
-    c->changed_revision = c->ring_since = revision;
+    c->changed_revision = c->ring.since = revision;
     return rc;
 }
 

@@ -74,6 +74,9 @@ bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout
  * all) of it, is in the caches.  Costs nothing while no other process writes to the store.
  * ERR_UNAVAILABLE, ERR_TIMEOUT. */
 must_check int watch_caches_catch_up(struct watch_caches *c, int64_t revision, struct error *err);
+/* Lets go of what happened too long ago, and gives memory back to the system if that was much.
+ * Returns when (monotonic) there is more of that to do; INT64_MAX: not before the next change. */
+int64_t watch_caches_expire(struct watch_caches *c);
 struct watch_delivery *watch_caches_delivery(struct watch_caches *c);
 const struct resource *watch_cache_resource(const struct watch_cache *c);
 
@@ -91,6 +94,8 @@ struct cache_event {
     struct watch_cache *cache;
     struct object *object; /* the new state; of a delete: the last one, at the delete's revision */
     struct object *previous; /* NULL: added */
+    size_t bytes;            /* the ring's own, like the next */
+    struct cache_event *gone_next;
 };
 struct cache_event *cache_event_ref(struct cache_event *e);
 void cache_event_unref(struct cache_event *e);

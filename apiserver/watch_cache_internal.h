@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "apiserver/event_ring.h"
 #include "apiserver/ordered_map.h"
 #include "apiserver/server.h"
 #include "apiserver/unreadable.h"
@@ -36,9 +37,7 @@ struct watch_cache {
     struct hashmap by_key;
     struct unreadable unreadable; /* of such a key, OBJECTS may have what was there before */
     int64_t changed_revision;     /* of the last change here */
-    int64_t ring_since;           /* every change after this revision is in the ring */
-    struct cache_event **ring;
-    size_t ring_first, ring_n, ring_capacity;
+    struct event_ring ring;
 };
 
 struct watch_caches {
@@ -54,16 +53,11 @@ struct watch_caches {
     struct watch_reloader *reloader;
     struct watch_delivery *delivery;
     _Atomic int64_t revision;
-    pthread_mutex_t wait_lock; /* guards nothing but the sleep on MOVED */
+    atomic_size_t released_bytes; /* of the past, since memory was last given back */
+    pthread_mutex_t wait_lock;    /* guards nothing but the sleep on MOVED */
     pthread_cond_t moved;
     atomic_int waiters;
 };
-
-/* The I-th event of the ring, the oldest first. */
-static inline struct cache_event *ring_at(const struct watch_cache *c, size_t i)
-{
-    return c->ring[(c->ring_first + i) % c->ring_capacity];
-}
 
 /* ---- watch_cache.c, for the reloader ---- */
 

@@ -158,13 +158,13 @@ static void past_note(struct ordered_map *past, const struct cache_event *e, str
 static bool past_build(struct watch_cache *c, int64_t revision, struct ordered_map *past,
                        struct arena *a)
 {
-    if (revision < c->ring_since)
+    if (revision < c->ring.since)
         return false;
-    for (size_t i = c->ring_n; i-- > 0;) {
-        const struct cache_event *e = ring_at(c, i);
+    for (size_t i = c->ring.n; i-- > 0;) {
+        const struct cache_event *e = event_ring_at(&c->ring, i);
         if (e->revision <= revision)
             return true;
-        if (c->ring_n - i > PAST_EVENTS_MAX)
+        if (c->ring.n - i > PAST_EVENTS_MAX)
             return false;
         past_note(past, e, a); /* the oldest comes last and stays */
     }
@@ -290,25 +290,17 @@ int watch_cache_events_since(struct watch_cache *c, int64_t revision, struct cac
 {
     pthread_rwlock_rdlock(&c->lock);
     *upto = revision_locked(c);
-    if (revision < c->ring_since) {
-        int64_t oldest = c->ring_since;
+    if (revision < c->ring.since) {
+        int64_t oldest = c->ring.since;
         pthread_rwlock_unlock(&c->lock);
         return error_set(err, ERR_COMPACTED, "too old resource version: %lld (%lld)",
                          (long long)revision, (long long)oldest);
     }
-    /* The first event after REVISION: the ring ascends. */
-    size_t low = 0, high = c->ring_n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (ring_at(c, middle)->revision <= revision)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *n = c->ring_n - low;
+    size_t first = event_ring_after(&c->ring, revision);
+    *n = c->ring.n - first;
     *events = xmalloc((*n + 1) * sizeof(**events));
     for (size_t i = 0; i < *n; i++)
-        (*events)[i] = cache_event_ref(ring_at(c, low + i));
+        (*events)[i] = cache_event_ref(event_ring_at(&c->ring, first + i));
     pthread_rwlock_unlock(&c->lock);
     return 0;
 }

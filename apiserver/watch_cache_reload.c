@@ -122,18 +122,11 @@ static int reload_cache(struct watch_cache *c, int64_t revision, struct error *e
 /* From here on a watch begins at REVISION or later. */
 static void forget_history(struct watch_cache *c, int64_t revision)
 {
-    struct cache_event **old = NULL;
     pthread_rwlock_wrlock(&c->lock);
-    size_t n = c->ring_n;
-    old = xmalloc((n + 1) * sizeof(*old));
-    for (size_t i = 0; i < n; i++)
-        old[i] = ring_at(c, i);
-    c->ring_n = c->ring_first = 0;
-    c->ring_since = c->changed_revision = revision;
+    struct cache_event *gone = event_ring_clear(&c->ring, revision);
+    c->changed_revision = revision;
     pthread_rwlock_unlock(&c->lock);
-    for (size_t i = 0; i < n; i++)
-        cache_event_unref(old[i]);
-    free(old);
+    cache_events_release(gone);
 }
 
 static int reload(struct watch_caches *all, struct error *err)

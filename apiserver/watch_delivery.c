@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "apiserver/event_ring.h"
 #include "apiserver/server.h"
 #include "base/cond.h"
 #include "base/hashmap.h"
@@ -52,7 +53,8 @@ struct watch_delivery {
     struct due_heap due;   /* of all watchers */
     struct watcher **told; /* since the last flush */
     size_t told_n, told_capacity;
-    int64_t revision; /* delivered */
+    int64_t revision;  /* delivered */
+    int64_t expire_ns; /* when the past is looked through; INT64_MAX: nothing has happened */
 };
 
 /* ---- what is due when ---- */
@@ -342,6 +344,16 @@ static void run_due(struct watch_delivery *d)
     }
 }
 
+/* What has happened is let go of when it is old. */
+static void expire_past(struct watch_delivery *d, bool has_events)
+{
+    int64_t now = clock_monotonic_ns(d->server->clock);
+    if (d->expire_ns <= now)
+        d->expire_ns = watch_caches_expire(d->server->caches);
+    else if (has_events && d->expire_ns == INT64_MAX)
+        d->expire_ns = now + RING_KEPT_NS;
+}
+
 /* Over sockets all watchers have a timeout; those of loopback clients are closed by their owners,
  * unless ERR says why they have to end. */
 static void end_all(struct watch_delivery *d, const struct error *err)
@@ -414,7 +426,8 @@ static bool next_batch(struct watch_delivery *d, struct batch *out)
     pthread_mutex_lock(&d->lock);
     while (!has_work(&d->incoming) && !d->is_stopping) {
         const struct due_node *due = due_heap_first(&d->due);
-        if (!cond_wait_until(&d->wake, &d->lock, due ? due->due_ns : INT64_MAX))
+        int64_t due_ns = due && due->due_ns < d->expire_ns ? due->due_ns : d->expire_ns;
+        if (!cond_wait_until(&d->wake, &d->lock, due_ns))
             break;
     }
     bool goes_on = has_work(&d->incoming) || !d->is_stopping;
@@ -431,8 +444,10 @@ static void *delivery_thread(void *arg)
     struct watch_delivery *d = arg;
     struct batch batch = { 0 };
     while (next_batch(d, &batch)) {
+        bool has_events = batch.events_n > 0;
         run_batch(d, &batch);
         run_due(d);
+        expire_past(d, has_events);
     }
     free(batch.events);
     free(batch.commands);
@@ -446,6 +461,7 @@ struct watch_delivery *watch_delivery_start(struct apiserver *a, int64_t revisio
     d->server = a;
     d->revision = revision;
     d->incoming.revision = revision;
+    d->expire_ns = INT64_MAX;
     pthread_mutex_init(&d->lock, NULL);
     cond_init(&d->wake);
     pthread_cond_init(&d->done, NULL);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "api/client_http.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "cmd/alone.h"
 #include "cmd/config.h"
@@ -145,6 +146,7 @@ static int run(const struct command *command, const struct config *config)
 
 int main(int argc, char **argv)
 {
+    heap_configure();
     if (argc < 2 || str_equal(argv[1], "--help") || str_equal(argv[1], "-h") ||
         str_equal(argv[1], "help")) {
         print_help(argc < 2 ? stderr : stdout);

@@ -4,6 +4,8 @@
 
 #include "api/quantity.h"
 
+#define POD_BYTES 320 /* what most pods need besides: key, images, tolerations, a port */
+
 /* What a container that requests nothing is taken to use, in scores only: upstream's figures. */
 #define NONZERO_MILLI_CPU 100
 #define NONZERO_MEMORY    (INT64_C(200) * 1024 * 1024)
@@ -308,7 +310,7 @@ static void parse_spread(struct pod_info *p)
 
 struct pod_info *pod_info_new(const struct object *pod)
 {
-    struct arena *a = arena_new();
+    struct arena *a = arena_new_sized(sizeof(struct pod_info) + POD_BYTES);
     struct pod_info *p = arena_zalloc(a, sizeof(*p));
     char key[KEY_TEXT_BYTES_MAX];
     const char *phase = json_str(pod->doc, "status.phase", "");
