@@ -179,11 +179,7 @@ int64_t object_created_ns(const struct object *o)
 
 bool object_has_finalizer(const struct object *o, const char *finalizer)
 {
-    json_each_item (json_get(object_metadata(o), "finalizers"), f) {
-        if (json_is(f, JSON_STRING) && strcmp(f->string, finalizer) == 0)
-            return true;
-    }
-    return false;
+    return json_has_text(json_get(object_metadata(o), "finalizers"), finalizer);
 }
 
 const struct json *object_controller(const struct object *o)

@@ -65,11 +65,8 @@ static int admit_in_use(struct strategy_call *c, const struct admission_attribut
     struct json *list = json_find(metadata, "finalizers");
     if (!list)
         list = json_set(new->arena, metadata, "finalizers", (struct json){ .type = JSON_ARRAY });
-    json_each_item (list, f) {
-        if (str_equal(json_text(f), finalizer))
-            return 0;
-    }
-    json_append(new->arena, list, json_string_value(new->arena, finalizer));
+    if (!json_has_text(list, finalizer))
+        json_append(new->arena, list, json_string_value(new->arena, finalizer));
     return 0;
 }
 

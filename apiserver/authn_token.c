@@ -153,13 +153,7 @@ static int check_times(const struct apiserver *a, const struct json *claims, str
 
 static bool is_audience(const struct json *aud, const char *audience)
 {
-    if (json_text(aud))
-        return strcmp(json_text(aud), audience) == 0;
-    json_each_item (aud, item) {
-        if (str_equal(json_text(item), audience))
-            return true;
-    }
-    return false;
+    return str_equal(json_text(aud), audience) || json_has_text(aud, audience);
 }
 
 static int check_audiences(const struct json *claims, const char *const *audiences,

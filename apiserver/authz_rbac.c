@@ -221,13 +221,7 @@ static bool resource_matches(const struct json *list, const char *resource, cons
 
 static bool name_matches(const struct json *list, const char *name)
 {
-    if (!list || !list->len)
-        return true;
-    json_each_item (list, item) {
-        if (str_equal(json_text(item), name))
-            return true;
-    }
-    return false;
+    return !list || !list->len || json_has_text(list, name);
 }
 
 static bool url_matches(const struct json *list, const char *path)

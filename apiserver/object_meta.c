@@ -176,15 +176,6 @@ static void validate_owners(const struct json *owners, struct field_errors *erro
     }
 }
 
-static bool has_item(const struct json *array, const char *s)
-{
-    json_each_item (array, it) {
-        if (str_equal(json_text(it), s))
-            return true;
-    }
-    return false;
-}
-
 static void validate_finalizers(const struct resource *r, const struct json *finalizers,
                                 struct field_errors *errors)
 {
@@ -202,7 +193,7 @@ static void validate_finalizers(const struct resource *r, const struct json *fin
             fail(errors, &p, FIELD_INVALID, f,
                  "name is neither a standard finalizer name nor is it fully qualified");
     }
-    if (has_item(finalizers, "orphan") && has_item(finalizers, "foregroundDeletion"))
+    if (json_has_text(finalizers, "orphan") && json_has_text(finalizers, "foregroundDeletion"))
         fail(errors, &at_finalizers, FIELD_INVALID, finalizers,
              "finalizer orphan and foregroundDeletion cannot be both set");
 }
@@ -228,7 +219,7 @@ void object_meta_validate_update(const struct object *old, const struct json *do
         return;
     const struct json *was = json_get(object_metadata(old), "finalizers");
     json_each_item (json_at(doc, "metadata.finalizers"), f) {
-        if (!has_item(was, json_text(f))) {
+        if (!json_has_text(was, json_text(f))) {
             char detail[512];
             snprintf(detail, sizeof(detail),
                      "no new finalizers can be added if the object is being deleted, found new "

@@ -16,11 +16,7 @@ static int prepare_create(struct strategy_call *c, struct draft *new, struct err
     (void)c;
     (void)err;
     struct json *finalizers = json_make_array(new->arena, new->doc, "spec.finalizers");
-    bool has_own = false;
-    json_each_item (finalizers, f) {
-        has_own |= str_equal(json_text(f), "kubernetes");
-    }
-    if (!has_own)
+    if (!json_has_text(finalizers, "kubernetes"))
         json_append(new->arena, finalizers, json_string_value(new->arena, "kubernetes"));
     *json_make(new->arena, new->doc, "status") = (struct json){ .type = JSON_OBJECT };
     json_put_str(new->arena, new->doc, "status.phase", "Active");

@@ -134,10 +134,7 @@ void print_access_modes(const struct json *modes, struct buffer *out)
                   { "ReadWriteMany", "RWX" },
                   { "ReadWriteOncePod", "RWOP" } };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        bool has = false;
-        json_each_item (modes, m)
-            has |= str_equal(json_text(m), names[i].mode);
-        if (has)
+        if (json_has_text(modes, names[i].mode))
             print_joined(out, ",", names[i].text);
     }
 }

@@ -8,15 +8,6 @@
 
 static const struct json empty_text = { .type = JSON_STRING, .string = "" };
 
-static bool has_text(const struct json *list, const char *text)
-{
-    json_each_item (list, item) {
-        if (str_equal(json_text(item), text))
-            return true;
-    }
-    return false;
-}
-
 static bool is_blank(const struct json *value)
 {
     const char *text = json_text(value) ? json_text(value) : "";
@@ -29,7 +20,7 @@ static void check_wildcard(struct field_errors *v, const struct place *at, const
                            const char *field, const char *detail)
 {
     const struct json *list = json_get(rule, field);
-    if (has_text(list, "*") && list->len > 1)
+    if (json_has_text(list, "*") && list->len > 1)
         fail_field(v, at, field, FIELD_INVALID, list, detail);
 }
 
@@ -37,8 +28,8 @@ static void check_resource_names(struct field_errors *v, const struct place *at,
                                  const struct json *list)
 {
     size_t i = 0;
-    bool has_bare_star = has_text(list, "*");
-    if (has_text(list, "*/*") && list->len > 1)
+    bool has_bare_star = json_has_text(list, "*");
+    if (json_has_text(list, "*/*") && list->len > 1)
         fail(v, at, FIELD_INVALID, list, "if '*/*' is present, must not specify other resources");
     json_each_item (list, item) {
         const char *text = json_text(item) ? json_text(item) : "", *slash = strchr(text, '/');
@@ -54,9 +45,9 @@ static void check_resource_names(struct field_errors *v, const struct place *at,
         if (!slash || strcmp(text, "*/*") == 0)
             continue;
         snprintf(all, sizeof(all), "%.*s/*", (int)(slash - text < 200 ? slash - text : 200), text);
-        if (strcmp(all, text) == 0 || !has_text(list, all))
+        if (strcmp(all, text) == 0 || !json_has_text(list, all))
             snprintf(all, sizeof(all), "*/%.200s", slash + 1);
-        if (strcmp(all, text) == 0 || !has_text(list, all))
+        if (strcmp(all, text) == 0 || !json_has_text(list, all))
             continue;
         snprintf(detail, sizeof(detail), "if '%s' is present, must not specify %.200s", all, text);
         fail(v, &p, FIELD_INVALID, item, detail);
@@ -184,7 +175,7 @@ static void check_review_versions(struct field_errors *v, const struct place *at
             fail(v, &p, FIELD_INVALID, version, dns_1035_label_fault(json_text(version)));
         i++;
     }
-    if (!has_text(versions, "v1") && !has_text(versions, "v1beta1"))
+    if (!json_has_text(versions, "v1") && !json_has_text(versions, "v1beta1"))
         fail(v, at, FIELD_INVALID, versions, "must include at least one of v1, v1beta1");
 }
 
@@ -325,7 +316,7 @@ static const struct rule binding_rules[] = {
 static void check_actions(struct field_errors *v, const struct place *at,
                           const struct json *actions)
 {
-    if (has_text(actions, "Deny") && has_text(actions, "Warn"))
+    if (json_has_text(actions, "Deny") && json_has_text(actions, "Warn"))
         fail(v, at, FIELD_INVALID, actions,
              "must not contain both Deny and Warn (repeating the same validation failure "
              "information "

@@ -9,15 +9,6 @@
 
 static const struct json empty_text = { .type = JSON_STRING, .string = "" };
 
-static bool has_text(const struct json *list, const char *text)
-{
-    json_each_item (list, item) {
-        if (str_equal(json_text(item), text))
-            return true;
-    }
-    return false;
-}
-
 /* ---- Namespace ---- */
 
 /* Upstream leaves the index out of the path. */
@@ -261,7 +252,7 @@ static void check_flow_subject(struct field_errors *v, const struct place *at,
 
 static void check_star(struct field_errors *v, const struct place *at, const struct json *list)
 {
-    if (has_text(list, "*") && list->len > 1)
+    if (json_has_text(list, "*") && list->len > 1)
         fail(v, at, FIELD_INVALID, list, "if '*' is present, must not specify other values");
 }
 

@@ -337,12 +337,10 @@ static void validate_security(struct field_errors *v, const struct place *at,
         if (json_bool(security, "privileged", false))
             fail(v, at, FIELD_INVALID, security,
                  "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
-        json_each_item (json_at(security, "capabilities.add"), capability) {
-            if (str_equal(json_text(capability), "CAP_SYS_ADMIN"))
-                fail(v, at, FIELD_INVALID, security,
-                     "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` "
-                     "CAP_SYS_ADMIN");
-        }
+        if (json_has_text(json_at(security, "capabilities.add"), "CAP_SYS_ADMIN"))
+            fail(v, at, FIELD_INVALID, security,
+                 "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` "
+                 "CAP_SYS_ADMIN");
     }
 }
 

@@ -178,23 +178,14 @@ static const char *const scope_names[] = { "Terminating",
                                            "VolumeAttributesClass",
                                            NULL };
 
-static bool has_text(const struct json *list, const char *text)
-{
-    json_each_item (list, item) {
-        if (str_equal(json_text(item), text))
-            return true;
-    }
-    return false;
-}
-
 static void check_scopes(struct field_errors *v, const struct place *at, const struct json *scopes)
 {
     json_each_item (scopes, scope) {
         if (!is_among(json_text(scope), scope_names))
             fail(v, at, FIELD_INVALID, scopes, "unsupported scope");
     }
-    if ((has_text(scopes, "BestEffort") && has_text(scopes, "NotBestEffort")) ||
-        (has_text(scopes, "Terminating") && has_text(scopes, "NotTerminating")))
+    if ((json_has_text(scopes, "BestEffort") && json_has_text(scopes, "NotBestEffort")) ||
+        (json_has_text(scopes, "Terminating") && json_has_text(scopes, "NotTerminating")))
         fail(v, at, FIELD_INVALID, scopes, "conflicting scopes");
 }
 

@@ -79,6 +79,7 @@ int64_t json_int(const struct json *v, const char *path, int64_t fallback);
 bool json_bool(const struct json *v, const char *path, bool fallback);
 size_t json_len(const struct json *v, const char *path);     /* items or members, 0 if absent */
 bool json_is(const struct json *v, enum json_type type);     /* false for NULL */
+bool json_has_text(const struct json *list, const char *s);  /* one of an array's strings is S */
 bool json_equal(const struct json *a, const struct json *b); /* members in any order */
 static inline const char *json_text(const struct json *v)    /* NULL unless a string */
 {

@@ -79,6 +79,15 @@ bool json_is(const struct json *v, enum json_type type)
     return v && v->type == type;
 }
 
+bool json_has_text(const struct json *list, const char *s)
+{
+    json_each_item (list, item) {
+        if (str_equal(json_text(item), s))
+            return true;
+    }
+    return false;
+}
+
 const struct json *json_items_begin(const struct json *v)
 {
     return json_is(v, JSON_ARRAY) ? v->items : NULL;

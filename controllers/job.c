@@ -87,15 +87,6 @@ static bool has_failed(const struct sync *s, const struct object *pod)
     return object_is_deleting(pod) && !has_succeeded(pod) && !replaces_only_failed(s->job);
 }
 
-static bool list_has(const struct json *list, const char *text)
-{
-    json_each_item (list, v) {
-        if (str_equal(json_text(v), text))
-            return true;
-    }
-    return false;
-}
-
 static const struct json *uncounted(const struct sync *s, const char *which)
 {
     return json_get(json_at(s->job->doc, "status.uncountedTerminatedPods"), which);
@@ -103,8 +94,8 @@ static const struct json *uncounted(const struct sync *s, const char *which)
 
 static bool is_uncounted(const struct sync *s, const struct object *pod)
 {
-    return list_has(uncounted(s, "succeeded"), pod->uid) ||
-           list_has(uncounted(s, "failed"), pod->uid);
+    return json_has_text(uncounted(s, "succeeded"), pod->uid) ||
+           json_has_text(uncounted(s, "failed"), pod->uid);
 }
 
 static int64_t index_of(const struct object *pod)

@@ -166,11 +166,7 @@ static int put_conditions(struct controller *c, struct object **ns, const struct
 
 static bool has_our_finalizer(const struct object *ns)
 {
-    json_each_item (json_at(ns->doc, "spec.finalizers"), name) {
-        if (str_equal(json_text(name), FINALIZER))
-            return true;
-    }
-    return false;
+    return json_has_text(json_at(ns->doc, "spec.finalizers"), FINALIZER);
 }
 
 static int finalize(struct controller *c, const struct object *ns, struct error *err)
