@@ -5,6 +5,7 @@
  * The controller says which node a pod is for by a node affinity on the node's name; the scheduler
  * binds it.
  */
+#include "api/node_selector.h"
 #include "controllers/nodes.h"
 #include "controllers/revisions.h"
 
@@ -114,63 +115,12 @@ static void put_tolerations(struct draft *pod)
     }
 }
 
-static bool expression_matches(const struct json *e, const char *value)
-{
-    const char *operator= json_str(e, "operator", "");
-    bool is_in = false;
-    json_each_item (json_get(e, "values"), v)
-        is_in = is_in || str_equal(json_text(v), value);
-    const struct json *values = json_get(e, "values");
-    long long limit = json_is(values, JSON_ARRAY) && values->len == 1
-                          ? strtoll(json_text(&values->items[0]), NULL, 10)
-                          : 0;
-    if (str_equal(operator, "In"))
-        return value && is_in;
-    if (str_equal(operator, "NotIn"))
-        return !value || !is_in;
-    if (str_equal(operator, "Exists"))
-        return value != NULL;
-    if (str_equal(operator, "DoesNotExist"))
-        return !value;
-    if (str_equal(operator, "Gt"))
-        return value && strtoll(value, NULL, 10) > limit;
-    return str_equal(operator, "Lt") && value && strtoll(value, NULL, 10) < limit;
-}
-
-static bool term_matches(const struct json *term, const struct object *node)
-{
-    json_each_item (json_get(term, "matchExpressions"), e) {
-        if (!expression_matches(e, object_label(node, json_str(e, "key", ""))))
-            return false;
-    }
-    json_each_item (json_get(term, "matchFields"), f) {
-        if (!expression_matches(f, node->key.name))
-            return false;
-    }
-    return json_len(term, "matchExpressions") + json_len(term, "matchFields") > 0;
-}
-
-static bool affinity_matches(const struct json *spec, const struct object *node)
-{
-    const struct json *required =
-        json_at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
-    if (!required)
-        return true;
-    json_each_item (json_get(required, "nodeSelectorTerms"), term) {
-        if (term_matches(term, node))
-            return true;
-    }
-    return false;
-}
-
 static bool selector_fits(const struct json *spec, const struct object *node)
 {
-    json_each_member (json_get(spec, "nodeSelector"), m) {
-        if (!str_equal(object_label(node, m->name), json_text(&m->value)) ||
-            !object_label(node, m->name))
-            return false;
-    }
-    return true;
+    return node_selector_matches(
+        json_get(spec, "nodeSelector"),
+        json_at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"),
+        json_get(object_metadata(node), "labels"), node->key.name);
 }
 
 /* With the tolerations that its pods get. */
@@ -181,9 +131,8 @@ static void judge_node(struct sync *s, struct place *p)
     put_tolerations(pod);
     const struct json *spec = json_at(pod->doc, "spec");
     const char *name = json_str(spec, "nodeName", "");
-    p->should_run = p->may_continue = (!*name || str_equal(name, p->node->key.name)) &&
-                                      selector_fits(spec, p->node) &&
-                                      affinity_matches(spec, p->node);
+    p->should_run = p->may_continue =
+        (!*name || str_equal(name, p->node->key.name)) && selector_fits(spec, p->node);
     json_each_item (json_at(p->node->doc, "spec.taints"), taint) {
         const char *effect = json_str(taint, "effect", "");
         if (str_equal(effect, "PreferNoSchedule") || spec_tolerates(spec, taint))

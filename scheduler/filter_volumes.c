@@ -55,7 +55,7 @@ static bool volume_reaches(const struct object *volume, const struct node_info *
     if (!required)
         return true;
     json_each_item (json_get(required, "nodeSelectorTerms"), term) {
-        if (node_term_matches(term, n))
+        if (node_term_matches(term, n->labels, n->name))
             return true;
     }
     return false;

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "api/node_selector.h"
 #include "scheduler/pod_queue.h"
 #include "scheduler/snapshot.h"
 
@@ -91,4 +92,3 @@ bool tolerates(const struct toleration *t, const struct taint *taint);
 const struct taint *untolerated_taint(const struct pod_info *pod, const struct node_info *n);
 /* spec.nodeSelector and required node affinity. */
 bool node_affinity_matches(const struct pod_info *pod, const struct node_info *n);
-bool node_term_matches(const struct json *term, const struct node_info *n);

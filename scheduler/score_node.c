@@ -29,7 +29,7 @@ static int64_t preferred_nodes(const struct cycle *c, const struct node_info *n)
 {
     int64_t sum = 0;
     json_each_item (c->pod->preferred_node_terms, term) {
-        if (node_term_matches(json_get(term, "preference"), n))
+        if (node_term_matches(json_get(term, "preference"), n->labels, n->name))
             sum += json_int(term, "weight", 0);
     }
     return sum;
