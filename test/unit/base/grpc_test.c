@@ -699,6 +699,32 @@ static void a_silent_peer_is_given_up(void **state)
     close(listener);
 }
 
+/* Not after the ten minutes of silence that are allowed: a call that ran out was a sign. */
+static void a_peer_that_lets_a_call_run_out_is_asked_at_once(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    int port = 0, listener = socket_listen("127.0.0.1", &port, &err);
+    assert_true(listener >= 0);
+    char target[32];
+    snprintf(target, sizeof(target), "127.0.0.1:%d", port);
+    struct grpc_channel_config config = { .target = target,
+                                          .ping_after_ms = 600 * 1000,
+                                          .ping_timeout_ms = 10 };
+    struct grpc_channel *c = grpc_channel_open(&config, &err);
+    struct heard patient, hurried;
+    struct grpc_events events = hear(&patient), more = hear(&hurried);
+    struct grpc_call_options options = { .timeout_ms = 1000 };
+    grpc_unary_start(c, "/test/Echo", BYTES("x"), NULL, &events);
+    grpc_unary_start(c, "/test/Echo", BYTES("x"), &options, &more);
+    sem_wait(&hurried.has_ended);
+    assert_int_equal(hurried.status, GRPC_DEADLINE_EXCEEDED);
+    sem_wait(&patient.has_ended);
+    assert_string_equal(patient.err.message, "the peer does not answer");
+    grpc_channel_free(c);
+    close(listener);
+}
+
 #define SERVER_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -727,6 +753,7 @@ int main(void)
         SERVER_TEST(a_channel_that_is_freed_ends_its_calls),
         cmocka_unit_test(what_was_never_sent_is_known),
         cmocka_unit_test(a_silent_peer_is_given_up),
+        cmocka_unit_test(a_peer_that_lets_a_call_run_out_is_asked_at_once),
         cmocka_unit_test(nobody_there_is_unavailable),
         cmocka_unit_test(a_unix_socket_without_tls_works_too),
     };

@@ -6,6 +6,7 @@
 #include "base/crypto.h"
 #include "base/files.h"
 #include "base/tls.h"
+#include "storage/remote.h"
 #include "test/unit/storage/cut_proxy.h"
 
 /* Two ways to one store: "a" and "b". */
@@ -255,6 +256,19 @@ static void a_write_without_an_answer_is_not_repeated(void **state)
     assert_int_equal(err.code, ERR_TIMEOUT);
     struct storage_range_result out = range(w->f, "k", NULL, 0);
     assert_int_equal(out.kvs[0].version, 2); /* done once, though nobody was told */
+}
+
+static void of_members_that_all_failed_one_that_answered_is_asked_first(void **state)
+{
+    (void)state;
+    struct remote r = { .endpoints_n = 3 };
+    for (size_t i = 0; i < 3; i++)
+        r.endpoints[i].url = "https://member:2379";
+    remote_endpoint_failed(&r, &r.endpoints[0], "context deadline exceeded");
+    remote_endpoint_failed(&r, &r.endpoints[1], "etcdserver: no leader");
+    remote_endpoint_failed(&r, &r.endpoints[2], "the peer does not answer");
+
+    assert_ptr_equal(remote_endpoint(&r), &r.endpoints[1]);
 }
 
 static void a_member_that_hangs_is_left(void **state)
@@ -590,6 +604,7 @@ int main(void)
 #define U(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(endpoints_are_urls_that_we_know),
+        cmocka_unit_test(of_members_that_all_failed_one_that_answered_is_asked_first),
         U(bad_certificates_are_named),
         U(the_far_end_is_verified),
         T(what_one_member_cannot_do_another_does),
