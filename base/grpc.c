@@ -26,7 +26,7 @@
 #define UNSENT_BYTES_MAX      (GRPC_MESSAGE_BYTES_MAX + 1024) /* more makes the sender wait */
 #define METADATA_MAX          32
 #define GRPC_MESSAGE_TEXT_MAX 8192
-#define SILENT_NS             (900 * NS_PER_MS)
+#define OWES_NS               (900 * NS_PER_MS) /* that a peer may be silent while it owes an answer */
 
 struct grpc_channel {
     char *target, *host;
@@ -48,6 +48,8 @@ struct grpc_channel {
     struct grpc_stream *live;
     struct due_heap deadlines; /* of calls for which nobody waits */
     int64_t heard_ns;          /* when the peer last sent anything; monotonic */
+    int64_t owes_since_ns;     /* when DEADLINES ceased to be empty */
+    int64_t asked_ns;          /* when the peer was last asked whether it is there */
     bool is_pinged;            /* and has not answered yet */
 };
 
@@ -426,6 +428,7 @@ static int link_open(struct grpc_channel *c, struct error *err)
         return -1;
     c->link.session = session_new(c);
     c->heard_ns = clock_monotonic_ns(&system_clock);
+    c->asked_ns = c->heard_ns - c->ping_after_ns;
     c->is_pinged = false;
     return 0;
 }
@@ -486,6 +489,8 @@ static void attend(struct grpc_stream *s)
         return;
     }
     if (s->id == 0) {
+        if (s->events.end && s->deadline_ns && !due_heap_first(&c->deadlines))
+            c->owes_since_ns = clock_monotonic_ns(&system_clock);
         if (s->events.end && s->deadline_ns)
             due_heap_add(&c->deadlines, &s->deadline, s->deadline_ns);
         submit(s);
@@ -516,23 +521,10 @@ static bool attend_all(struct grpc_channel *c)
     }
 }
 
-/* Silence counts from here on: the last call may have ended long before this one began. */
-static void ask_peer(struct grpc_channel *c, int64_t now_ns)
-{
-    c->heard_ns = now_ns - c->ping_after_ns;
-    c->is_pinged = true;
-    nghttp2_submit_ping(c->link.session, NGHTTP2_FLAG_NONE, NULL);
-}
-
-/* Drops the calls whose time is up and for which nobody waits.  If the peer has said nothing at all
- * for a while it may be gone, and the calls that have more time would wait in vain. */
+/* Drops the calls whose time is up and for which nobody waits. */
 static void expire_due(struct grpc_channel *c, int64_t now_ns)
 {
-    struct due_node *first = due_heap_first(&c->deadlines);
-    bool is_late = first && first->due_ns <= now_ns;
-    if (is_late && c->link.session && c->ping_after_ns > 0 && !c->is_pinged &&
-        now_ns >= c->heard_ns + SILENT_NS)
-        ask_peer(c, now_ns);
+    struct due_node *first;
     while ((first = due_heap_first(&c->deadlines)) && first->due_ns <= now_ns) {
         struct grpc_stream *s =
             (struct grpc_stream *)((char *)first - offsetof(struct grpc_stream, deadline));
@@ -542,15 +534,32 @@ static void expire_due(struct grpc_channel *c, int64_t now_ns)
     }
 }
 
+/* When a peer that says nothing is asked whether it is there.  If it owes an answer that is soon,
+ * but not again right after it was asked: it would take that for an attack. */
+static int64_t ask_at_ns(const struct grpc_channel *c)
+{
+    int64_t usual_ns = c->heard_ns + c->ping_after_ns;
+    if (!due_heap_first(&c->deadlines))
+        return usual_ns;
+    int64_t since_ns = c->heard_ns > c->owes_since_ns ? c->heard_ns : c->owes_since_ns;
+    int64_t soon_ns = since_ns + OWES_NS, again_ns = c->asked_ns + c->ping_after_ns;
+    if (soon_ns < again_ns)
+        soon_ns = again_ns;
+    return soon_ns < usual_ns ? soon_ns : usual_ns;
+}
+
 /* A peer that is stopped or cut off keeps its connections: only a question tells. */
 static void check_peer(struct grpc_channel *c, int64_t now_ns)
 {
     if (!c->link.session || !c->live || c->ping_after_ns == 0)
         return;
-    if (c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns + c->ping_timeout_ns)
+    if (c->is_pinged && now_ns >= c->asked_ns + c->ping_timeout_ns) {
         link_close(c, "the peer does not answer");
-    else if (!c->is_pinged && now_ns >= c->heard_ns + c->ping_after_ns)
-        ask_peer(c, now_ns);
+    } else if (!c->is_pinged && now_ns >= ask_at_ns(c)) {
+        c->asked_ns = now_ns;
+        c->is_pinged = true;
+        nghttp2_submit_ping(c->link.session, NGHTTP2_FLAG_NONE, NULL);
+    }
 }
 
 /* For poll(): until the first thing that is due. */
@@ -559,7 +568,7 @@ static int wait_ms(const struct grpc_channel *c)
     const struct due_node *first = due_heap_first(&c->deadlines);
     int64_t due_ns = first ? first->due_ns : INT64_MAX;
     if (c->link.session && c->live && c->ping_after_ns > 0) {
-        int64_t ping_ns = c->heard_ns + c->ping_after_ns + (c->is_pinged ? c->ping_timeout_ns : 0);
+        int64_t ping_ns = c->is_pinged ? c->asked_ns + c->ping_timeout_ns : ask_at_ns(c);
         due_ns = ping_ns < due_ns ? ping_ns : due_ns;
     }
     if (due_ns == INT64_MAX)

@@ -40,8 +40,10 @@ struct grpc_channel_config {
     struct tls *tls;
     int connect_timeout_ms;   /* 0: 10 seconds */
     size_t message_bytes_max; /* of what the peer may send; 0: GRPC_MESSAGE_BYTES_MAX */
-    /* A peer with calls open that is silent for PING_AFTER_MS is asked whether it is there; if it
-     * stays silent for PING_TIMEOUT_MS more, the connection is given up.  0: never. */
+    /* A peer with calls open that is silent for PING_AFTER_MS is asked whether it is there, and
+     * after a second already if it owes an answer for which nobody waits; if it stays silent for
+     * PING_TIMEOUT_MS more, the connection is given up.  It is not asked twice within
+     * PING_AFTER_MS.  0: never. */
     int ping_after_ms, ping_timeout_ms;
 };
 struct grpc_channel *grpc_channel_open(const struct grpc_channel_config *config, struct error *err);

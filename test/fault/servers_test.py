@@ -360,7 +360,7 @@ def holder(event):
 
 
 def seconds_between(renewed, taken):
-    """By what the two wrote, right before they did: here they have one clock, which no candidate would rely on."""
+    """By what the two wrote before they did: here they have one clock, on which no candidate would rely."""
     times = [datetime.datetime.fromisoformat(e.object["spec"]["renewTime"].replace("Z", "+00:00")) for e in (renewed, taken)]
     return (times[1] - times[0]).total_seconds()
 
@@ -490,18 +490,19 @@ class Timing:
         self.is_new_leader = bool(taken) and taken.at > fault_at
         could_at = ready.at
         if self.is_new_leader:
-            self.taken = seconds_between(renewed, taken) - LEASE
-            could_at = max(taken.at - self.taken, ready.at)
+            self.is_early = seconds_between(renewed, taken) < LEASE
+            self.taken = taken.at - renewed.at - LEASE
+            could_at = max(renewed.at + LEASE, ready.at)
         self.late, self.stalled = act.at - could_at, stalls.seconds(could_at, act.at)
 
     def is_in_time(self):
         """Who leads already has to find another member of etcd at most."""
         if not self.is_new_leader:
             return self.back <= LEASE
-        return self.taken >= 0 and self.late - self.stalled <= ALLOWED_SECONDS
+        return not self.is_early and self.late - self.stalled <= ALLOWED_SECONDS
 
     def __str__(self):
-        leader = f", lease taken {self.taken:.3f} s after it was out" if self.is_new_leader else ""
+        leader = f", lease taken {self.taken:+.3f} s after it was out{' TOO EARLY' * self.is_early}" if self.is_new_leader else ""
         return f"{self.role} after {self.back:.1f} s{leader}, acted {self.late:.3f} s after they could (stalled {self.stalled:.3f} s)"
 
 

@@ -699,8 +699,8 @@ static void a_silent_peer_is_given_up(void **state)
     close(listener);
 }
 
-/* Not after the ten minutes of silence that are allowed: a call that ran out was a sign. */
-static void a_peer_that_lets_a_call_run_out_is_asked_at_once(void **state)
+/* Not after the ten minutes of silence that a watch may keep. */
+static void a_peer_that_owes_an_answer_is_asked_soon(void **state)
 {
     (void)state;
     struct error err = { 0 };
@@ -712,15 +712,14 @@ static void a_peer_that_lets_a_call_run_out_is_asked_at_once(void **state)
                                           .ping_after_ms = 600 * 1000,
                                           .ping_timeout_ms = 10 };
     struct grpc_channel *c = grpc_channel_open(&config, &err);
-    struct heard patient, hurried;
-    struct grpc_events events = hear(&patient), more = hear(&hurried);
-    struct grpc_call_options options = { .timeout_ms = 1000 };
+    struct heard watch, call;
+    struct grpc_events events = hear(&watch), more = hear(&call);
+    struct grpc_call_options options = { .timeout_ms = 600 * 1000 };
     grpc_unary_start(c, "/test/Echo", BYTES("x"), NULL, &events);
     grpc_unary_start(c, "/test/Echo", BYTES("x"), &options, &more);
-    sem_wait(&hurried.has_ended);
-    assert_int_equal(hurried.status, GRPC_DEADLINE_EXCEEDED);
-    sem_wait(&patient.has_ended);
-    assert_string_equal(patient.err.message, "the peer does not answer");
+    sem_wait(&call.has_ended);
+    assert_string_equal(call.err.message, "the peer does not answer");
+    sem_wait(&watch.has_ended);
     grpc_channel_free(c);
     close(listener);
 }
@@ -753,7 +752,7 @@ int main(void)
         SERVER_TEST(a_channel_that_is_freed_ends_its_calls),
         cmocka_unit_test(what_was_never_sent_is_known),
         cmocka_unit_test(a_silent_peer_is_given_up),
-        cmocka_unit_test(a_peer_that_lets_a_call_run_out_is_asked_at_once),
+        cmocka_unit_test(a_peer_that_owes_an_answer_is_asked_soon),
         cmocka_unit_test(nobody_there_is_unavailable),
         cmocka_unit_test(a_unix_socket_without_tls_works_too),
     };
