@@ -16,7 +16,7 @@
 #define CALLS_MAX       65536
 /* A member that does not answer at all is passed over for longer than one that has no leader yet.
  */
-#define SILENT_BAD_NS  NS_PER_S
+#define SILENT_BAD_NS  (5 * NS_PER_S)
 #define BACKOFF_NS_MIN (50 * NS_PER_MS)
 /* A cluster that has elected a leader is used again within this. */
 #define BACKOFF_NS_MAX (500 * NS_PER_MS)
@@ -298,6 +298,17 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
     }
 }
 
+/* A read may be answered by another member when this one hangs.  One that takes no time is sent on
+ * soon; every member has had its turn before any of them gets more. */
+static int64_t part_of_call_ms(const struct call *c)
+{
+    int64_t whole_ms = atomic_load(&c->remote->call_timeout_ms);
+    if (c->repeat != REMOTE_PROBE)
+        return whole_ms * 4 / 10;
+    unsigned turn = c->attempts / (unsigned)c->remote->endpoints_n;
+    return (whole_ms * 4 / 100) << (turn > 5 ? 5 : turn);
+}
+
 static void attempt(struct call *c)
 {
     struct remote *r = c->remote;
@@ -308,9 +319,7 @@ static void attempt(struct call *c)
         call_end(c, &err);
         return;
     }
-    /* A read may be answered by another member when this one hangs. */
-    int64_t timeout_ms = left_ms;
-    int64_t part_ms = atomic_load(&r->call_timeout_ms) * (c->repeat == REMOTE_PROBE ? 1 : 4) / 10;
+    int64_t timeout_ms = left_ms, part_ms = part_of_call_ms(c);
     if (c->repeat != REMOTE_WRITE && timeout_ms > part_ms && r->endpoints_n > 1)
         timeout_ms = part_ms;
     c->attempts++;
