@@ -29,6 +29,7 @@ SEED = os.environ.get("ETCD_DIFF_SEED", "3")
 SEED = random.SystemRandom().randrange(1 << 32) if SEED == "random" else int(SEED)
 ROUNDS = int(os.environ.get("ETCD_DIFF_ROUNDS", "4"))
 STEPS = 400           # of a random sequence
+RESTART = "restart"   # a step that is no request
 SHRINKING_SECONDS = 90
 
 work, pb = None, None
@@ -587,20 +588,41 @@ class Histories(Compared):
 
 
 class Random(unittest.TestCase):
-    """Sequences of random requests to new servers."""
+    """Sequences of random requests to new servers, and what watches are told meanwhile."""
+
+    @staticmethod
+    def watch(pair):
+        watches = Watches(pair)
+        watches.create(key=b"\0", range_end=b"\0", prev_kv=True)
+        watches.create(key=b"a", range_end=b"b", filters=[0])
+        watches.create(key=b"b")
+        watches.settle()
+        return watches
 
     def run_steps(self, steps):
-        """What differs first, and at which step; steps: (method, request) or a generator of such."""
+        """What differs first, and at which step; steps: an iterable of method, request, and who learns of the answer."""
         pair = etcd_pair.Pair(pb, work)
+        watches = self.watch(pair)
+        n = 0
         try:
             for n, (method, request, learn) in enumerate(steps):
+                if method == RESTART:
+                    problem = watches.compare()
+                    watches.stop()
+                    pair.restart()
+                    watches = self.watch(pair)
+                    if problem:
+                        return n, problem
+                    continue
                 lines, messages = pair.call(method, request)
                 if lines[0] != lines[1] and not is_later_etcd(method, lines):
                     return n, difference(lines)
                 if learn:
                     learn(messages[1])
-            return None, None
+            problem = watches.compare()
+            return (n, problem) if problem else (None, None)
         finally:
+            watches.stop()
             pair.stop()
 
     def shrink(self, steps, found):
@@ -621,12 +643,12 @@ class Random(unittest.TestCase):
             part //= 2
         return steps, found
 
-    def one_sequence(self, seed):
+    def one_sequence(self, seed, restarts=()):
         requests, done = Requests(pb, random.Random(seed)), []
 
         def steps():
-            for _ in range(STEPS):
-                method, request = requests.any()
+            for step in range(STEPS):
+                method, request = (RESTART, b"") if step in restarts else requests.any()
                 done.append((method, request))
                 yield method, request, requests.learn
         n, found = self.run_steps(steps())
@@ -640,6 +662,10 @@ class Random(unittest.TestCase):
         print(f"# random sequences from seed {SEED}")
         for n in range(ROUNDS):
             self.one_sequence(SEED + n)
+
+    def test_sequences_over_restarts(self):
+        for n in range((ROUNDS + 3) // 4):
+            self.one_sequence(SEED + 1000000 + n, restarts=(STEPS // 3, STEPS // 2))
 
 
 if __name__ == "__main__":
