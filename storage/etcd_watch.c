@@ -600,14 +600,6 @@ static void watch_stream_message(struct grpc_server_call *call, struct bytes mes
         is_full ? "etcdserver: too many requests" : ETCD_STREAM_GARBAGE);
 }
 
-static void watch_stream_half_close(struct grpc_server_call *call, void *state)
-{
-    (void)call;
-    struct watch_stream *s = state;
-    if (!s->is_refused)
-        end(s, GRPC_OK, NULL);
-}
-
 static void watch_stream_close(struct grpc_server_call *call, void *state)
 {
     (void)call;
@@ -632,7 +624,7 @@ const struct grpc_server_handler etcd_watch_handler = {
     .method = "/etcdserverpb.Watch/Watch",
     .open = watch_stream_open,
     .message = watch_stream_message,
-    .half_close = watch_stream_half_close,
+    /* No half_close: who says no more is told of events nevertheless. */
     .close = watch_stream_close,
     .release = watch_stream_release,
 };

@@ -545,6 +545,15 @@ class Histories(Compared):
                 self.put(b"a")
                 self.finish(watches)
 
+    def test_clients_that_say_no_more(self):
+        watches = Watches(self.pair)
+        watches.create(key=b"\0", range_end=b"\0", prev_kv=True)
+        watches.settle()
+        watches.say_no_more()
+        for value in (b"1", b"2"):
+            self.put(b"a", value)
+        self.finish(watches)
+
     def test_ids(self):
         watches = Watches(self.pair)
         for watch_id in (0, 7, 7, 0, 1, 2, 0, -1, -5, -5, 1 << 40):

@@ -100,6 +100,11 @@ class Watches:
     def nothing(self):
         self.send(self.pb.WatchRequest())
 
+    def say_no_more(self):
+        """The client's side of the stream ends."""
+        for stream in self.streams:
+            stream.requests.put(None)
+
     def settle(self):
         """Waits until both have said the same and nothing more comes; True if so."""
         end = time.monotonic() + WAIT_SECONDS

@@ -236,6 +236,112 @@ static void a_lease_is_compared(void **state)
     }
 }
 
+static void a_compare_that_nobody_knows_has_etcds_outcome(void **state)
+{
+    struct served *s = *state;
+    put(s->f, "a", "x");
+    const struct {
+        const char *key;
+        int target, result;
+        bool outcome;
+    } cases[] = {
+        { "a", 9, ETCD__COMPARE__RESULT__EQUAL, true },
+        { "a", 9, ETCD__COMPARE__RESULT__NOT_EQUAL, false },
+        { "a", 9, ETCD__COMPARE__RESULT__GREATER, false },
+        { "none", ETCD__COMPARE__TARGET__MOD, 9, true },
+        { "none", ETCD__COMPARE__TARGET__VALUE, 9, false },
+        { "a", ETCD__COMPARE__TARGET__VALUE, 9, true },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Etcd__Compare compare = ETCD__COMPARE__INIT, *compares[] = { &compare };
+        compare.key = binary(cases[i].key);
+        compare.target = cases[i].target;
+        compare.result = cases[i].result;
+        Etcd__TxnRequest r = ETCD__TXN_REQUEST__INIT;
+        r.n_compare = 1;
+        r.compare = compares;
+        Etcd__TxnResponse *out = run_txn(s, &r);
+        assert_non_null(out);
+        assert_int_equal(out->succeeded, cases[i].outcome);
+        etcd__txn_response__free_unpacked(out, NULL);
+    }
+}
+
+static void a_sort_without_an_order_sorts_the_page(void **state)
+{
+    struct served *s = *state;
+    put(s->f, "d", "1");
+    put(s->f, "c", "1");
+    put(s->f, "b", "1");
+    put(s->f, "a", "1");
+    Etcd__RangeRequest r = ETCD__RANGE_REQUEST__INIT;
+    r.key = binary("a");
+    r.range_end = binary("z");
+    r.limit = 1;
+    r.sort_target = ETCD__RANGE_REQUEST__SORT_TARGET__CREATE;
+    for (int order = 0; order <= 1; order++) {
+        r.sort_order = order;
+        Etcd__RangeResponse *out =
+            unary(s, "/etcdserverpb.KV/Range", &r.base, &etcd__range_response__descriptor);
+        assert_non_null(out);
+        assert_int_equal(out->n_kvs, 1);
+        assert_true(out->more);
+        assert_int_equal(out->kvs[0]->key.data[0], order ? 'd' : 'b');
+        etcd__range_response__free_unpacked(out, NULL);
+    }
+}
+
+static void of_two_errors_that_of_a_put_is_told(void **state)
+{
+    struct served *s = *state;
+    Etcd__PutRequest put_request;
+    Etcd__RangeRequest get = ETCD__RANGE_REQUEST__INIT;
+    Etcd__RequestOp ops[2], *pointers[] = { &ops[0], &ops[1] };
+    etcd__request_op__init(&ops[0]);
+    ops[0].request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_RANGE;
+    ops[0].request_range = &get;
+    get.key = binary("a");
+    get.revision = 99;
+    put_op(&ops[1], &put_request, "b", "1");
+    Etcd__TxnRequest r = ETCD__TXN_REQUEST__INIT;
+    r.n_success = 2;
+    r.success = pointers;
+    assert_refused(s, run_txn(s, &r), GRPC_OUT_OF_RANGE, "is a future revision");
+    put_request.lease = 404;
+    assert_refused(s, run_txn(s, &r), GRPC_NOT_FOUND, "etcdserver: requested lease not found");
+    put_request.lease = 0;
+    get.revision = -2;
+    assert_refused(s, run_txn(s, &r), GRPC_OUT_OF_RANGE, "has been compacted");
+    get.revision = -1;
+    Etcd__TxnResponse *out = run_txn(s, &r);
+    assert_non_null(out);
+    etcd__txn_response__free_unpacked(out, NULL);
+}
+
+static void a_member_stays_alone(void **state)
+{
+    struct served *s = *state;
+    const struct {
+        const char *url;
+        enum grpc_status status;
+    } cases[] = {
+        { "http://127.0.0.1:1", GRPC_UNIMPLEMENTED },
+        { "http://127.0.0.1", GRPC_INVALID_ARGUMENT },
+        { "http://127.0.0.1:1/path", GRPC_INVALID_ARGUMENT },
+        { "ftp://127.0.0.1:1", GRPC_INVALID_ARGUMENT },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char *urls[] = { (char *)(uintptr_t)cases[i].url };
+        Etcd__MemberAddRequest r = ETCD__MEMBER_ADD_REQUEST__INIT;
+        r.n_peer_urls = 1;
+        r.peer_urls = urls;
+        assert_refused(s,
+                       unary(s, "/etcdserverpb.Cluster/MemberAdd", &r.base,
+                             &etcd__member_add_response__descriptor),
+                       cases[i].status, "etcdserver: ");
+    }
+}
+
 static void errors_have_etcds_codes_and_texts(void **state)
 {
     struct served *s = *state;
@@ -261,7 +367,9 @@ static void errors_have_etcds_codes_and_texts(void **state)
         GRPC_NOT_FOUND, "etcdserver: requested lease not found");
     assert_refused(s,
                    unary(s, "/etcdserverpb.KV/Nothing", &get.base, &etcd__put_response__descriptor),
-                   GRPC_UNIMPLEMENTED, "unknown method");
+                   GRPC_UNIMPLEMENTED, "unknown method Nothing for service etcdserverpb.KV");
+    assert_refused(s, unary(s, "/nothing/Range", &get.base, &etcd__put_response__descriptor),
+                   GRPC_UNIMPLEMENTED, "unknown service nothing");
 }
 
 static void an_alarm_raised_by_a_client_stops_puts_until_it_is_lowered(void **state)
@@ -429,6 +537,10 @@ int main(void)
         S(a_long_range_is_whole),
         S(a_compare_may_cover_a_range),
         S(a_lease_is_compared),
+        S(a_compare_that_nobody_knows_has_etcds_outcome),
+        S(a_sort_without_an_order_sorts_the_page),
+        S(of_two_errors_that_of_a_put_is_told),
+        S(a_member_stays_alone),
         S(errors_have_etcds_codes_and_texts),
         S(an_alarm_raised_by_a_client_stops_puts_until_it_is_lowered),
         S(the_server_says_that_it_is_healthy),
