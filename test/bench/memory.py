@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What objects cost in the memory of a server: pods as a Deployment, the scheduler and kubelets make them.
 
-    memory.py [PODS]        default 6000; CORACLE: the program; LATER=0: without the last row, which takes 2 minutes
+    memory.py [PODS]        default 6000; CORACLE: the program; LATER=0: without the rows that wait
 
 The controllers and the scheduler are the server's own; the kubelets' two status patches for each pod come from here.
 Prints a row for each stage: resident and private memory, and that divided by the pods. Pages of the store's file
@@ -27,6 +27,7 @@ CORACLE = os.environ.get("CORACLE", TOP + "/build/coracle")
 PODS = int(sys.argv[1]) if len(sys.argv) > 1 else 6000
 PODS_PER_NODE = 100
 CLIENTS = 8
+LATER = os.environ.get("LATER", "1") != "0"
 LABELS = {"app.kubernetes.io/name": "shop", "app.kubernetes.io/component": "web"}
 POD_SPEC = {
     "serviceAccountName": "default",
@@ -130,6 +131,14 @@ class Report:
               f"  per pod {(rss - self.idle[0]) / PODS:6.2f} / {(private - self.idle[1]) / PODS:6.2f} KB", flush=True)
 
 
+def wait_two_minutes(client, report):
+    """What has happened is kept for a while, for watches that resume."""
+    if LATER:
+        client.connection.close()  # the server would, and the next call opens it again
+        time.sleep(120)
+        report.row("two minutes later")
+
+
 def make_nodes(client):
     for i in range(PODS // PODS_PER_NODE + 2):
         name = f"node-{i}"
@@ -141,9 +150,24 @@ def make_nodes(client):
                  "lastHeartbeatTime": now(), "lastTransitionTime": now()}]}}, "application/merge-patch+json")
 
 
+def keep_nodes_alive(port, identity):
+    """Leases, as kubelets renew them: else the controllers would take the nodes for lost."""
+    client, path = Client(port, identity), "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+    names = [f"node-{i}" for i in range(PODS // PODS_PER_NODE + 2)]
+    for name in names:
+        client.call("POST", path, {"metadata": {"name": name}, "spec": {
+            "holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now().replace("Z", ".000000Z")}})
+    while True:
+        time.sleep(10)
+        for name in names:
+            client.call("PATCH", path + "/" + name, {"spec": {"renewTime": now().replace("Z", ".000000Z")}},
+                        "application/merge-patch+json")
+
+
 def measure(client, port, identity, report):
     pods_path, events_path = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/events"
     make_nodes(client)
+    multiprocessing.Process(target=keep_nodes_alive, args=(port, identity), daemon=True).start()
     report.row("idle")
     client.call("POST", "/apis/apps/v1/namespaces/default/deployments", {
         "metadata": {"name": "web"}, "spec": {"replicas": PODS, "selector": {"matchLabels": LABELS}, "template": {
@@ -161,6 +185,7 @@ def measure(client, port, identity, report):
     text = client.call("GET", pods_path)
     events = client.json("GET", events_path)["items"]
     report.row("all listed")
+    wait_two_minutes(client, report)
     print(f"# JSON of a pod: {len(text) / PODS:.0f} bytes; {len(events)} events")
     client.call("DELETE", "/apis/apps/v1/namespaces/default/deployments/web")
     wait_for("the end of the ReplicaSet", lambda: not client.json(
@@ -169,9 +194,7 @@ def measure(client, port, identity, report):
     client.call("DELETE", events_path)
     wait_for("the end of the pods", lambda: not client.json("GET", pods_path + "?limit=1")["items"])
     report.row("deleted")
-    if os.environ.get("LATER", "1") != "0":
-        time.sleep(120)  # what has happened is kept for watches that resume
-        report.row("two minutes later")
+    wait_two_minutes(client, report)
 
 
 def main():
