@@ -16,9 +16,10 @@
 #include "storage/mvcc.h"
 #include "storage/watch_hub.h"
 
-#define WRITES_QUEUED_MAX       65536
-#define WRITES_QUEUED_BYTES_MAX ((size_t)256 << 20) /* of keys and values: a disk may stand still  \
-                                                     */
+#define WRITES_QUEUED_MAX 65536
+#define WRITES_QUEUED_BYTES_MAX                                                                    \
+    ((size_t)256 << 20)                           /* of keys and values: a disk may stand still    \
+                                                   */
 #define GROUP_BYTES_MAX         ((size_t)4 << 20) /* of log frame; one transaction more may be on top */
 #define STORAGE_KEY_BYTES_MAX   ((size_t)OBJECT_BYTES_MAX) /* etcd's: what a request may hold */
 #define STORAGE_VALUE_BYTES_MAX ((size_t)2 << 20)          /* an object and its encryption */
