@@ -61,19 +61,13 @@ struct flush {
 
 static void add_row(struct flush *f, const struct row *row)
 {
-    if (f->rows_n == f->rows_capacity) {
-        f->rows_capacity = f->rows_capacity ? 2 * f->rows_capacity : 1024;
-        f->rows = xrealloc(f->rows, f->rows_capacity * sizeof(f->rows[0]));
-    }
+    f->rows = xgrow(f->rows, f->rows_n, &f->rows_capacity, sizeof(f->rows[0]));
     f->rows[f->rows_n++] = *row;
 }
 
 static void add_change(struct flush *f, const struct change *change)
 {
-    if (f->changes_n == f->changes_capacity) {
-        f->changes_capacity = f->changes_capacity ? 2 * f->changes_capacity : 1024;
-        f->changes = xrealloc(f->changes, f->changes_capacity * sizeof(f->changes[0]));
-    }
+    f->changes = xgrow(f->changes, f->changes_n, &f->changes_capacity, sizeof(f->changes[0]));
     f->changes[f->changes_n++] = *change;
 }
 
@@ -146,10 +140,7 @@ static int plan_index(struct flush *f, struct key_index *index, struct error *er
     struct version **versions = NULL;
     int rc = 0;
     for (struct version *v = key_index_first(index); v && rc == 0;) {
-        if (n == capacity) {
-            capacity = capacity ? 2 * capacity : 16;
-            versions = xrealloc(versions, capacity * sizeof(versions[0]));
-        }
+        versions = xgrow(versions, n, &capacity, sizeof(versions[0]));
         versions[n++] = v;
         v = key_index_next(v);
         if (!v || !bytes_equal(v->r.key, versions[0]->r.key)) {
@@ -372,10 +363,7 @@ static int put_leases(struct flush *f, const struct mvcc_lease *leases, size_t n
     struct bytes key, value;
     int got = lmdb_cursor_seek(c, (struct bytes){ 0 }, &key, &value, err);
     for (; got == 1; got = lmdb_cursor_next(c, &key, &value, err)) {
-        if (old_n == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            old = xrealloc(old, capacity * sizeof(old[0]));
-        }
+        old = xgrow(old, old_n, &capacity, sizeof(old[0]));
         memcpy(&old[old_n++], key.data, sizeof(old[0]));
     }
     lmdb_cursor_close(c);

@@ -168,10 +168,7 @@ int storage_import_put(struct storage_import *im, const struct storage_kv *kv, u
 
 void storage_import_lease(struct storage_import *im, int64_t id, int64_t ttl_s)
 {
-    if (im->leases_n == im->leases_capacity) {
-        im->leases_capacity = im->leases_capacity ? 2 * im->leases_capacity : 64;
-        im->leases = xrealloc(im->leases, im->leases_capacity * sizeof(im->leases[0]));
-    }
+    im->leases = xgrow(im->leases, im->leases_n, &im->leases_capacity, sizeof(im->leases[0]));
     int64_t limited_s = ttl_s < 1 ? 1 : ttl_s > LEASE_TTL_S_MAX ? LEASE_TTL_S_MAX : ttl_s;
     im->leases[im->leases_n++] = (struct mvcc_lease){ id, limited_s };
 }

@@ -139,10 +139,7 @@ static int list_labels(struct lmdb_txn *t, struct bytes key, uint64_t **labels, 
     size_t capacity = 0;
     int got = lmdb_cursor_seek(c, long_row(key, 0, &name), &row, &data, err);
     for (; got == 1 && is_row_beside(row, key); got = lmdb_cursor_next(c, &row, &data, err)) {
-        if (*n == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            *labels = xrealloc(*labels, capacity * sizeof((*labels)[0]));
-        }
+        *labels = xgrow(*labels, *n, &capacity, sizeof((*labels)[0]));
         (*labels)[(*n)++] = row_label(row);
     }
     lmdb_cursor_close(c);

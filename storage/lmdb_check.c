@@ -283,10 +283,7 @@ static int check_tree(struct walk *w, const struct tree *t);
 /* Trees that are not deep are left to whoever has time. */
 static void leave_tree(struct checker *ck, const struct tree *t)
 {
-    if (ck->trees_n == ck->trees_capacity) {
-        ck->trees_capacity = ck->trees_capacity ? 2 * ck->trees_capacity : 64;
-        ck->trees = xrealloc(ck->trees, ck->trees_capacity * sizeof(ck->trees[0]));
-    }
+    ck->trees = xgrow(ck->trees, ck->trees_n, &ck->trees_capacity, sizeof(ck->trees[0]));
     ck->trees[ck->trees_n++] = *t;
 }
 

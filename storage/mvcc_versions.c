@@ -167,10 +167,7 @@ static int tell_index(const struct listing *l, struct key_index *index, struct e
     for (struct version *at = key_index_first(index); at; at = key_index_next(at)) {
         if (at->r.mod_revision < from || at->r.mod_revision > l->to)
             continue;
-        if (n == capacity) {
-            capacity = capacity ? 2 * capacity : 1024;
-            versions = xrealloc(versions, capacity * sizeof(versions[0]));
-        }
+        versions = xgrow(versions, n, &capacity, sizeof(versions[0]));
         versions[n++] = at;
     }
     if (n)

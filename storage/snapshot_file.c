@@ -73,10 +73,7 @@ static void page_deinit(struct page *p)
 static void page_add(struct page *p, struct bytes key, struct bytes value, uint64_t child,
                      uint32_t flags)
 {
-    if (p->n == p->capacity) {
-        p->capacity = p->capacity ? 2 * p->capacity : 64;
-        p->items = xrealloc(p->items, p->capacity * sizeof(p->items[0]));
-    }
+    p->items = xgrow(p->items, p->n, &p->capacity, sizeof(p->items[0]));
     p->items[p->n++] = (struct item){ p->data.len, key.len, value.len, child, flags };
     buffer_add_bytes(&p->data, key);
     buffer_add_bytes(&p->data, value);

@@ -33,10 +33,7 @@ static int check_version(struct bytes key, struct bytes value, void *arg, struct
 static int add_version(struct bytes key, struct bytes value, void *arg, struct error *err)
 {
     struct contents *c = arg;
-    if (c->n == c->capacity) {
-        c->capacity = c->capacity ? 2 * c->capacity : 4096;
-        c->versions = xrealloc(c->versions, c->capacity * sizeof(c->versions[0]));
-    }
+    c->versions = xgrow(c->versions, c->n, &c->capacity, sizeof(c->versions[0]));
     return note_version(c, key, value, &c->versions[c->n++], err);
 }
 
