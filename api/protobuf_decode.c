@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/limits.h"
+#include "base/varint.h"
 
 enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
@@ -27,19 +28,6 @@ static int malformed(struct decoder *d, const char *what)
     return error_set(d->err, ERR_BAD_REQUEST, "proto: %s", what);
 }
 
-static bool read_varint(struct bytes *in, uint64_t *out)
-{
-    *out = 0;
-    for (int shift = 0; shift < 64 && in->len > 0; shift += 7) {
-        uint8_t b = (uint8_t)*in->data;
-        *in = (struct bytes){ in->data + 1, in->len - 1 };
-        *out |= (uint64_t)(b & 0x7f) << shift;
-        if (!(b & 0x80))
-            return true;
-    }
-    return false;
-}
-
 static bool read_fixed(struct bytes *in, size_t n, uint64_t *out)
 {
     if (in->len < n)
@@ -57,13 +45,13 @@ static int next_item(struct decoder *d, struct bytes *in, struct item *out)
     uint64_t tag, len;
     if (in->len == 0)
         return 0;
-    if (!read_varint(in, &tag))
+    if (!varint_read(in, &tag))
         return malformed(d, "unexpected EOF");
     *out = (struct item){ .number = (uint32_t)(tag >> 3), .wire = (enum wire)(tag & 7) };
     bool ok = false;
     switch (out->wire) {
     case WIRE_VARINT:
-        ok = read_varint(in, &out->integer);
+        ok = varint_read(in, &out->integer);
         break;
     case WIRE_FIXED64:
         ok = read_fixed(in, 8, &out->integer);
@@ -72,7 +60,7 @@ static int next_item(struct decoder *d, struct bytes *in, struct item *out)
         ok = read_fixed(in, 4, &out->integer);
         break;
     case WIRE_BYTES:
-        ok = read_varint(in, &len) && len <= in->len;
+        ok = varint_read(in, &len) && len <= in->len;
         if (ok) {
             out->bytes = (struct bytes){ in->data, (size_t)len };
             *in = (struct bytes){ in->data + len, in->len - (size_t)len };
@@ -303,7 +291,7 @@ static int decode_list_item(struct decoder *d, const struct schema_field *f, con
     struct bytes packed = it->bytes;
     while (packed.len > 0) {
         struct item one = { .wire = WIRE_VARINT };
-        if (!read_varint(&packed, &one.integer))
+        if (!varint_read(&packed, &one.integer))
             return malformed(d, "unexpected EOF");
         if (decode_value(d, f->type, &one, &v) < 0)
             return -1;

@@ -4,34 +4,28 @@
 #include "api/protobuf.h"
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "base/varint.h"
 
 #define FIELDS_MAX 256 /* of one type */
 
 enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2 };
 
-static void add_varint(struct buffer *out, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buffer_add_char(out, (char)(v | 0x80));
-    buffer_add_char(out, (char)v);
-}
-
 static void add_tag(struct buffer *out, uint32_t number, enum wire wire)
 {
-    add_varint(out, (uint64_t)number << 3 | wire);
+    varint_add(out, (uint64_t)number << 3 | wire);
 }
 
 static void add_bytes(struct buffer *out, uint32_t number, struct bytes b)
 {
     add_tag(out, number, WIRE_BYTES);
-    add_varint(out, b.len);
+    varint_add(out, b.len);
     buffer_add_bytes(out, b);
 }
 
 static void add_integer(struct buffer *out, uint32_t number, int64_t v)
 {
     add_tag(out, number, WIRE_VARINT);
-    add_varint(out, (uint64_t)v);
+    varint_add(out, (uint64_t)v);
 }
 
 /* A message whose length is not known before it is written: the bytes are moved up once it is. */
@@ -45,7 +39,7 @@ static void close_message(struct buffer *out, size_t start)
 {
     struct buffer length = { 0 };
     size_t len = out->len - start;
-    add_varint(&length, len);
+    varint_add(&length, len);
     buffer_reserve(out, length.len);
     memmove(out->data + start + length.len, out->data + start, len);
     memcpy(out->data + start, length.data, length.len);

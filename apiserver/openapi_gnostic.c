@@ -3,20 +3,14 @@
  * (openapi.v2.Document).  Alternatives are messages of their own there; each path of numbers
  * below is the way through them. */
 #include "apiserver/openapi_document.h"
+#include "base/varint.h"
 
 /* ---- protobuf ---- */
 
-static void put_varint(struct buffer *out, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buffer_add_char(out, (char)(v | 0x80));
-    buffer_add_char(out, (char)v);
-}
-
 static void put_bytes(struct buffer *out, unsigned field, struct bytes v)
 {
-    put_varint(out, field << 3 | 2);
-    put_varint(out, v.len);
+    varint_add(out, field << 3 | 2);
+    varint_add(out, v.len);
     buffer_add(out, v.data, v.len);
 }
 
@@ -30,8 +24,8 @@ static void put_true(struct buffer *out, unsigned field, bool v)
 {
     if (!v)
         return;
-    put_varint(out, field << 3);
-    put_varint(out, 1);
+    varint_add(out, field << 3);
+    varint_add(out, 1);
 }
 
 typedef void encode_fn(const struct json *v, struct buffer *out);

@@ -3,6 +3,7 @@
 #include "storage/etcd_encode.h"
 
 #include "base/clock.h"
+#include "base/varint.h"
 
 /* A long message is sent in parts while it is made.  Its maker waits for a client that is slower,
  * so that the parts' memory is used over and over; but not for long, since it holds on to the
@@ -24,19 +25,6 @@ enum { WATCH_ID = 2, WATCH_FRAGMENT = 7, WATCH_EVENTS = 11 };
 
 /* ---- fields: none here has a number above 15, so a tag is one byte ---- */
 
-static size_t varint_size(uint64_t v)
-{
-    return (size_t)(63 - __builtin_clzll(v | 1)) / 7 + 1;
-}
-
-static char *put_varint(char *out, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        *out++ = (char)(v | 0x80);
-    *out++ = (char)v;
-    return out;
-}
-
 /* A field that has its type's default is left out. */
 static size_t number_size(int64_t v)
 {
@@ -48,7 +36,7 @@ static char *put_number(char *out, int field, int64_t v)
     if (!v)
         return out;
     *out++ = (char)(field << 3 | WIRE_VARINT);
-    return put_varint(out, (uint64_t)v);
+    return varint_put(out, (uint64_t)v);
 }
 
 static size_t delimited_size(size_t len)
@@ -59,7 +47,7 @@ static size_t delimited_size(size_t len)
 static char *put_delimited(char *out, int field, size_t len)
 {
     *out++ = (char)(field << 3 | WIRE_BYTES);
-    return put_varint(out, len);
+    return varint_put(out, len);
 }
 
 static size_t bytes_size(struct bytes b)

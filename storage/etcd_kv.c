@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* etcd_kv.c - Range, Put, DeleteRange, Txn and Compact, checked and refused in etcd's words. */
 #include "base/hashmap.h"
+#include "base/varint.h"
 #include "storage/etcd_encode.h"
 
 /* ---- checks ---- */
@@ -70,35 +71,20 @@ static int to_delete(const Etcd__DeleteRangeRequest *r, struct storage_op *out, 
 
 /* ---- transactions: from the wire ---- */
 
-/* Reads a varint; false at the end of the bytes. */
-static bool read_varint(struct bytes *b, uint64_t *out)
-{
-    *out = 0;
-    for (int shift = 0; shift < 64 && b->len; shift += 7) {
-        uint8_t byte = (uint8_t)*b->data;
-        b->data++;
-        b->len--;
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80)
-            return true;
-    }
-    return false;
-}
-
 /* The next field; *VALUE is empty unless it is length-delimited.  False at the end, or at what the
  * unpacking will refuse. */
 static bool read_field(struct bytes *b, uint32_t *field, struct bytes *value)
 {
     uint64_t tag, number;
     *value = (struct bytes){ 0 };
-    if (!read_varint(b, &tag))
+    if (!varint_read(b, &tag))
         return false;
     *field = (uint32_t)(tag >> 3);
     size_t skip = (tag & 7) == 1 ? 8 : (tag & 7) == 5 ? 4 : 0;
     if ((tag & 7) == 0)
-        return read_varint(b, &number);
+        return varint_read(b, &number);
     if ((tag & 7) == 2) {
-        if (!read_varint(b, &number) || number > b->len)
+        if (!varint_read(b, &number) || number > b->len)
             return false;
         *value = (struct bytes){ b->data, number };
         skip = number;

@@ -112,12 +112,27 @@ static int adopt_sum(struct lmdb_env *e, const struct lmdb_check *check, struct 
     return lmdb_write_commit(t, err);
 }
 
-/* The file is PATH; LOCK is where LMDB keeps its readers.  What a lock file holds from before is of
- * no use: nobody else has the folder. */
+/* LMDB keeps its readers in a map of the file LOCK, which it writes to: when the disk turns
+ * read-only that would be a bus error.  Nobody else has the folder, so the file may be one in
+ * memory, and its name may go as soon as it is open. */
+static int open_env(MDB_env *env, const char *path, const char *lock, unsigned flags)
+{
+    char memory[32];
+    scoped(fd) int fd = memfd_create(LOCK_NAME, MFD_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    snprintf(memory, sizeof(memory), "/proc/self/fd/%d", fd);
+    unlink(lock); /* left over */
+    if (symlink(memory, lock) < 0)
+        return errno;
+    int rc = mdb_env_open(env, path, MDB_NOTLS | flags, 0600);
+    unlink(lock);
+    return rc;
+}
+
 static struct lmdb_env *open_unchecked(const struct lmdb_env *like, const char *path,
                                        const char *lock, unsigned flags, struct error *err)
 {
-    unlink(lock);
     struct lmdb_env *e = xcalloc(1, sizeof(*e));
     atomic_init(&e->refs, 1);
     e->dir = xstrdup(like->dir);
@@ -130,7 +145,7 @@ static struct lmdb_env *open_unchecked(const struct lmdb_env *like, const char *
     if (rc == 0)
         rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
-        rc = mdb_env_open(e->env, path, MDB_NOTLS | flags, 0600);
+        rc = open_env(e->env, path, lock, flags);
     if (rc == 0 ? open_tables(e, err) : fail(err, rc, "open the database")) {
         lmdb_env_unref(e);
         return NULL;
@@ -163,7 +178,6 @@ static int create(const struct lmdb_env *like, const char *path, const char *new
     if (!e)
         return -1;
     lmdb_env_unref(e);
-    unlink(lock);
     if (files_sync_parents(path, err) < 0)
         return -1;
     (void)failpoint("storage.database.before_name");
@@ -354,7 +368,6 @@ static struct lmdb_env *make_copy(struct lmdb_env *e, const char *path, struct e
     scoped(str) char *lock = xasprintf("%s/" NEW_LOCK_NAME, e->dir);
     unlink(path);
     struct lmdb_env *copy = open_unchecked(e, path, lock, MDB_NOSUBDIR | MDB_NOSYNC, err);
-    unlink(lock);
     if (copy && fill_copy(e, copy, err) < 0)
         lmdb_env_unref(take_ptr(&copy));
     return copy;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/varint.h"
 #include "base/zip.h"
 #include "storage/bolt.h"
 #include "storage/snapshot_file.h"
@@ -178,24 +179,10 @@ int snapshot_reader_each(struct snapshot_reader *r, const char *bucket, snapshot
 /* ---- rows ---- */
 
 /* Protobuf, by hand: a message is walked without a copy of what it holds. */
-static int read_varint(struct bytes *b, uint64_t *out)
-{
-    *out = 0;
-    for (unsigned shift = 0; b->len && shift < 64; shift += 7) {
-        uint8_t byte = (uint8_t)*b->data;
-        b->data++;
-        b->len--;
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80))
-            return 0;
-    }
-    return -1;
-}
-
 static int read_field(struct bytes *b, uint64_t *number, uint64_t *value, struct bytes *text)
 {
     uint64_t tag;
-    if (read_varint(b, &tag) < 0 || read_varint(b, value) < 0)
+    if (!varint_read(b, &tag) || !varint_read(b, value))
         return -1;
     *number = tag >> 3;
     *text = (struct bytes){ 0 };

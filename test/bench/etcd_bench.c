@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/varint.h"
 #include "storage/etcd.pb-c.h"
 #include "test/bench/grpc_load.h"
 
@@ -338,26 +339,12 @@ static void run_calls(struct run *run, int64_t seconds_ns)
 
 /* ---- watches: a client puts, every watcher sees each put ---- */
 
-static bool read_varint(struct bytes *b, uint64_t *out)
-{
-    *out = 0;
-    for (int shift = 0; shift < 64 && b->len; shift += 7) {
-        uint8_t byte = (uint8_t)*b->data;
-        b->data++;
-        b->len--;
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80)
-            return true;
-    }
-    return false;
-}
-
 /* The events of a WatchResponse: its fields number 11. */
 static int count_events(struct bytes message)
 {
     int n = 0;
     uint64_t tag, len;
-    while (read_varint(&message, &tag) && read_varint(&message, &len)) {
+    while (varint_read(&message, &tag) && varint_read(&message, &len)) {
         n += tag == (11 << 3 | 2);
         if ((tag & 7) == 2) {
             ensure(len <= message.len);

@@ -137,10 +137,17 @@ static int node_of(int fd)
     return atomic_load(&disk.is_on) && fd >= 0 && fd < FDS_MAX ? disk.fd_node[fd] - 1 : -1;
 }
 
+/* It leads out of the folder: to what is in memory and no disk has. */
+static bool is_link(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 static void note_open(const char *path, int flags, int fd, bool was_there)
 {
     bool is_parent = atomic_load(&disk.is_on) && strcmp(path, disk.parent) == 0;
-    if (fd < 0 || (!is_inside(path) && !is_parent))
+    if (fd < 0 || (!is_inside(path) && !is_parent) || is_link(path))
         return;
     ensure(fd < FDS_MAX && !(flags & O_TRUNC && was_there)); /* files only grow */
     int node = node_at(path);
@@ -334,9 +341,10 @@ HOOK int rename(const char *from, const char *to)
 
 static int note_removal(const char *path, int rc)
 {
-    if (rc == 0 && is_inside(path)) {
+    int node = rc == 0 && is_inside(path) ? node_at(path) : -1;
+    if (node >= 0) { /* not a link's */
         add_name(path, -1, ALONE);
-        disk.nodes[node_at(path)].path[0] = '\0';
+        disk.nodes[node].path[0] = '\0';
     }
     return rc;
 }
@@ -607,15 +615,6 @@ static char *bytes_after(struct cut *c, int node, off_t size, off_t *len)
     return image;
 }
 
-static void fill_with_garbage(struct cut *c, int fd, off_t size)
-{
-    uint64_t garbage[PAGE_BYTES / sizeof(uint64_t)];
-    for (size_t i = 0; i < ARRAY_LEN(garbage); i++)
-        garbage[i] = rng_next(c->rng);
-    for (off_t at = 0; at + PAGE_BYTES <= size; at += PAGE_BYTES)
-        ensure(real(pwrite, fd, garbage, sizeof(garbage), at) == sizeof(garbage));
-}
-
 static void make_file(struct cut *c, int node, const char *path)
 {
     off_t size = size_of(c, node), len;
@@ -623,8 +622,6 @@ static void make_file(struct cut *c, int node, const char *path)
     int fd = real(open, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ensure(fd >= 0 && ftruncate(fd, size) == 0);
     ensure(real(pwrite, fd, image, (size_t)len, 0) == (ssize_t)len);
-    if (str_has_suffix(path, "lock.mdb"))
-        fill_with_garbage(c, fd, size);
     real(close, fd);
 }
 

@@ -8,7 +8,7 @@
  * The program's own write, fdatasync and so on stand in for libc's, for LMDB too.  A file's bytes
  * and its size, and a folder's names, are durable only once that file, or that folder, was synced;
  * until then each may survive without the others, in any order, torn at the edges of sectors.
- * What is written through a map is not seen: LMDB's lock file, whose bytes are garbage afterwards.
+ * What is written through a map is not seen; the store has no such file.
  *
  * Threads: the hooks any; the rest while nobody else uses the folder.
  */

@@ -14,63 +14,20 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "storage/storage.h"
+#include "test/fault/acked_keys.h"
 
-#define KEYS        50
-#define VALUE_BYTES 2000
 #define WRITES      60
 #define FILES_MAX   8
 #define PATIENCE_NS (30 * NS_PER_S)
 
 static char dir[] = "/tmp/coracle-bad-disk.XXXXXX";
 static char store_dir[64];
-static int64_t acked[KEYS]; /* the number each key holds */
-static int64_t number;
+static struct acked_keys acked = { .program = "storage_bad_disk", .value_bytes = 2000 };
 
-static void die(const char *what, const char *detail)
+_Noreturn static void die(const char *what, const char *detail)
 {
-    fprintf(stderr, "storage_bad_disk: %s: %s (the folder is %s)\n", what, detail, dir);
-    exit(1);
-}
-
-static struct storage *open_store(struct error *err)
-{
-    struct storage_embedded_config config = { .dir = store_dir, .compact_interval_ms = -1 };
-    return storage_open_embedded(&config, err);
-}
-
-static int put(struct storage *s, struct error *err)
-{
-    scoped(arena) struct arena *arena = arena_new();
-    char key[32], value[VALUE_BYTES] = { 0 };
-    int k = (int)(++number % KEYS);
-    snprintf(key, sizeof(key), "key-%d", k);
-    snprintf(value, sizeof(value), "%lld", (long long)number);
-    struct storage_op op = { .type = STORAGE_PUT,
-                             .key = bytes_of(key),
-                             .value = { value, sizeof(value) } };
-    struct storage_txn txn = { .success = &op, .success_n = 1 };
-    struct storage_txn_result out;
-    if (storage_txn(s, &txn, arena, &out, err) < 0)
-        return -1;
-    acked[k] = number;
-    return 0;
-}
-
-static void check(struct storage *s)
-{
-    for (int k = 0; k < KEYS; k++) {
-        scoped(arena) struct arena *arena = arena_new();
-        char key[32];
-        snprintf(key, sizeof(key), "key-%d", k);
-        struct storage_range r = { .key = bytes_of(key) };
-        struct storage_range_result out;
-        struct error err = { 0 };
-        if (storage_range(s, &r, arena, &out, &err) < 0)
-            die("a read failed", err.message);
-        if ((out.n ? atoll(out.kvs[0].value.data) : 0) != acked[k])
-            die(key, "does not hold what was acknowledged");
-    }
+    printf("# the folder is %s\n", dir);
+    acked_die(&acked, what, detail);
 }
 
 /* ---- descriptors that give EIO ---- */
@@ -137,10 +94,10 @@ static void write_until_it_works(struct storage *s)
 {
     int64_t until_ns = clock_monotonic_ns(&system_clock) + PATIENCE_NS;
     struct error err = { 0 };
-    while (put(s, &err) < 0 || storage_defragment(s, &err) < 0) {
+    while (acked_put(&acked, s, &err) < 0 || storage_defragment(s, &err) < 0) {
         if (clock_monotonic_ns(&system_clock) > until_ns)
             die("it does not recover", err.message);
-        check(s);
+        acked_check(&acked, s);
         usleep(10000);
         err = (struct error){ 0 };
     }
@@ -152,13 +109,13 @@ static int write_through_it(struct storage *s)
     int failed = 0;
     for (int i = 0; i < WRITES; i++) {
         struct error err = { 0 };
-        int rc = put(s, &err);
+        int rc = acked_put(&acked, s, &err);
         if (rc == 0 && i % 20 == 10)
             rc = storage_defragment(s, &err);
         if (rc < 0 && err.code != ERR_IO)
             die("a bad disk gave another error", err.message);
         failed += rc < 0;
-        check(s);
+        acked_check(&acked, s);
     }
     return failed;
 }
@@ -167,12 +124,10 @@ static void run_round(const char *name, int flag)
 {
     struct error err = { 0 };
     struct broken broken = { .n = 0 };
-    struct storage *s = open_store(&err);
-    if (!s)
-        die("open", err.message);
-    check(s);
+    struct storage *s = acked_open(&acked, store_dir);
+    acked_check(&acked, s);
     for (int i = 0; i < WRITES; i++)
-        if (put(s, &err) < 0)
+        if (acked_put(&acked, s, &err) < 0)
             die("write", err.message);
     break_files(&broken, name, flag);
     int failed = write_through_it(s);
@@ -181,10 +136,10 @@ static void run_round(const char *name, int flag)
         die(name ? name : "all files", "nothing failed: the disk was not bad");
     mend(&broken);
     write_until_it_works(s);
-    check(s);
+    acked_check(&acked, s);
     storage_close(s);
-    printf("storage_bad_disk: %s%s: %d of %d failed, went on by itself\n",
-           name ? name : "all files", flag ? " (its head)" : "", failed, WRITES);
+    printf("# %s%s: %d of %d failed, went on by itself\n", name ? name : "all files",
+           flag ? " (its head)" : "", failed, WRITES);
 }
 
 static bool read_only(void)
@@ -194,7 +149,8 @@ static bool read_only(void)
         mount(store_dir, store_dir, NULL, MS_BIND, NULL) < 0 ||
         mount(NULL, store_dir, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0)
         return false;
-    if (open_store(&err) || !strstr(err.message, "Read-only file system"))
+    struct storage_embedded_config config = { .dir = store_dir, .compact_interval_ms = -1 };
+    if (storage_open_embedded(&config, &err) || !strstr(err.message, "Read-only file system"))
         die("a read-only folder", err.message);
     umount(store_dir);
     return true;
@@ -211,14 +167,11 @@ int main(void)
     run_round("data.mdb", 0);
     run_round(NULL, 0);
     bool was_read_only = read_only();
-    struct error err = { 0 };
-    struct storage *s = open_store(&err);
-    if (!s)
-        die("open", err.message);
-    check(s);
+    struct storage *s = acked_open(&acked, store_dir);
+    acked_check(&acked, s);
     storage_close(s);
-    printf("storage_bad_disk: nothing lost%s\n",
-           was_read_only ? ", and a read-only folder is told" : "");
+    printf("ok - a bad disk: nothing is lost\n");
+    printf("ok - a read-only folder is told%s\n", was_read_only ? "" : " # SKIP no right to mount");
     scoped(str) char *command = xasprintf("rm -rf %s", dir);
     return system(command) != 0;
 }

@@ -22,7 +22,7 @@
 #include "test/fault/folder.h"
 
 #define ROUNDS       150
-#define SOAK_ROUNDS  4000
+#define SOAK_ROUNDS  3000
 #define KEYS         60
 #define KEY_BYTES    2048
 #define VALUE_BYTES  6000

@@ -481,7 +481,7 @@ static const struct round {
     { NULL, DISK_FATES },
     { "storage.index.freeze=error", DISK_FATES },
     { "storage.index.freeze=error,storage.flush.next_part=error,storage.compact.next_part=error",
-      2 },
+      1 },
 };
 
 /* Behind MOST of the operations or, if there are not more, each. */
