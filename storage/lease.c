@@ -139,6 +139,11 @@ void lease_move_key(struct lease_table *t, struct bytes key, int64_t to)
     pthread_mutex_unlock(&t->lock);
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+}
+
 struct bytes *lease_keys(struct lease_table *t, int64_t id, struct arena *arena, size_t *n)
 {
     *n = 0;
@@ -149,6 +154,8 @@ struct bytes *lease_keys(struct lease_table *t, int64_t id, struct arena *arena,
         hashmap_each (&l->keys, e)
             keys[(*n)++] = arena_bytes(arena, e->key);
     pthread_mutex_unlock(&t->lock);
+    if (*n)
+        qsort(keys, *n, sizeof(keys[0]), compare_keys);
     return keys;
 }
 
@@ -162,11 +169,6 @@ static struct storage_lease describe(const struct lease_table *t, const struct l
     };
 }
 
-static int compare_keys(const void *a, const void *b)
-{
-    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
-}
-
 int lease_find(struct lease_table *t, int64_t id, struct arena *arena, struct storage_lease *out,
                struct error *err)
 {
@@ -178,8 +180,6 @@ int lease_find(struct lease_table *t, int64_t id, struct arena *arena, struct st
     if (!l)
         return error_set(err, ERR_NOT_FOUND, "requested lease not found");
     out->keys = lease_keys(t, id, arena, &out->keys_n);
-    if (out->keys_n)
-        qsort(out->keys, out->keys_n, sizeof(out->keys[0]), compare_keys);
     return 0;
 }
 

@@ -29,7 +29,7 @@ must_check int lease_keep_alive(struct lease_table *t, int64_t id, int64_t *ttl_
 
 /* KEY now belongs to lease TO (0: none) and no longer to any other; unknown leases are ignored. */
 void lease_move_key(struct lease_table *t, struct bytes key, int64_t to);
-/* The keys of a lease, copied to the arena. */
+/* The keys of a lease, ascending, copied to the arena. */
 struct bytes *lease_keys(struct lease_table *t, int64_t id, struct arena *arena, size_t *n);
 
 /* ERR_NOT_FOUND. */

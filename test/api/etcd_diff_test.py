@@ -336,7 +336,16 @@ class Leases(Compared):
         self.same("Lease/LeaseTimeToLive", pb.LeaseTimeToLiveRequest(ID=71, keys=True))
         self.same("KV/Range", pb.RangeRequest(key=b"a", range_end=b"z"))
         self.same("Lease/LeaseRevoke", pb.LeaseRevokeRequest(ID=71))
-        self.same("Lease/LeaseRevoke", pb.LeaseRevokeRequest(ID=70))
+        for key in (b"m", b"l", b"z", b"f", b"k", b"g"):
+            self.put(key, lease=70)
+        watches = Watches(self.pair)
+        watches.create(key=b"a", range_end=b"zz")
+        watches.settle()
+        self.same("Lease/LeaseRevoke", pb.LeaseRevokeRequest(ID=70))  # the keys go in their order
+        problem = watches.compare()
+        watches.stop()
+        self.assertIsNone(problem)
+        self.same("Maintenance/HashKV")
         self.same("KV/Range", pb.RangeRequest(key=b"a", range_end=b"z"))
 
     def test_lists(self):

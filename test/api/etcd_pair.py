@@ -263,12 +263,13 @@ class Pair:
         for server in self.servers():
             status, data = self.ask(server, method, request, **how)
             message = self.response_type(method).FromString(data) if status == "OK" else None
-            if message and method == "Lease/LeaseLeases" and self.has_restarted:
-                message.leases.sort(key=lambda lease: lease.ID)  # etcd's leases from before live an election's time longer
             answers.append((status, data, message))
         self.learn_name(method, request, answers)
         lines = []
         for server, (status, data, message) in zip(self.servers(), answers):
+            if message and method == "Lease/LeaseLeases" and self.has_restarted:
+                # etcd's leases from before live an election's time longer, which changes their order.
+                message.leases.sort(key=lambda lease, names=self.names[server.name]: names.get(lease.ID, lease.ID))
             told = [f"{status} {'' if message else data}".strip()]
             lines.append(told + (tell(message, self.names[server.name]) if message else []))
         messages = [a[2] for a in answers]
