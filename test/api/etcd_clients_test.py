@@ -38,7 +38,8 @@ class Clients(unittest.TestCase):
     def says_the_same(self, *command):
         pair = etcd_pair.Pair(self.pb, self.work)
         try:
-            etcd, ours = (subprocess.run([*command, server.address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            etcd, ours = (subprocess.run([*command, server.address], stdout=subprocess.PIPE,
+                                         stderr=subprocess.DEVNULL,  # python3-etcd3's threads may trip over its end
                                          text=True, timeout=CLIENT_SECONDS, check=False).stdout.splitlines()
                           for server in pair.servers())
         finally:
