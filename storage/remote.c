@@ -14,6 +14,11 @@
 #define CALL_TIMEOUT_MS 10000
 #define ATTEMPTS_MAX    64
 #define CALLS_MAX       65536
+/* Parts of a call's time that a member gets for a read before the next one is asked.  A cluster of
+ * which none answered in time gets four times as much, up to all of it. */
+#define PROBE_PERCENT 4
+#define READ_PERCENT  40
+#define PATIENCE_MAX  3
 /* A member that does not answer at all is passed over for longer than one that has no leader yet.
  */
 #define SILENT_BAD_NS  (5 * NS_PER_S)
@@ -213,8 +218,9 @@ struct call {
     enum remote_repeat repeat;
     struct buffer request, response;
     bool has_response;
-    int64_t begin_ns;
-    unsigned attempts;
+    int64_t begin_ns, attempt_ns;
+    unsigned attempts, patience; /* patience: of this attempt */
+    bool ran_out;                /* an attempt of this turn through all members took too long */
     remote_done_fn *done;
     void *arg;
 };
@@ -248,6 +254,51 @@ static int64_t deadline_ns(const struct call *c)
     return c->begin_ns + atomic_load(&c->remote->call_timeout_ms) * NS_PER_MS;
 }
 
+/* ---- how long a member may take ---- */
+
+/* A read may be answered by another member when this one hangs, so it is sent on soon.  But members
+ * that are all slow would never get to answer: who has asked each of them in vain waits longer from
+ * then on, and so do the calls after it, until a member is quick again. */
+
+static int64_t probe_ms(const struct remote *r, unsigned patience)
+{
+    int64_t whole_ms = atomic_load(&r->call_timeout_ms);
+    int64_t ms = (whole_ms * PROBE_PERCENT / 100) << (2 * patience);
+    return ms < whole_ms ? ms : whole_ms;
+}
+
+static int64_t part_of_call_ms(const struct call *c)
+{
+    int64_t part_ms = probe_ms(c->remote, c->patience);
+    int64_t read_ms = atomic_load(&c->remote->call_timeout_ms) * READ_PERCENT / 100;
+    return c->repeat == REMOTE_PROBE || part_ms > read_ms ? part_ms : read_ms;
+}
+
+static void was_in_time(struct call *c)
+{
+    struct remote *r = c->remote;
+    int64_t took_ms = (clock_monotonic_ns(&system_clock) - c->attempt_ns) / NS_PER_MS;
+    unsigned patience = 0;
+    while (patience < PATIENCE_MAX && probe_ms(r, patience) < 2 * took_ms)
+        patience++;
+    if (c->repeat == REMOTE_PROBE && atomic_load(&r->patience) != patience)
+        atomic_store(&r->patience, patience);
+}
+
+static void was_not_in_time(struct call *c, enum grpc_status status)
+{
+    struct remote *r = c->remote;
+    c->ran_out |= status == GRPC_DEADLINE_EXCEEDED && c->repeat != REMOTE_WRITE;
+    if (!c->ran_out || c->attempts % r->endpoints_n)
+        return;
+    unsigned known = c->patience;
+    if (known < PATIENCE_MAX)
+        atomic_compare_exchange_strong(&r->patience, &known, known + 1);
+    c->ran_out = false;
+}
+
+/* ---- attempts ---- */
+
 /* Whether to try once more; WAIT_NS is set if every endpoint had its turn. */
 static bool goes_on(struct call *c, enum grpc_status status, bool not_sent, const struct error *err,
                     int64_t *wait_ns)
@@ -271,6 +322,7 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
     int64_t wait_ns = 0;
     if (status == GRPC_OK && c->has_response) {
         remote_endpoint_answered(c->endpoint);
+        was_in_time(c);
         call_end(c, &failure);
         return;
     }
@@ -287,6 +339,7 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
     } else {
         remote_endpoint_answered(c->endpoint);
     }
+    was_not_in_time(c, status);
     if (!goes_on(c, status, not_sent, err, &wait_ns)) {
         remote_error(status, not_sent, err, &failure);
         error_wrap(&failure, "etcd at %s", c->endpoint->url);
@@ -298,22 +351,13 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
     }
 }
 
-/* A read may be answered by another member when this one hangs.  One that takes no time is sent on
- * soon; every member has had its turn before any of them gets more. */
-static int64_t part_of_call_ms(const struct call *c)
-{
-    int64_t whole_ms = atomic_load(&c->remote->call_timeout_ms);
-    if (c->repeat != REMOTE_PROBE)
-        return whole_ms * 4 / 10;
-    unsigned turn = c->attempts / (unsigned)c->remote->endpoints_n;
-    return (whole_ms * 4 / 100) << (turn > 5 ? 5 : turn);
-}
-
 static void attempt(struct call *c)
 {
     struct remote *r = c->remote;
     struct error err = { 0 };
-    int64_t left_ms = (deadline_ns(c) - clock_monotonic_ns(&system_clock)) / NS_PER_MS;
+    c->attempt_ns = clock_monotonic_ns(&system_clock);
+    c->patience = atomic_load(&r->patience);
+    int64_t left_ms = (deadline_ns(c) - c->attempt_ns) / NS_PER_MS;
     if (atomic_load(&r->is_closing) || left_ms <= 0) {
         error_set(&err, ERR_UNAVAILABLE, "%s: no member of etcd answers", c->method);
         call_end(c, &err);

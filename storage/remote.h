@@ -51,6 +51,7 @@ struct remote {
     atomic_uint current;
     char *marker_key;
     _Atomic int64_t call_timeout_ms;
+    atomic_uint patience;                         /* with members that may be slow, see remote.c */
     _Atomic int64_t revision, compacted_revision; /* the newest that were heard of */
     atomic_size_t calls_n;
     atomic_bool is_closing;

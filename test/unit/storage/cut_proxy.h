@@ -31,6 +31,7 @@ struct proxy {
     atomic_bool is_cut, is_stopping; /* cut: once, all that is open */
     atomic_int links_n;              /* opened so far */
     atomic_size_t requested;         /* bytes that have gone to the server */
+    atomic_int delay_ms;             /* of all that is answered */
     struct {
         int client, server;
     } links[PROXY_LINKS_MAX];
@@ -75,6 +76,8 @@ static inline bool proxy_move(struct proxy *p, int from, int to, bool is_answer)
         return true;
     if (is_answer && mode == PROXY_GARBAGE)
         return write(to, nonsense, sizeof(nonsense)) > 0;
+    if (is_answer)
+        usleep((useconds_t)atomic_load(&p->delay_ms) * 1000);
     for (ssize_t at = 0, done; at < n; at += done)
         if ((done = send(to, buf + at, (size_t)(n - at), MSG_NOSIGNAL)) < 0)
             return false;

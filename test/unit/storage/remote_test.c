@@ -287,6 +287,29 @@ static void a_member_that_hangs_is_left(void **state)
     proxy_set(used, PROXY_PASS);
 }
 
+/* Each takes nearly half of the time that a call has, so there is none for a second one. */
+static void members_that_are_all_slow_get_the_time_they_need(void **state)
+{
+    struct wired *w = *state;
+    struct error err = { 0 };
+    int64_t last = put(w->f, "k", "v"), revision = 0;
+    atomic_store(&w->a.delay_ms, 900);
+    atomic_store(&w->b.delay_ms, 900);
+    int tries = 0;
+    while (storage_read_revision(w->remote, &revision, &err) < 0)
+        if (++tries == 10)
+            fail_msg("%s", err.message);
+    assert_int_equal(revision, last);
+    struct storage_range_result out;
+    tries = 0;
+    while (remote_get(w, "k", &out, &err) < 0)
+        if (++tries == 10)
+            fail_msg("%s", err.message);
+    assert_int_equal(out.n, 1);
+    atomic_store(&w->a.delay_ms, 0);
+    atomic_store(&w->b.delay_ms, 0);
+}
+
 static void without_a_member_calls_fail_until_there_is_one(void **state)
 {
     struct wired *w = *state;
@@ -611,6 +634,7 @@ int main(void)
         T(a_read_outlives_nonsense),
         T(a_write_without_an_answer_is_not_repeated),
         T(a_member_that_hangs_is_left),
+        T(members_that_are_all_slow_get_the_time_they_need),
         T(without_a_member_calls_fail_until_there_is_one),
         T(many_writes_share_a_connection),
         T(a_watch_goes_on_where_it_was_cut),
