@@ -59,6 +59,7 @@ struct mvcc_view {
     struct mvcc *m;
     struct key_index *indexes[INDEXES]; /* newer first; FROZEN may be NULL */
     struct lmdb_txn *txn;
+    struct lmdb_cursor *values; /* once a value that lies apart was fetched */
     int64_t revision;
     int64_t flushed; /* the database in this view holds everything up to it */
 };
@@ -66,9 +67,9 @@ struct mvcc_view {
 void history_key(int64_t revision, uint32_t sub, char out[HISTORY_KEY_BYTES]);
 int64_t history_key_revision(struct bytes key);
 /* A history row's record with its value, which may still be with the newest version, or lie apart
- * and then is copied into ARENA. */
-int history_record(struct lmdb_txn *t, struct bytes data, struct arena *arena, struct record *out,
-                   struct error *err);
+ * and then is copied into ARENA, by VALUES as values_fetch(). */
+int history_record(struct lmdb_txn *t, struct lmdb_cursor **values, struct bytes data,
+                   struct arena *arena, struct record *out, struct error *err);
 int read_state(struct lmdb_txn *t, struct database_state *out,
                struct error *err); /* 1, 0: new, -1 */
 /* While a flush has written some of its parts, "latest" and "counts" are ahead of the state. */

@@ -139,7 +139,8 @@ static int tell_database(const struct listing *l, struct error *err)
     while (got == 1 && history_key_revision(key) <= through) {
         struct record r;
         arena_reset(l->arena);
-        if (history_record(v->txn, data, l->arena, &r, err) < 0 || tell(l, &r, false, err) < 0)
+        if (history_record(v->txn, &v->values, data, l->arena, &r, err) < 0 ||
+            tell(l, &r, false, err) < 0)
             got = -1;
         else
             got = lmdb_cursor_next(c, &key, &data, err);

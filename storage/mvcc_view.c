@@ -107,6 +107,7 @@ void mvcc_view_close(struct mvcc_view *v)
 {
     if (!v)
         return;
+    lmdb_cursor_close(v->values);
     if (v->txn)
         give_txn(v->m, v->txn);
     for (int i = 0; i < INDEXES; i++)
@@ -170,7 +171,7 @@ int mvcc_view_find(struct mvcc_view *v, struct bytes key, int64_t revision, stru
 
 int mvcc_view_fetch(struct mvcc_view *v, struct record *r, struct arena *arena, struct error *err)
 {
-    return values_fetch(v->txn, r, arena, err);
+    return values_fetch(v->txn, &v->values, r, arena, err);
 }
 
 /* ---- many keys ---- */
@@ -515,13 +516,13 @@ int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t n
 
 /* ---- history ---- */
 
-int history_record(struct lmdb_txn *t, struct bytes data, struct arena *arena, struct record *out,
-                   struct error *err)
+int history_record(struct lmdb_txn *t, struct lmdb_cursor **values, struct bytes data,
+                   struct arena *arena, struct record *out, struct error *err)
 {
     if (record_decode(data, (struct bytes){ 0 }, RECORD_VERIFY, out, err) < 0)
         return -1;
     if (out->is_apart)
-        return values_fetch(t, out, arena, err);
+        return values_fetch(t, values, out, arena, err);
     if (!out->is_pointer)
         return 0;
     int64_t revision = out->mod_revision;
@@ -536,8 +537,8 @@ int history_record(struct lmdb_txn *t, struct bytes data, struct arena *arena, s
 
 /* Up to *THROUGH: rows after it may be part of a flush that is not done. */
 static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from, size_t limit,
-                        struct arena *arena, struct record **out, size_t *n, int64_t *through,
-                        struct error *err)
+                        struct lmdb_cursor **values, struct arena *arena, struct record **out,
+                        size_t *n, int64_t *through, struct error *err)
 {
     size_t capacity = 0;
     char start[HISTORY_KEY_BYTES];
@@ -553,7 +554,7 @@ static int read_history(struct lmdb_cursor *c, struct lmdb_txn *t, int64_t from,
             return 0;
         }
         struct record r;
-        if (history_record(t, data, arena, &r, err) < 0)
+        if (history_record(t, values, data, arena, &r, err) < 0)
             return -1;
         r.key = arena_bytes(arena, r.key);
         if (!r.is_apart)
@@ -583,8 +584,9 @@ int mvcc_history(struct mvcc *m, int64_t from, size_t limit, struct arena *arena
     if (rc == 0 && from > state.revision) {
         *through = from - 1;
     } else if (rc == 0) {
-        struct lmdb_cursor *c = lmdb_cursor_open(t, TABLE_HISTORY, err);
-        rc = c ? read_history(c, t, from, limit, arena, out, n, through, err) : -1;
+        struct lmdb_cursor *c = lmdb_cursor_open(t, TABLE_HISTORY, err), *values = NULL;
+        rc = c ? read_history(c, t, from, limit, &values, arena, out, n, through, err) : -1;
+        lmdb_cursor_close(values);
         lmdb_cursor_close(c);
     }
     give_txn(m, t);

@@ -95,23 +95,21 @@ static int join_pieces(struct lmdb_cursor *c, const struct record *r, char *out,
     while (got == 1 && is_same_version(key, &first) && piece.len <= r->value.len - *len) {
         memcpy(out + *len, piece.data, piece.len);
         *len += piece.len;
-        got = lmdb_cursor_next(c, &key, &piece, err);
+        got = *len < r->value.len ? lmdb_cursor_next(c, &key, &piece, err) : 0;
     }
     return got < 0 ? -1 : 0;
 }
 
-int values_fetch(struct lmdb_txn *t, struct record *r, struct arena *arena, struct error *err)
+int values_fetch(struct lmdb_txn *t, struct lmdb_cursor **c, struct record *r, struct arena *arena,
+                 struct error *err)
 {
     if (!r->is_apart || r->value.data)
         return 0;
-    struct lmdb_cursor *c = lmdb_cursor_open(t, TABLE_VALUES, err);
-    if (!c)
+    if (!*c && !(*c = lmdb_cursor_open(t, TABLE_VALUES, err)))
         return -1;
     char *value = arena_alloc(arena, r->value.len + 1);
     size_t len;
-    int rc = join_pieces(c, r, value, &len, err);
-    lmdb_cursor_close(c);
-    if (rc < 0)
+    if (join_pieces(*c, r, value, &len, err) < 0)
         return -1;
     if (len != r->value.len || crc32c(0, value, len) != r->value_crc)
         return error_set(err, ERR_IO, "corrupt database: revision %lld has lost its value",

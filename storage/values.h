@@ -24,9 +24,10 @@ must_check int values_delete(struct lmdb_txn *t, int64_t revision, uint32_t sub,
                              struct error *err); /* none there is fine */
 
 /* Fetches the value of R, which was read from a row, if it lies here.  ERR_IO: it is not there as
- * it was written. */
-must_check int values_fetch(struct lmdb_txn *t, struct record *r, struct arena *arena,
-                            struct error *err);
+ * it was written.  *C is opened by the first fetch, serves the next ones (values written one after
+ * the other lie in the same pages), and is the caller's to close. */
+must_check int values_fetch(struct lmdb_txn *t, struct lmdb_cursor **c, struct record *r,
+                            struct arena *arena, struct error *err);
 
 /* The history key of the last version that has a value here: 1, 0: there is none, -1. */
 must_check int values_last(struct lmdb_txn *t, char out[HISTORY_KEY_BYTES], struct error *err);

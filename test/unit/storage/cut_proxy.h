@@ -75,7 +75,7 @@ static inline bool proxy_move(struct proxy *p, int from, int to, bool is_answer)
     if (is_answer && mode == PROXY_SWALLOW)
         return true;
     if (is_answer && mode == PROXY_GARBAGE)
-        return write(to, nonsense, sizeof(nonsense)) > 0;
+        return send(to, nonsense, sizeof(nonsense), MSG_NOSIGNAL) > 0;
     if (is_answer)
         usleep((useconds_t)atomic_load(&p->delay_ms) * 1000);
     for (ssize_t at = 0, done; at < n; at += done)

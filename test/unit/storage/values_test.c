@@ -149,19 +149,20 @@ static size_t count_apart(struct lmdb_txn *t, enum lmdb_table table, struct aren
     struct bytes key, data;
     struct record r;
     size_t bytes = 0;
-    struct lmdb_cursor *c = lmdb_cursor_open(t, table, &err);
+    struct lmdb_cursor *c = lmdb_cursor_open(t, table, &err), *values = NULL;
     bool is_latest = table == TABLE_LATEST;
     int got = is_latest ? latest_seek(c, BYTES("\0"), &key, &data, &err)
                         : lmdb_cursor_seek(c, (struct bytes){ 0 }, &key, &data, &err);
     while (got == 1) {
         struct bytes name = is_latest ? key : (struct bytes){ 0 };
         assert_int_equal(record_decode(data, name, RECORD_VERIFY, &r, &err), 0);
-        if (r.is_apart && values_fetch(t, &r, arena, &err) < 0)
+        if (r.is_apart && values_fetch(t, &values, &r, arena, &err) < 0)
             fail_msg("%s", err.message);
         bytes += r.is_apart && !r.is_pointer ? r.value.len : 0;
         got =
             is_latest ? latest_next(c, &key, &data, &err) : lmdb_cursor_next(c, &key, &data, &err);
     }
+    lmdb_cursor_close(values);
     lmdb_cursor_close(c);
     assert_int_equal(got, 0);
     return bytes;
@@ -375,9 +376,11 @@ static void put_in_row(struct lmdb_txn *t, struct bytes key, struct arena *arena
 {
     struct error err = { 0 };
     struct record r;
+    struct lmdb_cursor *values = NULL;
     assert_int_equal(latest_get(t, key, &r, &err), 1);
     assert_true(r.is_apart);
-    assert_int_equal(values_fetch(t, &r, arena, &err), 0);
+    assert_int_equal(values_fetch(t, &values, &r, arena, &err), 0);
+    lmdb_cursor_close(values);
     assert_int_equal(values_delete(t, r.mod_revision, r.sub, &err), 0);
     struct buffer row = { 0 };
     char name[HISTORY_KEY_BYTES];
