@@ -240,11 +240,20 @@ int64_t lease_next_expired(struct lease_table *t, int64_t *next_ns)
     return expired;
 }
 
+bool lease_is_ending(struct lease_table *t, int64_t id)
+{
+    pthread_mutex_lock(&t->lock);
+    const struct lease *l = hashmap_get(&t->leases, id_key(&id));
+    bool is_ending = l && l->is_ending;
+    pthread_mutex_unlock(&t->lock);
+    return is_ending;
+}
+
 void lease_retry(struct lease_table *t, int64_t id)
 {
     pthread_mutex_lock(&t->lock);
     struct lease *l = hashmap_get(&t->leases, id_key(&id));
-    if (l) {
+    if (l && l->is_ending) {
         l->is_ending = false;
         l->expires_ns = clock_monotonic_ns(t->clock) + RETRY_NS;
     }

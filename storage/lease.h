@@ -43,5 +43,6 @@ struct mvcc_lease *lease_list(struct lease_table *t, size_t *n);
 /* An expired one, given once, and from then on nothing keeps it alive; 0: none, and *NEXT_NS says
  * when the next is due (0: never). */
 int64_t lease_next_expired(struct lease_table *t, int64_t *next_ns);
+bool lease_is_ending(struct lease_table *t, int64_t id); /* it was given, and is still there */
 /* It could not be revoked: it is given again a little later, unless somebody keeps it alive. */
 void lease_retry(struct lease_table *t, int64_t id);

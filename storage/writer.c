@@ -52,6 +52,7 @@ struct writer {
 
     /* The thread's own. */
     struct arena *scratch;  /* of one group */
+    struct arena *compared; /* a large value, until the next one */
     struct mvcc_view *view; /* of one group */
     int64_t revision;       /* of the last transaction applied, durable or not */
     bool is_raising_alarm;  /* the request for it is queued */
@@ -82,9 +83,12 @@ static int check_txn(const struct storage_txn *txn, int depth, struct size *tota
         return error_set(err, ERR_BAD_REQUEST, "transactions are nested deeper than %d",
                          TXN_DEPTH_MAX);
     total->ops += txn->compares_n;
-    for (size_t i = 0; i < txn->compares_n; i++)
-        if (txn->compares[i].key.len == 0)
+    for (size_t i = 0; i < txn->compares_n; i++) {
+        const struct storage_compare *c = &txn->compares[i];
+        if (c->key.len == 0)
             return error_set(err, ERR_BAD_REQUEST, "key is not provided");
+        total->bytes += c->key.len + c->value.len;
+    }
     if (check_ops(txn->success, txn->success_n, depth, total, err) < 0)
         return -1;
     return check_ops(txn->failure, txn->failure_n, depth, total, err);
@@ -150,15 +154,16 @@ static void unstage(struct writer *w, struct request *rq)
     rq->n = 0;
 }
 
+/* A value that lies apart is fetched into ARENA, and needs no copy. */
 static int answer_prev(struct writer *w, struct record *r, struct arena *arena,
                        struct storage_op_result *out, struct error *err)
 {
-    if (mvcc_view_fetch(w->view, r, w->scratch, err) < 0)
+    if (mvcc_view_fetch(w->view, r, arena, err) < 0)
         return -1;
     out->prev_kvs[out->prev_kvs_n] = record_kv(r);
     struct storage_kv *kv = &out->prev_kvs[out->prev_kvs_n++];
     kv->key = arena_bytes(arena, kv->key);
-    kv->value = arena_bytes(arena, kv->value);
+    kv->value = r->is_apart ? kv->value : arena_bytes(arena, kv->value);
     return 0;
 }
 
@@ -187,7 +192,7 @@ static int apply_put(struct writer *w, struct request *rq, const struct storage_
         return error_set(err, ERR_BAD_REQUEST, "key not found");
     if (!mvcc_has_space(w->config.mvcc, op->key.len + op->value.len))
         return refuse_put(w, err);
-    if (op->ignore_value && mvcc_view_fetch(w->view, &old, w->scratch, err) < 0)
+    if (op->ignore_value && mvcc_view_fetch(w->view, &old, rq->arena, err) < 0)
         return -1;
     struct record r = {
         .key = op->key,
@@ -303,7 +308,8 @@ static int evaluate(struct writer *w, const struct storage_compare *c, struct er
     bool is_any = false, is_true = true, has_value = c->target == STORAGE_COMPARE_VALUE;
     int got;
     while (is_true && (got = mvcc_iter_next(it, MVCC_WHOLE, &r, err)) != 0) {
-        if (got < 0 || (has_value && mvcc_view_fetch(w->view, &r, w->scratch, err) < 0)) {
+        arena_reset(w->compared);
+        if (got < 0 || (has_value && mvcc_view_fetch(w->view, &r, w->compared, err) < 0)) {
             mvcc_iter_close(it);
             return -1;
         }
@@ -441,7 +447,10 @@ static void seal(struct writer *w, struct request *rq)
 static int apply_revoke(struct writer *w, struct request *rq, struct error *err)
 {
     (void)failpoint("storage.lease.before_revoke");
-    if (!lease_exists(w->config.leases, rq->a))
+    /* A lease that somebody else ended before it did: the id may belong to another one by now. */
+    bool is_gone = rq->writer ? !lease_is_ending(w->config.leases, rq->a)
+                              : !lease_exists(w->config.leases, rq->a);
+    if (is_gone)
         return error_set(err, ERR_NOT_FOUND, "requested lease not found");
     size_t n;
     struct bytes *keys = lease_keys(w->config.leases, rq->a, w->scratch, &n);
@@ -704,6 +713,7 @@ struct writer *writer_start(const struct writer_config *config, struct error *er
     struct writer *w = xcalloc(1, sizeof(*w));
     w->config = *config;
     w->scratch = arena_new();
+    w->compared = arena_new();
     w->queue.last = &w->queue.first;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->work, NULL);
@@ -714,6 +724,7 @@ struct writer *writer_start(const struct writer_config *config, struct error *er
         return w;
     error_set(err, ERR_INTERNAL, "start the storage writer: %s", strerror(rc));
     arena_free(w->scratch);
+    arena_free(w->compared);
     free(w);
     return NULL;
 }
@@ -732,6 +743,7 @@ void writer_stop(struct writer *w)
     pthread_cond_destroy(&w->work);
     pthread_mutex_destroy(&w->lock);
     arena_free(w->scratch);
+    arena_free(w->compared);
     free(w);
 }
 

@@ -167,6 +167,23 @@ static void an_end_on_its_way_is_final_unless_it_fails(void **state)
     lease_table_free(t);
 }
 
+static void an_end_is_of_one_lease_and_not_of_the_next_with_its_id(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    int64_t id = grant(f, 0, 1);
+    put_leased(f, "first", id);
+    failpoints_set("storage.lease.before_expiry=delay:600");
+    usleep(1300000); /* by now it is expired, and its end about to be queued */
+    assert_int_equal(storage_lease_revoke(f->s, id, &err), 0);
+    assert_int_equal(grant(f, id, 60), id);
+    put_leased(f, "second", id);
+    usleep(600000);
+    failpoints_set(NULL);
+    put_leased(f, "third", id);
+    assert_int_equal(range(f, "first", "z", 0).n, 2);
+}
+
 static void an_end_that_the_disk_refuses_is_tried_again(void **state)
 {
     struct fixture *f = *state;
@@ -190,6 +207,7 @@ int main(void)
         cmocka_unit_test(keeping_alive_moves_the_end),
         cmocka_unit_test(an_end_on_its_way_is_final_unless_it_fails),
         T(an_end_that_the_disk_refuses_is_tried_again),
+        T(an_end_is_of_one_lease_and_not_of_the_next_with_its_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
