@@ -221,6 +221,7 @@ struct call {
     int64_t begin_ns, attempt_ns;
     unsigned attempts, patience; /* patience: of this attempt */
     bool ran_out;                /* an attempt of this turn through all members took too long */
+    struct error failure;        /* of the attempt before */
     remote_done_fn *done;
     void *arg;
 };
@@ -318,12 +319,11 @@ static bool goes_on(struct call *c, enum grpc_status status, bool not_sent, cons
 static void on_end(enum grpc_status status, bool not_sent, const struct error *err, void *arg)
 {
     struct call *c = arg;
-    struct error failure = { 0 };
     int64_t wait_ns = 0;
     if (status == GRPC_OK && c->has_response) {
         remote_endpoint_answered(c->endpoint);
         was_in_time(c);
-        call_end(c, &failure);
+        call_end(c, &(struct error){ 0 });
         return;
     }
     struct error missing = { 0 };
@@ -340,10 +340,10 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
         remote_endpoint_answered(c->endpoint);
     }
     was_not_in_time(c, status);
+    remote_error(status, not_sent, err, &c->failure);
+    error_wrap(&c->failure, "etcd at %s", c->endpoint->url);
     if (!goes_on(c, status, not_sent, err, &wait_ns)) {
-        remote_error(status, not_sent, err, &failure);
-        error_wrap(&failure, "etcd at %s", c->endpoint->url);
-        call_end(c, &failure);
+        call_end(c, &c->failure);
     } else if (wait_ns == 0) {
         attempt(c);
     } else {
@@ -354,13 +354,13 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
 static void attempt(struct call *c)
 {
     struct remote *r = c->remote;
-    struct error err = { 0 };
     c->attempt_ns = clock_monotonic_ns(&system_clock);
     c->patience = atomic_load(&r->patience);
     int64_t left_ms = (deadline_ns(c) - c->attempt_ns) / NS_PER_MS;
     if (atomic_load(&r->is_closing) || left_ms <= 0) {
-        error_set(&err, ERR_UNAVAILABLE, "%s: no member of etcd answers", c->method);
-        call_end(c, &err);
+        if (!c->failure.code)
+            error_set(&c->failure, ERR_UNAVAILABLE, "%s: no member of etcd answers", c->method);
+        call_end(c, &c->failure);
         return;
     }
     int64_t timeout_ms = left_ms, part_ms = part_of_call_ms(c);
