@@ -20,23 +20,25 @@ awk '$2 ~ "^/(tmp|run)/" { print $2 }' /proc/self/mounts | sort -r | xargs -r -n
 node=cdisk$$
 dir=$(mktemp -d /tmp/coracle-disk.XXXXXX)
 data=$dir/disk/data
-frozen=
 
 clean_up() {
-    [ -z "$frozen" ] || thaw
+    thaw 2> /dev/null
     {
-        kill -9 $(jobs -p)
+        kill -9 $(jobs -p) $(ip netns pids "$node")
         wait
     } 2> /dev/null
     ip netns del "$node" 2> /dev/null
     ip netns del "$node-out" 2> /dev/null
-    umount "$dir/disk" 2> /dev/null
+    umount -l "$dir/disk" 2> /dev/null
     rm -rf "$dir"
 }
+freeze() { fsfreeze -f "$dir/disk"; }
+thaw() { fsfreeze -u "$dir/disk"; }
 trap clean_up EXIT
-
-freeze() { fsfreeze -f "$dir/disk" && frozen=1; }
-thaw() { fsfreeze -u "$dir/disk" && frozen=; }
+# No trap sees a SIGKILL, and a disk that stays frozen, or that a server holds, keeps its loop device for good.
+setsid bash -c "$(declare -f clean_up thaw); node=$node dir=$dir; tail --pid=$$ -f /dev/null; clean_up" \
+    < /dev/null > /dev/null 2>&1 3>&- &
+disown
 refuse_writes() { find "$data/server/db" -type f -exec chattr +i {} +; }
 take_writes() { find "$data/server/db" -type f -exec chattr -i {} +; }
 
