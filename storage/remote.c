@@ -14,11 +14,11 @@
 #define CALL_TIMEOUT_MS 10000
 #define ATTEMPTS_MAX    64
 #define CALLS_MAX       65536
-/* Parts of a call's time that a member gets for a read before the next one is asked.  A cluster of
- * which none answered in time gets four times as much, up to all of it. */
+/* Parts of a call's time that a member gets for a read before the next one is asked; of a probe
+ * twice as much in each turn through all of them. */
 #define PROBE_PERCENT 4
 #define READ_PERCENT  40
-#define PATIENCE_MAX  3
+#define PATIENCE_MAX  5 /* all of it */
 /* A member that does not answer at all is passed over for longer than one that has no leader yet.
  */
 #define SILENT_BAD_NS  (5 * NS_PER_S)
@@ -219,8 +219,8 @@ struct call {
     struct buffer request, response;
     bool has_response;
     int64_t begin_ns, attempt_ns;
-    unsigned attempts, patience; /* patience: of this attempt */
-    bool ran_out;                /* an attempt of this turn through all members took too long */
+    unsigned attempts, patience; /* patience: that it began with */
+    bool ran_out;                /* an attempt took too long */
     struct error failure;        /* of the attempt before */
     remote_done_fn *done;
     void *arg;
@@ -257,20 +257,27 @@ static int64_t deadline_ns(const struct call *c)
 
 /* ---- how long a member may take ---- */
 
-/* A read may be answered by another member when this one hangs, so it is sent on soon.  But members
- * that are all slow would never get to answer: who has asked each of them in vain waits longer from
- * then on, and so do the calls after it, until a member is quick again. */
+/* A read may be answered by another member when this one hangs, so it is sent on soon; every member
+ * has had its turn before any of them gets more.  Where all are slow a call would be over before
+ * any of them got to answer: the calls after it begin with as much time as it ended with, until a
+ * member is quick again. */
 
 static int64_t probe_ms(const struct remote *r, unsigned patience)
 {
     int64_t whole_ms = atomic_load(&r->call_timeout_ms);
-    int64_t ms = (whole_ms * PROBE_PERCENT / 100) << (2 * patience);
+    int64_t ms = (whole_ms * PROBE_PERCENT / 100) << patience;
     return ms < whole_ms ? ms : whole_ms;
+}
+
+static unsigned patience_of(const struct call *c)
+{
+    unsigned patience = c->patience + c->attempts / (unsigned)c->remote->endpoints_n;
+    return patience < PATIENCE_MAX ? patience : PATIENCE_MAX;
 }
 
 static int64_t part_of_call_ms(const struct call *c)
 {
-    int64_t part_ms = probe_ms(c->remote, c->patience);
+    int64_t part_ms = probe_ms(c->remote, patience_of(c));
     int64_t read_ms = atomic_load(&c->remote->call_timeout_ms) * READ_PERCENT / 100;
     return c->repeat == REMOTE_PROBE || part_ms > read_ms ? part_ms : read_ms;
 }
@@ -286,16 +293,14 @@ static void was_in_time(struct call *c)
         atomic_store(&r->patience, patience);
 }
 
-static void was_not_in_time(struct call *c, enum grpc_status status)
+static void was_never_in_time(struct call *c)
 {
-    struct remote *r = c->remote;
-    c->ran_out |= status == GRPC_DEADLINE_EXCEEDED && c->repeat != REMOTE_WRITE;
-    if (!c->ran_out || c->attempts % r->endpoints_n)
-        return;
-    unsigned known = c->patience;
-    if (known < PATIENCE_MAX)
-        atomic_compare_exchange_strong(&r->patience, &known, known + 1);
-    c->ran_out = false;
+    unsigned known = atomic_load(&c->remote->patience), wanted = patience_of(c);
+    if (wanted == c->patience && wanted < PATIENCE_MAX)
+        wanted++;
+    while (c->ran_out && known < wanted &&
+           !atomic_compare_exchange_weak(&c->remote->patience, &known, wanted))
+        ;
 }
 
 /* ---- attempts ---- */
@@ -339,10 +344,11 @@ static void on_end(enum grpc_status status, bool not_sent, const struct error *e
     } else {
         remote_endpoint_answered(c->endpoint);
     }
-    was_not_in_time(c, status);
+    c->ran_out |= status == GRPC_DEADLINE_EXCEEDED && c->repeat != REMOTE_WRITE;
     remote_error(status, not_sent, err, &c->failure);
     error_wrap(&c->failure, "etcd at %s", c->endpoint->url);
     if (!goes_on(c, status, not_sent, err, &wait_ns)) {
+        was_never_in_time(c);
         call_end(c, &c->failure);
     } else if (wait_ns == 0) {
         attempt(c);
@@ -355,11 +361,11 @@ static void attempt(struct call *c)
 {
     struct remote *r = c->remote;
     c->attempt_ns = clock_monotonic_ns(&system_clock);
-    c->patience = atomic_load(&r->patience);
     int64_t left_ms = (deadline_ns(c) - c->attempt_ns) / NS_PER_MS;
     if (atomic_load(&r->is_closing) || left_ms <= 0) {
         if (!c->failure.code)
             error_set(&c->failure, ERR_UNAVAILABLE, "%s: no member of etcd answers", c->method);
+        was_never_in_time(c);
         call_end(c, &c->failure);
         return;
     }
@@ -404,6 +410,7 @@ void remote_start(struct remote *r, const char *method, enum remote_repeat repea
     c->remote = r;
     c->method = method;
     c->repeat = repeat;
+    c->patience = atomic_load(&r->patience);
     c->begin_ns = clock_monotonic_ns(&system_clock);
     c->done = done;
     c->arg = arg;
