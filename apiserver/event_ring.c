@@ -141,7 +141,7 @@ struct cache_event *event_ring_add(struct event_ring *r, struct cache_event *e)
 struct cache_event *event_ring_expire(struct event_ring *r, int64_t now_ns)
 {
     struct cache_event *gone = NULL;
-    while (r->n > RING_EVENTS_FIRST && now_ns - event_ring_at(r, 0)->at_ns >= RING_KEPT_NS)
+    while (r->n > RING_EVENTS_MIN && now_ns - event_ring_at(r, 0)->at_ns >= RING_KEPT_NS)
         gone = drop_oldest(r, gone);
     return gone;
 }

@@ -16,11 +16,12 @@
 #include "apiserver/watch_cache.h"
 #include "base/clock.h"
 
-#define RING_EVENTS_FIRST 64
+#define RING_EVENTS_FIRST 128 /* room for so many; doubled up to RING_EVENTS_MAX */
+#define RING_EVENTS_MIN   100 /* kept whatever their age, as upstream does */
 #define RING_EVENTS_MAX   4096
 #define RING_BYTES_MAX    ((size_t)16 << 20) /* counted when an event comes */
 /* A client that lost its connection comes back within a minute or so and should not have to list
- * again: events that are younger stay if they may, older ones go but for RING_EVENTS_FIRST. */
+ * again: events that are younger stay if they may, older ones go but for RING_EVENTS_MIN. */
 #define RING_KEPT_NS (75 * NS_PER_S)
 
 struct event_ring { /* zero-initialised is empty and ready */

@@ -245,7 +245,7 @@ int64_t watch_caches_expire(struct watch_caches *all)
             continue;
         pthread_rwlock_wrlock(&c->lock);
         struct cache_event *gone = event_ring_expire(&c->ring, now);
-        if (c->ring.n > RING_EVENTS_FIRST)
+        if (c->ring.n > RING_EVENTS_MIN)
             next = now + EXPIRE_EVERY_NS;
         pthread_rwlock_unlock(&c->lock);
         release(c, gone);
