@@ -44,7 +44,8 @@ DEFINE_SCOPED(object, struct object *, object_unref)
 /* What O alone holds of the heap: not its parts. */
 size_t object_size_bytes(const struct object *o);
 
-/* The object as JSON, made once and shared.  Borrowed: valid as long as O. */
+/* The object as JSON, shared.  Borrowed: valid as long as the caller has a reference to O, or the
+ * lock under which object_drop_json() may run. */
 struct shared_bytes *object_json(const struct object *o);
 
 /* Frees the JSON text, to be printed again when somebody asks; returns its size.  Only for who
