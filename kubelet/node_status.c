@@ -21,6 +21,7 @@
 #define EVICTION_DISK_PERCENT 10
 #define STATUS_PERIOD_NS      (300 * NS_PER_S)
 #define LEASE_PERIOD_MS       10000
+#define RUNTIME_START_NS      (30 * NS_PER_S) /* as long as upstream's kubelet is patient with it */
 #define RETRY_MS              1000
 #define NETWORK_CHECK_MS      20 /* containerd reads a new CNI file within a few of these */
 #define NETWORK_CHECKS_MAX    250
@@ -33,6 +34,7 @@ struct node_status {
     struct kubelet_context *k;
     struct node_lease *lease;
     pthread_t thread;
+    int64_t begun_ns;   /* monotonic, as the next */
     int64_t written_ns; /* when the status was last written */
     bool is_registered, was_ready;
     char *network; /* the pod range the CNI file was written for */
@@ -458,6 +460,13 @@ static bool wait_turn(struct node_status *n, int64_t ms)
     return goes_on;
 }
 
+/* A kubelet that begins knows nothing yet: to say "not ready" would take the pods that run on out
+ * of their Services. */
+static bool is_runtime_starting(const struct node_status *n)
+{
+    return !n->is_runtime_up && clock_monotonic_ns(n->k->clock) - n->begun_ns < RUNTIME_START_NS;
+}
+
 /* Everything that is due; how long until the next turn. */
 static int64_t turn(struct node_status *n)
 {
@@ -471,7 +480,7 @@ static int64_t turn(struct node_status *n)
     }
     configure_network(n);
     bool is_well = true;
-    if (write_status(n, &err) < 0) {
+    if (!is_runtime_starting(n) && write_status(n, &err) < 0) {
         log_warn("kubelet", "status of the node: %s", err.message);
         is_well = false;
     }
@@ -497,6 +506,7 @@ struct node_status *node_status_start(const struct node_status_config *config, s
     struct node_status *n = xcalloc(1, sizeof(*n));
     n->config = *config;
     n->k = config->k;
+    n->begun_ns = clock_monotonic_ns(n->k->clock);
     n->lease = node_lease_new(n->k);
     pthread_mutex_init(&n->lock, NULL);
     cond_init(&n->wake);

@@ -213,6 +213,26 @@ static struct prober **find_locked(struct probes *probes, enum probe_kind kind,
     return at;
 }
 
+/* "containerd://ID" -> "ID" */
+static const char *without_runtime(const char *id)
+{
+    const char *end = strstr(id, "://");
+    return end ? end + strlen("://") : id;
+}
+
+/* What the pod's status says of the container that runs now: true only after a kubelet before this
+ * one has published it.  A restart of the kubelet takes nobody out of the Services. */
+static bool has_passed(enum probe_kind kind, const struct object *pod, const char *container_id)
+{
+    static const char *const lists[] = { "status.containerStatuses",
+                                         "status.initContainerStatuses" };
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        json_each_item (json_at(pod->doc, lists[l]), status)
+            if (str_equal(without_runtime(json_str(status, "containerID", "")), container_id))
+                return json_bool(status, kind == PROBE_STARTUP ? "started" : "ready", false);
+    return false;
+}
+
 static void add_locked(struct probes *probes, enum probe_kind kind, const struct object *pod,
                        const char *pod_ip, const struct probe_container *c)
 {
@@ -221,6 +241,8 @@ static void add_locked(struct probes *probes, enum probe_kind kind, const struct
         return;
     int64_t age_ns = clock_wall_ns(probes->k->clock) - c->started_ns;
     int64_t delay_ns = json_int(spec, "initialDelaySeconds", 0) * NS_PER_S - age_ns;
+    bool was_good = kind != PROBE_LIVENESS && has_passed(kind, pod, c->id);
+    bool is_over = kind == PROBE_STARTUP && was_good;
     struct prober *p = xcalloc(1, sizeof(*p));
     *p = (struct prober){
         .next = probes->all,
@@ -230,9 +252,10 @@ static void add_locked(struct probes *probes, enum probe_kind kind, const struct
         .container = xstrdup(json_str(c->spec, "name", "")),
         .container_id = xstrdup(c->id),
         .pod_ip = xstrdup(pod_ip),
-        .due_ns = clock_monotonic_ns(probes->k->clock) + (delay_ns > 0 ? delay_ns : 0),
-        .early_ms = kind == PROBE_LIVENESS ? 0 : EARLY_FIRST_MS,
-        .is_good = kind == PROBE_LIVENESS,
+        .due_ns = is_over ? INT64_MAX
+                          : clock_monotonic_ns(probes->k->clock) + (delay_ns > 0 ? delay_ns : 0),
+        .early_ms = kind == PROBE_LIVENESS || was_good ? 0 : EARLY_FIRST_MS,
+        .is_good = kind == PROBE_LIVENESS || was_good,
     };
     probes->all = p;
 }

@@ -83,18 +83,25 @@ static int tear_down(void **state)
 }
 
 /* A pod with one container that has these PROBES; %d in it is the server's port. */
-static struct object *begin(struct fixture *f, const char *field, const char *more)
+static struct object *begin_with_status(struct fixture *f, const char *field, const char *more,
+                                        const char *status)
 {
     scoped(str) char *text =
         xasprintf("{'metadata':{'name':'p','namespace':'ns','uid':'u-probe'},'spec':{'containers':["
                   "{'name':'c','ports':[{'name':'web','containerPort':%d}],"
-                  "'%s':{'httpGet':{'path':'/','port':'web'},'periodSeconds':1%s}}]}}",
-                  http_server_port(f->server), field, more);
+                  "'%s':{'httpGet':{'path':'/','port':'web'},'periodSeconds':1%s}}]},"
+                  "'status':{'containerStatuses':[%s]}}",
+                  http_server_port(f->server), field, more, status);
     struct object *pod = pod_from(text);
     struct probe_container running = { json_items_begin(json_at(pod->doc, "spec.containers")),
                                        "id1", clock_wall_ns(&system_clock) };
     probes_set(f->probes, pod, "127.0.0.1", &running, 1);
     return pod;
+}
+
+static struct object *begin(struct fixture *f, const char *field, const char *more)
+{
+    return begin_with_status(f, field, more, "");
 }
 
 static struct probe_verdict verdict(struct fixture *f, const struct object *pod)
@@ -127,6 +134,37 @@ static void a_container_is_ready_once_it_answers_and_no_longer_when_it_fails(voi
     wait_changes(f, 2);
     assert_false(verdict(f, pod).is_ready);
     assert_null(verdict(f, pod).kill_message);
+}
+
+static void a_container_that_was_ready_before_the_kubelet_began_stays_so(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->answer, 503);
+    scoped(object) struct object *pod =
+        begin_with_status(f, "readinessProbe", ",'failureThreshold':2",
+                          "{'name':'c','containerID':'containerd://id1','ready':true}");
+    assert_true(verdict(f, pod).is_ready);
+    wait_changes(f, 1); /* until its own probe says otherwise */
+    assert_false(verdict(f, pod).is_ready);
+}
+
+static void a_container_that_had_started_is_not_asked_again(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->answer, 503);
+    scoped(object) struct object *pod =
+        begin_with_status(f, "startupProbe", ",'failureThreshold':1",
+                          "{'name':'c','containerID':'containerd://id1','started':true}");
+    assert_true(verdict(f, pod).is_started);
+}
+
+static void what_another_container_was_says_nothing(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->answer, 503);
+    scoped(object) struct object *pod = begin_with_status(
+        f, "readinessProbe", "", "{'name':'c','containerID':'containerd://id0','ready':true}");
+    assert_false(verdict(f, pod).is_ready);
 }
 
 static void liveness_asks_for_a_restart_after_its_failures(void **state)
@@ -236,6 +274,9 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(a_container_is_ready_once_it_answers_and_no_longer_when_it_fails),
+        T(a_container_that_was_ready_before_the_kubelet_began_stays_so),
+        T(a_container_that_had_started_is_not_asked_again),
+        T(what_another_container_was_says_nothing),
         T(liveness_asks_for_a_restart_after_its_failures),
         T(startup_holds_a_container_back_until_it_passes),
         T(a_forgotten_pod_has_no_verdict_left),
