@@ -32,6 +32,10 @@
 #define TREE_DEPTH     3 /* trees of some thousand leaves are walked by several threads */
 #define THREADS_MAX    4
 
+/* LMDB does not write a page that a transaction takes and frees again: as many of them may be
+ * missing behind the end of the file. */
+#define UNWRITTEN_PAGES_MAX (UINT64_C(1) << 24)
+
 struct page_head {
     uint64_t id;
     uint16_t pad, flags;
@@ -76,6 +80,7 @@ struct table {
 struct checker {
     const char *data;
     size_t len, page_bytes;
+    uint64_t pages_n; /* in the file; the last ones of the database may not be */
     struct meta meta;
     _Atomic uint8_t *seen; /* a bit for each page */
     struct table *tables;  /* with names */
@@ -138,9 +143,17 @@ static int claim(struct walk *w, uint64_t page, uint64_t n)
     return 0;
 }
 
+/* The same, of pages that are read. */
+static int claim_written(struct walk *w, uint64_t page, uint64_t n)
+{
+    if (claim(w, page, n) < 0)
+        return -1;
+    return page + n <= w->ck->pages_n ? 0 : corrupt(w, page, "the file ends before it");
+}
+
 static int open_page(struct walk *w, uint64_t page, uint16_t flags, struct page_head *head)
 {
-    if (claim(w, page, 1) < 0)
+    if (claim_written(w, page, 1) < 0)
         return -1;
     memcpy(head, page_at(w->ck, page), sizeof(*head));
     if (head->id != page || head->flags != flags)
@@ -197,7 +210,7 @@ static int check_value(struct walk *w, uint64_t page, const struct node *n, stru
         return corrupt(w, page, "a value is out of bounds");
     memcpy(&big, n->value, sizeof(big));
     uint64_t pages = (sizeof(struct page_head) + len + ck->page_bytes - 1) / ck->page_bytes;
-    if (claim(w, big, pages) < 0)
+    if (claim_written(w, big, pages) < 0)
         return -1;
     struct page_head head;
     memcpy(&head, page_at(ck, big), sizeof(head));
@@ -436,6 +449,11 @@ static int read_meta(struct walk *w, size_t at, struct meta *out)
     return 0;
 }
 
+static int lacks_pages(struct walk *w)
+{
+    return error_set(w->err, ERR_IO, "the database is corrupt: the file ends before its last page");
+}
+
 /* Commits take turns in writing the two; the younger counts. */
 static int choose_meta(struct walk *w)
 {
@@ -453,10 +471,10 @@ static int choose_meta(struct walk *w)
     if (metas[1].free.pad != ck->page_bytes ||
         (ck->meta.free.flags & ~FILE_WAS_NAMED) != TABLE_INTEGERS || ck->meta.main.flags != 0)
         return corrupt(w, 0, "the heads do not agree");
-    if (ck->meta.last_page < FIRST_PAGE - 1 || ck->meta.last_page >= ck->len / ck->page_bytes)
-        return error_set(w->err, ERR_IO,
-                         "the database is corrupt: the file ends before its last page");
-    return 0;
+    ck->pages_n = ck->len / ck->page_bytes;
+    if (ck->meta.last_page < FIRST_PAGE - 1)
+        return corrupt(w, 0, "there is no page behind the heads");
+    return ck->meta.last_page < ck->pages_n + UNWRITTEN_PAGES_MAX ? 0 : lacks_pages(w);
 }
 
 static int check_table(struct walk *w, struct table *t, const struct table_head *head)
@@ -474,6 +492,16 @@ static int check_entries(struct walk *w)
     return 0;
 }
 
+/* What is not in the file is free. */
+static int check_unwritten(struct walk *w)
+{
+    const struct checker *ck = w->ck;
+    for (uint64_t page = ck->pages_n; page <= ck->meta.last_page; page++)
+        if (!(ck->seen[page / 8] & 1 << page % 8))
+            return lacks_pages(w);
+    return 0;
+}
+
 static int check_all(struct walk *w)
 {
     struct checker *ck = w->ck;
@@ -486,7 +514,9 @@ static int check_all(struct walk *w)
     for (struct table *t = ck->tables; t; t = t->next)
         if (t->tree.depth && check_tree(w, &t->tree) < 0)
             return -1;
-    return check_trees(w) < 0 ? -1 : check_entries(w);
+    if (check_trees(w) < 0 || check_entries(w) < 0)
+        return -1;
+    return check_unwritten(w);
 }
 
 static void checker_deinit(struct checker *ck)
