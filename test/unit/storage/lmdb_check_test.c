@@ -64,50 +64,62 @@ static off_t size_of(const char *file)
     return st.st_size;
 }
 
+struct database {
+    char dir[32];
+    char *file, *lock;
+};
+
+static int setup(void **state)
+{
+    struct database *d = xcalloc(1, sizeof(*d));
+    strcpy(d->dir, "/tmp/coracle-check.XXXXXX");
+    assert_non_null(mkdtemp(d->dir));
+    d->file = xasprintf("%s/data.mdb", d->dir);
+    d->lock = xasprintf("%s/lock.mdb", d->dir);
+    fill(d->dir);
+    *state = d;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct database *d = *state;
+    unlink(d->file);
+    unlink(d->lock);
+    rmdir(d->dir);
+    free(d->file);
+    free(d->lock);
+    free(d);
+    return 0;
+}
+
 static void free_pages_may_be_missing_and_no_others(void **state)
 {
-    (void)state;
-    char dir[] = "/tmp/coracle-check.XXXXXX";
-    assert_non_null(mkdtemp(dir));
-    scoped(str) char *file = xasprintf("%s/data.mdb", dir);
-    scoped(str) char *lock = xasprintf("%s/lock.mdb", dir);
-    fill(dir);
-
-    off_t whole = size_of(file), size = whole;
-    while (check(file) == 0) {
+    const struct database *d = *state;
+    off_t whole = size_of(d->file), size = whole;
+    while (check(d->file) == 0) {
         size -= PAGE_BYTES;
-        assert_int_equal(truncate(file, size), 0);
+        assert_int_equal(truncate(d->file, size), 0);
     }
     assert_true(size < whole - PAGE_BYTES);
-    unlink(file);
-    unlink(lock);
-    rmdir(dir);
 }
 
 static void a_file_without_its_free_pages_goes_on(void **state)
 {
-    (void)state;
-    char dir[] = "/tmp/coracle-check.XXXXXX";
-    assert_non_null(mkdtemp(dir));
-    scoped(str) char *file = xasprintf("%s/data.mdb", dir);
-    scoped(str) char *lock = xasprintf("%s/lock.mdb", dir);
-    fill(dir);
-    assert_int_equal(truncate(file, size_of(file) - PAGE_BYTES), 0);
-    struct lmdb_env *e = open_env(dir);
+    const struct database *d = *state;
+    assert_int_equal(truncate(d->file, size_of(d->file) - PAGE_BYTES), 0);
+    struct lmdb_env *e = open_env(d->dir);
     scoped(mem) void *large = xcalloc(1, LARGE_BYTES);
     commit(e, BYTES("large"), (struct bytes){ large, LARGE_BYTES });
     lmdb_env_unref(e);
-    assert_int_equal(check(file), 0);
-    unlink(file);
-    unlink(lock);
-    rmdir(dir);
+    assert_int_equal(check(d->file), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(free_pages_may_be_missing_and_no_others),
-        cmocka_unit_test(a_file_without_its_free_pages_goes_on),
+        cmocka_unit_test_setup_teardown(free_pages_may_be_missing_and_no_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_without_its_free_pages_goes_on, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
