@@ -242,18 +242,23 @@ static void a_flush_that_failed_leaves_no_value_twice(void **state)
     }
 }
 
-static void write_until_killed(struct fixture *f, struct rng *rng, int parts)
+/* Dies at commit number COMMITS to the database, in whichever flush that is: compaction begins one
+ * by itself. */
+static void write_until_killed(struct fixture *f, struct rng *rng, int commits)
 {
+    enum { FLUSHES_MAX = 100 }; /* one or two are enough */
     struct error err = { 0 };
-    reopen(f);
-    random_puts(f, rng, 60);
-    if (parts % 2)
-        (void)!storage_compact(f->s, storage_revision(f->s) - 20, &err);
     scoped(str) char *spec = xasprintf("storage.flush.next_part=error,"
                                        "storage.database.committed=crash@%d",
-                                       parts);
+                                       commits);
+    reopen(f);
     failpoints_set(spec);
-    (void)!storage_defragment(f->s, &err);
+    for (int i = 0; i < FLUSHES_MAX; i++) {
+        random_puts(f, rng, 60);
+        if (commits % 2)
+            (void)!storage_compact(f->s, storage_revision(f->s) - 20, &err);
+        (void)!storage_defragment(f->s, &err);
+    }
 }
 
 static void a_flush_that_was_cut_short_leaves_no_value_twice(void **state)
