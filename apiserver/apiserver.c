@@ -73,12 +73,9 @@ static const char *too_large(struct arena *a)
 
 static int listen_https(struct apiserver *a, struct error *err)
 {
-    scoped(tls) struct tls *tls = pki_server_tls(a->pki, err);
-    if (!tls)
-        return -1;
     struct http_server_config config = { .bind_address = a->config.bind_address,
                                          .port = a->config.port,
-                                         .tls = tls,
+                                         .tls = pki_server_tls(a->pki),
                                          .loops = a->config.loops,
                                          .too_large_json = too_large(a->arena),
                                          .handle = http_handle,

@@ -23,7 +23,8 @@ struct apiserver_config {
     /* An EncryptionConfiguration; NULL: <data_dir>/server/cred/encryption-config.json, which is
      * made with a new key for Secrets if there is none. */
     const char *encryption_config;
-    int loops; /* loop threads; 0: one per core, at most 4 */
+    int64_t certificate_life_ns; /* of all but the authorities; 0: a year */
+    int loops;                   /* loop threads; 0: one per core, at most 4 */
 };
 
 /* For servers that share a store: makes the certificate authorities and keys of CONFIG's data
@@ -45,11 +46,15 @@ struct client *apiserver_loopback(struct apiserver *a, const char *user, const c
 
 /* ---- the cluster's certificates ---- */
 
-/* Writes a kubeconfig with a client certificate of the cluster's CA for USER in GROUPS, mode 0600.
- */
-must_check int apiserver_write_kubeconfig(struct apiserver *a, const char *path,
-                                          const char *server_url, const char *user,
-                                          const char *const *groups, struct error *err);
+/* Signs anew what the server shows to clients and kubelets, where a third of its life is left.  To
+ * be called at the wall time that the second function tells; one at a time. */
+must_check int apiserver_renew_certificates(struct apiserver *a, struct error *err);
+int64_t apiserver_renew_at_ns(struct apiserver *a);
+
+/* Adds to OUT a kubeconfig with a new client certificate of the cluster's CA for USER in GROUPS. */
+must_check int apiserver_print_kubeconfig(struct apiserver *a, const char *server_url,
+                                          const char *user, const char *const *groups,
+                                          struct buffer *out, struct error *err);
 /* A serving certificate of the cluster's CA (the kubelet's), and the CA itself. */
 must_check int apiserver_serving_certificate(struct apiserver *a, const char *common_name,
                                              const char *const *dns_names,

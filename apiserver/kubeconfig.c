@@ -2,7 +2,6 @@
 /* kubeconfig.c - kubeconfig files, and the certificate functions of apiserver.h. */
 #include "apiserver/pki.h"
 #include "apiserver/server.h"
-#include "base/files.h"
 
 void kubeconfig_print(struct bytes ca_pem, const char *server_url, struct bytes cert_pem,
                       struct bytes key_pem, struct buffer *out)
@@ -32,19 +31,25 @@ void kubeconfig_print(struct bytes ca_pem, const char *server_url, struct bytes 
                   base64_encode(key_pem, a));
 }
 
-int apiserver_write_kubeconfig(struct apiserver *a, const char *path, const char *server_url,
-                               const char *user, const char *const *groups, struct error *err)
+int apiserver_renew_certificates(struct apiserver *a, struct error *err)
 {
-    const struct pki *pki = a->pki;
+    return pki_renew(a->pki, err);
+}
+
+int64_t apiserver_renew_at_ns(struct apiserver *a)
+{
+    return pki_renew_at_ns(a->pki);
+}
+
+int apiserver_print_kubeconfig(struct apiserver *a, const char *server_url, const char *user,
+                               const char *const *groups, struct buffer *out, struct error *err)
+{
     scoped(arena) struct arena *arena = arena_new();
-    scoped(buffer) struct buffer text = { 0 };
     struct bytes cert, key;
-    if (pki_client_certificate(pki, user, groups, arena, &cert, &key, err) < 0)
+    if (pki_client_certificate(a->pki, user, groups, arena, &cert, &key, err) < 0)
         return -1;
-    kubeconfig_print(pki_ca_pem(pki), server_url, cert, key, &text);
-    if (files_make_parents(path, 0755, err) < 0)
-        return -1;
-    return files_write(path, buffer_bytes(&text), 0600, err);
+    kubeconfig_print(pki_ca_pem(a->pki), server_url, cert, key, out);
+    return 0;
 }
 
 int apiserver_serving_certificate(struct apiserver *a, const char *common_name,

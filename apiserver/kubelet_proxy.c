@@ -29,7 +29,7 @@ static struct http_client *client_for(struct request *r, const struct kubelet_ta
 {
     struct tls_client_config tls = { .insecure_skip_verify = true };
     if (target->is_kubelet)
-        pki_kubelet_client(r->server->pki, &tls);
+        pki_kubelet_client(r->server->pki, r->arena, &tls);
     return http_client_new(&tls, err);
 }
 

@@ -53,7 +53,7 @@ static struct stream *dial(struct request *r, const struct kubelet_target *targe
                            struct error *err)
 {
     struct tls_client_config config = { 0 };
-    pki_kubelet_client(r->server->pki, &config);
+    pki_kubelet_client(r->server->pki, r->arena, &config);
     scoped(tls) struct tls *tls = tls_client_new(&config, err);
     return tls ? stream_dial(target->address, tls, DIAL_TIMEOUT_MS, err) : NULL;
 }

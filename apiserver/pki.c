@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <limits.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/files.h"
@@ -19,14 +20,34 @@ struct authority {
     struct bytes cert, key;
 };
 
+/* Names and addresses of the API's certificate. */
+struct sans {
+    const char *names[SANS_MAX + 1];
+    const char *addresses[SANS_MAX + 1];
+    size_t names_n, addresses_n;
+};
+
+/* A client certificate of our own, in the files STEM.crt and STEM.key. */
+struct own_client {
+    const char *stem, *user, *group;
+    struct shared_bytes *cert, *key;
+    int64_t expiry_ns;
+};
+
 struct pki {
     struct arena *arena;
     const struct clock *clock;
     const char *dir;
+    int64_t life_ns; /* of certificates */
     struct authority server_ca, client_ca, request_header_ca;
-    struct bytes serving_cert, serving_key;
-    struct bytes kubelet_client_cert, kubelet_client_key;
     struct jwt_key *token_key;
+    struct sans sans;
+    struct bytes serving_key;
+    struct tls *server_tls;
+
+    pthread_mutex_t lock; /* guards what follows; a leaf of the lock order */
+    int64_t serving_expiry_ns;
+    struct own_client admin, kubelet_client;
 };
 
 /* ---- files ---- */
@@ -71,11 +92,11 @@ static int load_or_make_key(struct pki *p, const char *name, struct bytes *key, 
 
 /* ---- certificates ---- */
 
-static void set_validity(const struct pki *p, struct certificate_request *r, int days)
+static void set_validity(const struct pki *p, struct certificate_request *r, int64_t life_ns)
 {
     int64_t now = clock_wall_ns(p->clock);
     r->not_before_ns = now - BACKDATE_NS;
-    r->not_after_ns = now + days * NS_PER_DAY;
+    r->not_after_ns = now + life_ns;
 }
 
 static int open_authority(struct pki *p, const char *stem, const char *common_name,
@@ -90,7 +111,7 @@ static int open_authority(struct pki *p, const char *stem, const char *common_na
         return -1;
     if (rc == 0) {
         struct certificate_request r = { .common_name = common_name, .is_ca = true };
-        set_validity(p, &r, PKI_AUTHORITY_DAYS);
+        set_validity(p, &r, PKI_AUTHORITY_DAYS * NS_PER_DAY);
         if (crypto_sign_certificate(&r, ca->key, (struct bytes){ 0 }, ca->key, scratch, &cert,
                                     err) < 0)
             return error_wrap(err, "make %s", cert_name);
@@ -100,9 +121,9 @@ static int open_authority(struct pki *p, const char *stem, const char *common_na
     int64_t expiry;
     if (crypto_certificate_expiry(cert, &expiry, err) < 0)
         return error_wrap(err, "%s/%s", p->dir, cert_name);
-    if (expiry < clock_wall_ns(p->clock) + PKI_CERTIFICATE_RENEW_DAYS * NS_PER_DAY)
+    if (expiry < clock_wall_ns(p->clock) + PKI_AUTHORITY_WARN_DAYS * NS_PER_DAY)
         log_warn("apiserver", "%s/%s expires in less than %d days", p->dir, cert_name,
-                 PKI_CERTIFICATE_RENEW_DAYS);
+                 PKI_AUTHORITY_WARN_DAYS);
     ca->cert = arena_bytes(p->arena, cert);
     return 0;
 }
@@ -129,7 +150,7 @@ int pki_client_certificate(const struct pki *p, const char *user, const char *co
     struct certificate_request r = { .common_name = user,
                                      .organizations = groups,
                                      .for_client = true };
-    set_validity(p, &r, PKI_CERTIFICATE_DAYS);
+    set_validity(p, &r, p->life_ns);
     if (crypto_new_key(arena, key_pem, err) < 0 ||
         crypto_sign_certificate(&r, *key_pem, p->client_ca.cert, p->client_ca.key, arena, cert_pem,
                                 err) < 0)
@@ -146,7 +167,7 @@ int pki_serving_certificate(const struct pki *p, const char *common_name,
                                      .dns_names = dns_names,
                                      .ip_addresses = ip_addresses,
                                      .for_server = true };
-    set_validity(p, &r, PKI_CERTIFICATE_DAYS);
+    set_validity(p, &r, p->life_ns);
     if (crypto_new_key(arena, key_pem, err) < 0 ||
         crypto_sign_certificate(&r, *key_pem, p->server_ca.cert, p->server_ca.key, arena, cert_pem,
                                 err) < 0)
@@ -155,12 +176,6 @@ int pki_serving_certificate(const struct pki *p, const char *common_name,
 }
 
 /* ---- the API server's own names ---- */
-
-struct sans {
-    const char *names[SANS_MAX + 1];
-    const char *addresses[SANS_MAX + 1];
-    size_t names_n, addresses_n;
-};
 
 static bool is_address(const char *s)
 {
@@ -236,56 +251,125 @@ static int collect_sans(const struct apiserver_config *config, struct sans *s, s
     return 0;
 }
 
+static int sign_serving(struct pki *p, struct error *err)
+{
+    scoped(arena) struct arena *scratch = arena_new();
+    struct certificate_request r = { .common_name = "kube-apiserver",
+                                     .dns_names = p->sans.names,
+                                     .ip_addresses = p->sans.addresses,
+                                     .for_server = true };
+    struct tls_server_config tls = { .key_pem = p->serving_key,
+                                     .client_ca_pem = p->client_ca.cert };
+    set_validity(p, &r, p->life_ns);
+    if (crypto_sign_certificate(&r, p->serving_key, p->server_ca.cert, p->server_ca.key, scratch,
+                                &tls.certificate_pem, err) < 0)
+        return error_wrap(err, "serving certificate");
+    if (store(p, "serving-kube-apiserver.crt", tls.certificate_pem, 0644, err) < 0)
+        return -1;
+    if (p->server_tls && tls_server_renew(p->server_tls, tls.certificate_pem, tls.key_pem, err) < 0)
+        return -1;
+    if (!p->server_tls && !(p->server_tls = tls_server_new(&tls, err)))
+        return -1;
+    pthread_mutex_lock(&p->lock);
+    p->serving_expiry_ns = r.not_after_ns;
+    pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
 /* The key is kept; the certificate is signed at every start, because flags and addresses may have
  * changed since the last one and a signature costs less than finding out. */
 static int open_serving(struct pki *p, const struct apiserver_config *config, struct error *err)
 {
-    scoped(arena) struct arena *scratch = arena_new();
-    struct sans sans = { 0 };
     if (load_or_make_key(p, "serving-kube-apiserver.key", &p->serving_key, err) < 0 ||
-        collect_sans(config, &sans, scratch, err) < 0)
+        collect_sans(config, &p->sans, p->arena, err) < 0)
         return -1;
-    struct certificate_request r = { .common_name = "kube-apiserver",
-                                     .dns_names = sans.names,
-                                     .ip_addresses = sans.addresses,
-                                     .for_server = true };
-    set_validity(p, &r, PKI_CERTIFICATE_DAYS);
-    if (crypto_sign_certificate(&r, p->serving_key, p->server_ca.cert, p->server_ca.key, p->arena,
-                                &p->serving_cert, err) < 0)
-        return error_wrap(err, "serving certificate");
-    return store(p, "serving-kube-apiserver.crt", p->serving_cert, 0644, err);
+    return sign_serving(p, err);
 }
 
-/* The client certificate in the files STEM.crt and STEM.key, made anew when it runs out. */
-static int open_client(struct pki *p, const char *stem, const char *user, const char *group,
-                       struct bytes *cert, struct bytes *key, struct error *err)
+/* ---- client certificates of our own ---- */
+
+static void own_client_deinit(struct own_client *c)
 {
-    char *cert_name = arena_printf(p->arena, "%s.crt", stem);
-    char *key_name = arena_printf(p->arena, "%s.key", stem);
-    int has_cert = load(p, cert_name, p->arena, cert, err);
-    int has_key = has_cert < 0 ? -1 : load(p, key_name, p->arena, key, err);
+    shared_bytes_unref(c->cert);
+    shared_bytes_unref(c->key);
+}
+
+static void own_client_set(struct pki *p, struct own_client *c, struct bytes cert, struct bytes key,
+                           int64_t expiry_ns)
+{
+    pthread_mutex_lock(&p->lock);
+    struct own_client old = *c;
+    c->cert = shared_bytes_new(cert);
+    c->key = shared_bytes_new(key);
+    c->expiry_ns = expiry_ns;
+    pthread_mutex_unlock(&p->lock);
+    own_client_deinit(&old);
+}
+
+static int64_t due_ns(const struct pki *p, int64_t expiry_ns)
+{
+    return expiry_ns - p->life_ns / 3;
+}
+
+static bool is_due(const struct pki *p, int64_t expiry_ns)
+{
+    return clock_wall_ns(p->clock) >= due_ns(p, expiry_ns);
+}
+
+static int make_client(struct pki *p, struct own_client *c, struct error *err)
+{
+    scoped(arena) struct arena *scratch = arena_new();
+    const char *groups[] = { c->group, NULL };
+    struct bytes cert, key;
+    int64_t expiry;
+    if (pki_client_certificate(p, c->user, groups, scratch, &cert, &key, err) < 0 ||
+        crypto_certificate_expiry(cert, &expiry, err) < 0 ||
+        store(p, arena_printf(scratch, "%s.key", c->stem), key, 0600, err) < 0 ||
+        store(p, arena_printf(scratch, "%s.crt", c->stem), cert, 0644, err) < 0)
+        return -1;
+    own_client_set(p, c, cert, key, expiry);
+    return 0;
+}
+
+/* Whoever dies between two files leaves a key beside the certificate of another one. */
+static bool belong_together(struct bytes cert, struct bytes key)
+{
+    struct error err = { 0 };
+    struct tls_client_config config = { .certificate_pem = cert, .key_pem = key };
+    scoped(tls) struct tls *tls = tls_client_new(&config, &err);
+    return tls != NULL;
+}
+
+static int open_client(struct pki *p, struct own_client *c, struct error *err)
+{
+    scoped(arena) struct arena *scratch = arena_new();
+    char *cert_name = arena_printf(scratch, "%s.crt", c->stem);
+    struct bytes cert, key;
+    int64_t expiry;
+    int has_cert = load(p, cert_name, scratch, &cert, err);
+    int has_key =
+        has_cert < 0 ? -1 : load(p, arena_printf(scratch, "%s.key", c->stem), scratch, &key, err);
     if (has_key < 0)
         return -1;
-    int64_t expiry = 0;
-    if (has_cert && has_key && crypto_certificate_expiry(*cert, &expiry, err) < 0)
+    if (!has_cert || !has_key)
+        return make_client(p, c, err);
+    if (crypto_certificate_expiry(cert, &expiry, err) < 0)
         return error_wrap(err, "%s/%s", p->dir, cert_name);
-    if (expiry > clock_wall_ns(p->clock) + PKI_CERTIFICATE_RENEW_DAYS * NS_PER_DAY)
-        return 0;
-
-    const char *groups[] = { group, NULL };
-    if (pki_client_certificate(p, user, groups, p->arena, cert, key, err) < 0 ||
-        store(p, key_name, *key, 0600, err) < 0)
-        return -1;
-    return store(p, cert_name, *cert, 0644, err);
+    if (is_due(p, expiry) || !belong_together(cert, key))
+        return make_client(p, c, err);
+    own_client_set(p, c, cert, key, expiry);
+    return 0;
 }
 
 static int open_clients(struct pki *p, struct error *err)
 {
-    struct bytes cert, key;
-    if (open_client(p, "client-admin", "system:admin", "system:masters", &cert, &key, err) < 0)
-        return -1;
-    return open_client(p, "client-kube-apiserver", "kube-apiserver", "system:masters",
-                       &p->kubelet_client_cert, &p->kubelet_client_key, err);
+    p->admin = (struct own_client){ .stem = "client-admin",
+                                    .user = "system:admin",
+                                    .group = "system:masters" };
+    p->kubelet_client = (struct own_client){ .stem = "client-kube-apiserver",
+                                             .user = "kube-apiserver",
+                                             .group = "system:masters" };
+    return open_client(p, &p->admin, err) < 0 ? -1 : open_client(p, &p->kubelet_client, err);
 }
 
 static int open_token_key(struct pki *p, struct error *err)
@@ -322,6 +406,9 @@ struct pki *pki_open_at(const struct apiserver_config *config, const struct cloc
     struct pki *p = arena_zalloc(arena, sizeof(*p));
     p->arena = arena;
     p->clock = clock;
+    p->life_ns = config->certificate_life_ns > 0 ? config->certificate_life_ns
+                                                 : PKI_CERTIFICATE_DAYS * NS_PER_DAY;
+    pthread_mutex_init(&p->lock, NULL);
     p->dir = arena_printf(arena, "%s/server/tls", config->data_dir);
     if (open_all(p, config, err) < 0) {
         pki_free(p);
@@ -335,22 +422,53 @@ void pki_free(struct pki *p)
     if (!p)
         return;
     jwt_key_free(p->token_key);
+    tls_unref(p->server_tls);
+    own_client_deinit(&p->admin);
+    own_client_deinit(&p->kubelet_client);
+    pthread_mutex_destroy(&p->lock);
     arena_free(p->arena);
 }
 
-struct tls *pki_server_tls(const struct pki *p, struct error *err)
+/* ---- renewal ---- */
+
+int64_t pki_renew_at_ns(struct pki *p)
 {
-    struct tls_server_config config = { .certificate_pem = p->serving_cert,
-                                        .key_pem = p->serving_key,
-                                        .client_ca_pem = p->client_ca.cert };
-    return tls_server_new(&config, err);
+    pthread_mutex_lock(&p->lock);
+    int64_t first = p->serving_expiry_ns;
+    if (p->admin.expiry_ns < first)
+        first = p->admin.expiry_ns;
+    if (p->kubelet_client.expiry_ns < first)
+        first = p->kubelet_client.expiry_ns;
+    pthread_mutex_unlock(&p->lock);
+    return due_ns(p, first);
 }
 
-void pki_kubelet_client(const struct pki *p, struct tls_client_config *out)
+/* Nobody else writes expiry times. */
+int pki_renew(struct pki *p, struct error *err)
 {
-    *out = (struct tls_client_config){ .ca_pem = p->server_ca.cert,
-                                       .certificate_pem = p->kubelet_client_cert,
-                                       .key_pem = p->kubelet_client_key };
+    if (is_due(p, p->serving_expiry_ns) && sign_serving(p, err) < 0)
+        return -1;
+    if (is_due(p, p->admin.expiry_ns) && make_client(p, &p->admin, err) < 0)
+        return -1;
+    if (is_due(p, p->kubelet_client.expiry_ns))
+        return make_client(p, &p->kubelet_client, err);
+    return 0;
+}
+
+struct tls *pki_server_tls(const struct pki *p)
+{
+    return p->server_tls;
+}
+
+void pki_kubelet_client(struct pki *p, struct arena *arena, struct tls_client_config *out)
+{
+    pthread_mutex_lock(&p->lock);
+    *out = (struct tls_client_config){
+        .ca_pem = p->server_ca.cert,
+        .certificate_pem = arena_bytes(arena, shared_bytes_view(p->kubelet_client.cert)),
+        .key_pem = arena_bytes(arena, shared_bytes_view(p->kubelet_client.key)),
+    };
+    pthread_mutex_unlock(&p->lock);
 }
 
 struct bytes pki_ca_pem(const struct pki *p)

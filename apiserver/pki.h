@@ -12,7 +12,8 @@
  *     client-admin.crt .key            system:admin in system:masters
  *
  * Authorities are made once and kept: to replace one is to replace the trust of the cluster.  A
- * missing file is made, a damaged one is an error, never replaced.
+ * missing file is made, a damaged one is an error, never replaced.  Certificates live for a year,
+ * or as long as the configuration says, and are signed anew when a third of that is left.
  *
  * Threads: any after pki_open.
  */
@@ -23,11 +24,9 @@
 #include "base/crypto.h"
 #include "base/tls.h"
 
-#define PKI_CERTIFICATE_DAYS 365
-#define PKI_CERTIFICATE_RENEW_DAYS                                                                 \
-    90 /* a kept certificate with less than this left is made anew                                 \
-        */
-#define PKI_AUTHORITY_DAYS 3650
+#define PKI_CERTIFICATE_DAYS    365
+#define PKI_AUTHORITY_DAYS      3650
+#define PKI_AUTHORITY_WARN_DAYS 365 /* what it signs may outlive it from then on */
 
 struct pki;
 
@@ -38,10 +37,17 @@ struct pki *pki_open_at(const struct apiserver_config *config, const struct cloc
 void pki_free(struct pki *p);
 DEFINE_SCOPED(pki, struct pki *, pki_free)
 
-/* Serves with the API's certificate and asks for client certificates. */
-struct tls *pki_server_tls(const struct pki *p, struct error *err);
-/* To dial kubelets.  The bytes live as long as P. */
-void pki_kubelet_client(const struct pki *p, struct tls_client_config *out);
+/* Signs anew the certificates above of which a third of the life or less is left.  One at a time.
+ */
+must_check int pki_renew(struct pki *p, struct error *err);
+/* The wall time at which there is something to renew. */
+int64_t pki_renew_at_ns(struct pki *p);
+
+/* Serves with the API's newest certificate and asks for client certificates.  Valid as long as P.
+ */
+struct tls *pki_server_tls(const struct pki *p);
+/* To dial kubelets, in ARENA. */
+void pki_kubelet_client(struct pki *p, struct arena *arena, struct tls_client_config *out);
 
 /* Views valid as long as P. */
 struct bytes pki_ca_pem(const struct pki *p); /* of serving certificates */

@@ -56,7 +56,7 @@ static BIO *bio_new(void)
 EVP_PKEY *crypto_read_key(struct bytes pem)
 {
     BIO *bio = bio_of(pem);
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, PEM_NO_PASSWORD);
     BIO_free(bio);
     return key;
 }

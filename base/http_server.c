@@ -71,7 +71,6 @@ void http_server_connection_unref(struct connection *c)
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
     arena_free(c->arena);
-    tls_unref(c->tls);
     free(c);
 }
 
@@ -145,24 +144,11 @@ static void remote_ip(int fd, char out[INET6_ADDRSTRLEN])
         inet_ntop(AF_INET6, &sa.v6.sin6_addr, out, INET6_ADDRSTRLEN);
 }
 
-/* For the connections to come.  libh2o reaches for the context only when a client says hello: a
- * connection keeps what it began with. */
-static struct tls *use_newest_tls(struct server_loop *loop)
-{
-    struct http_server *s = loop->server;
-    pthread_mutex_lock(&s->lock);
-    struct tls *tls = tls_ref(s->tls);
-    pthread_mutex_unlock(&s->lock);
-    loop->accept.ssl_ctx = tls ? tls_server_ctx(tls, on_tls_peer) : NULL;
-    return tls;
-}
-
 static void connection_start(struct server_loop *loop, int fd)
 {
     struct connection *c = xcalloc(1, sizeof(*c));
     atomic_init(&c->refs, 1);
     c->loop = loop;
-    c->tls = use_newest_tls(loop);
     c->arena = arena_new_sized(256);
     c->early_ends_left = EARLY_ENDS_MAX;
     c->refilled_at_ms = h2o_now(loop->ctx.loop);
@@ -244,15 +230,6 @@ static void on_listener(h2o_socket_t *listener, const char *h2o_err)
 
 /* ---- start and stop ---- */
 
-void http_server_set_tls(struct http_server *s, struct tls *tls)
-{
-    pthread_mutex_lock(&s->lock);
-    struct tls *old = s->tls;
-    s->tls = tls_ref(tls);
-    pthread_mutex_unlock(&s->lock);
-    tls_unref(old);
-}
-
 /* Closes connections on which nothing has been going on since the last sweep, all of them once the
  * grace is over, and ends the loop when there are none. */
 static void on_sweep(h2o_timeout_entry_t *entry)
@@ -303,7 +280,10 @@ static void loop_init(struct server_loop *loop)
     list_init(&loop->sockets);
     pthread_mutex_init(&loop->post_lock, NULL);
     h2o_context_init(&loop->ctx, h2o_evloop_create(), &s->globalconf);
-    loop->accept = (h2o_accept_ctx_t){ .ctx = &loop->ctx, .hosts = s->globalconf.hosts };
+    struct tls *tls = s->config.tls;
+    loop->accept = (h2o_accept_ctx_t){ .ctx = &loop->ctx,
+                                       .hosts = s->globalconf.hosts,
+                                       .ssl_ctx = tls ? tls_server_ctx(tls, on_tls_peer) : NULL };
     loop->queue = h2o_multithread_create_queue(loop->ctx.loop);
     h2o_multithread_register_receiver(loop->queue, &loop->mailbox, on_mail);
     h2o_timeout_init(loop->ctx.loop, &loop->sweep, STOP_SWEEP_MS);
@@ -379,9 +359,8 @@ struct http_server *http_server_start(const struct http_server_config *config, s
     s->config = *config;
     s->listen_fd = fd;
     s->port = port;
-    s->tls = tls_ref(config->tls);
+    s->config.tls = tls_ref(config->tls);
     s->loops_n = config->loops < 1 ? 1 : config->loops > LOOPS_MAX ? LOOPS_MAX : config->loops;
-    pthread_mutex_init(&s->lock, NULL);
     configure(s);
     sem_init(&s->started, 0, 0);
     for (int i = 0; i < s->loops_n; i++) {
@@ -410,7 +389,6 @@ void http_server_stop(struct http_server *s, int grace_ms)
         pthread_join(s->loops[i].thread, NULL);
     sem_destroy(&s->started);
     h2o_config_dispose(&s->globalconf);
-    pthread_mutex_destroy(&s->lock);
-    tls_unref(s->tls);
+    tls_unref(s->config.tls);
     free(s);
 }

@@ -26,7 +26,7 @@ struct http_socket;
 struct http_server_config {
     const char *bind_address; /* "0.0.0.0", "::", "127.0.0.1", or "unix:/path" */
     int port;                 /* 0: any free one, see http_server_port() */
-    struct tls *tls;          /* NULL: plain text */
+    struct tls *tls;          /* counted; NULL: plain text */
     int loops;                /* threads */
     /* Body of the 413 for more than REQUEST_BODY_BYTES_MAX, JSON text; NULL: a line of plain text.
      * Such a request never reaches HANDLE. */
@@ -37,7 +37,6 @@ struct http_server_config {
 
 struct http_server *http_server_start(const struct http_server_config *config, struct error *err);
 int http_server_port(const struct http_server *s);
-void http_server_set_tls(struct http_server *s, struct tls *tls); /* for new connections */
 /* Stops accepting, ends streams, lets requests end for GRACE_MS, then closes what is left.  Returns
  * once every request was answered, every stream was ended and every upgraded socket's function has
  * returned. */

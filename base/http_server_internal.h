@@ -79,8 +79,6 @@ struct http_server {
     atomic_int connections;
     atomic_int crowd; /* the most connections since memory was given back */
     atomic_int upgraded;
-    pthread_mutex_t lock; /* guards what follows */
-    struct tls *tls;      /* for new connections */
 };
 
 struct connection {
@@ -89,7 +87,6 @@ struct connection {
     struct server_loop *loop;
     h2o_socket_t *sock; /* NULL once closed */
     struct arena *arena;
-    struct tls *tls; /* NULL: plain text */
     struct tls_peer peer;
     char remote_ip[INET6_ADDRSTRLEN];
     size_t open_requests;

@@ -231,7 +231,8 @@ static void stream_landed(struct http_stream *s)
 /* Over HTTP/1.1 libh2o makes a TLS record of each piece that it is given. */
 static bool is_better_in_one_piece(const struct http_stream *s)
 {
-    return s->flight_n > 1 && s->request->connection->tls && s->request->h2o->version < 0x200;
+    return s->flight_n > 1 && s->request->loop->server->config.tls &&
+           s->request->h2o->version < 0x200;
 }
 
 /* The chunks of the flight as libh2o takes them; returns how many pieces. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crypto_internal.h"
 #include "base/socket.h"
 #include "base/tls_internal.h"
 
@@ -24,12 +25,22 @@
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 #define ORGANIZATIONS_MAX 64
 
+/* What we show of ourselves. */
+struct own_certificate {
+    X509 *leaf;
+    STACK_OF(X509) * chain;
+    EVP_PKEY *key;
+};
+
 struct tls {
     atomic_uint refs;
     SSL_CTX *ctx;
     char *server_name; /* clients: overrides the host dialled */
     bool insecure_skip_verify;
     _Atomic(tls_peer_hook *) hook;
+
+    pthread_mutex_t lock;       /* guards what follows; a leaf of the lock order */
+    struct own_certificate own; /* servers: for the handshakes to come */
 };
 
 void ignore_sigpipe(void)
@@ -60,30 +71,69 @@ static BIO *bio_of(struct bytes pem)
     return bio;
 }
 
-static int use_certificate_chain(SSL_CTX *ctx, struct bytes pem, struct error *err)
+static void own_certificate_deinit(struct own_certificate *own)
 {
-    BIO *bio = bio_of(pem);
-    X509 *leaf = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL);
-    int ok = leaf && SSL_CTX_use_certificate(ctx, leaf) == 1;
-    X509 *next;
-    while (ok && (next = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
-        ok = SSL_CTX_add0_chain_cert(ctx, next) == 1;
-    X509_free(leaf);
-    BIO_free(bio);
-    if (!ok)
-        return tls_error(err, ERR_BAD_REQUEST, "read certificate");
-    ERR_clear_error(); /* the end of the text counts as an error there */
-    return 0;
+    X509_free(own->leaf);
+    sk_X509_pop_free(own->chain, X509_free);
+    EVP_PKEY_free(own->key);
 }
 
-static int use_key(SSL_CTX *ctx, struct bytes pem, struct error *err)
+static void read_chain(struct own_certificate *own, struct bytes pem)
 {
     BIO *bio = bio_of(pem);
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-    int ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
-    EVP_PKEY_free(key);
+    own->leaf = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL);
+    own->chain = sk_X509_new_null();
+    ensure(own->chain);
+    X509 *next;
+    while (own->leaf && (next = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+        ensure(sk_X509_push(own->chain, next) > 0);
     BIO_free(bio);
-    return ok ? 0 : tls_error(err, ERR_BAD_REQUEST, "read private key");
+    if (own->leaf)
+        ERR_clear_error(); /* the end of the text counts as an error there */
+}
+
+static int own_certificate_read(struct own_certificate *own, struct bytes certificate_pem,
+                                struct bytes key_pem, struct error *err)
+{
+    *own = (struct own_certificate){ 0 };
+    read_chain(own, certificate_pem);
+    if (!own->leaf) {
+        tls_error(err, ERR_BAD_REQUEST, "read certificate");
+        goto fail;
+    }
+    BIO *bio = bio_of(key_pem);
+    own->key = PEM_read_bio_PrivateKey(bio, NULL, NULL, PEM_NO_PASSWORD);
+    BIO_free(bio);
+    if (own->key && X509_check_private_key(own->leaf, own->key) == 1)
+        return 0;
+    tls_error(err, ERR_BAD_REQUEST, "read private key");
+fail:
+    own_certificate_deinit(own);
+    return -1;
+}
+
+/* Asked in each handshake, so that a certificate may be replaced while others shake hands. */
+static int on_certificate_wanted(SSL *ssl, void *arg)
+{
+    struct tls *t = arg;
+    pthread_mutex_lock(&t->lock);
+    int ok = SSL_use_cert_and_key(ssl, t->own.leaf, t->own.key, t->own.chain, 1);
+    pthread_mutex_unlock(&t->lock);
+    return ok == 1;
+}
+
+int tls_server_renew(struct tls *t, struct bytes certificate_pem, struct bytes key_pem,
+                     struct error *err)
+{
+    struct own_certificate own;
+    if (own_certificate_read(&own, certificate_pem, key_pem, err) < 0)
+        return -1;
+    pthread_mutex_lock(&t->lock);
+    struct own_certificate old = t->own;
+    t->own = own;
+    pthread_mutex_unlock(&t->lock);
+    own_certificate_deinit(&old);
+    return 0;
 }
 
 static int trust(SSL_CTX *ctx, struct bytes pem, bool name_to_clients, struct error *err)
@@ -110,6 +160,7 @@ static struct tls *tls_new(const SSL_METHOD *method)
     ignore_sigpipe();
     struct tls *t = xcalloc(1, sizeof(*t));
     atomic_init(&t->refs, 1);
+    pthread_mutex_init(&t->lock, NULL);
     t->ctx = SSL_CTX_new(method);
     ensure(t->ctx);
     SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION);
@@ -135,9 +186,9 @@ static int on_verify(int ok, X509_STORE_CTX *store);
 
 static int server_setup(struct tls *t, const struct tls_server_config *config, struct error *err)
 {
-    if (use_certificate_chain(t->ctx, config->certificate_pem, err) < 0 ||
-        use_key(t->ctx, config->key_pem, err) < 0)
+    if (tls_server_renew(t, config->certificate_pem, config->key_pem, err) < 0)
         return -1;
+    SSL_CTX_set_cert_cb(t->ctx, on_certificate_wanted, t);
     /* A resumed session verifies no certificate, so that nobody would know who the client is. */
     SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(t->ctx, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -159,11 +210,19 @@ struct tls *tls_server_new(const struct tls_server_config *config, struct error 
     return take_ptr(&t);
 }
 
+static int client_show(struct tls *t, const struct tls_client_config *config, struct error *err)
+{
+    struct own_certificate own;
+    if (own_certificate_read(&own, config->certificate_pem, config->key_pem, err) < 0)
+        return -1;
+    int ok = SSL_CTX_use_cert_and_key(t->ctx, own.leaf, own.key, own.chain, 1);
+    own_certificate_deinit(&own);
+    return ok == 1 ? 0 : tls_error(err, ERR_BAD_REQUEST, "use certificate");
+}
+
 static int client_setup(struct tls *t, const struct tls_client_config *config, struct error *err)
 {
-    if (config->certificate_pem.len > 0 &&
-        (use_certificate_chain(t->ctx, config->certificate_pem, err) < 0 ||
-         use_key(t->ctx, config->key_pem, err) < 0))
+    if (config->certificate_pem.len > 0 && client_show(t, config, err) < 0)
         return -1;
     if (config->insecure_skip_verify)
         return 0;
@@ -198,6 +257,8 @@ void tls_unref(struct tls *t)
     if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
         return;
     SSL_CTX_free(t->ctx);
+    own_certificate_deinit(&t->own);
+    pthread_mutex_destroy(&t->lock);
     free(t->server_name);
     free(t);
 }

@@ -11,7 +11,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 
-struct tls; /* counted: a certificate that is renewed makes a new one */
+struct tls; /* counted */
 
 /* PEM text; CA_PEM and the client pair may be empty.  A server with CLIENT_CA_PEM asks for a client
  * certificate and accepts none; one that does not verify fails the handshake. */
@@ -28,6 +28,9 @@ struct tls_client_config {
     bool insecure_skip_verify;
 };
 struct tls *tls_server_new(const struct tls_server_config *config, struct error *err);
+/* Another certificate, for the handshakes to come.  T keeps what it has if it fails. */
+must_check int tls_server_renew(struct tls *t, struct bytes certificate_pem, struct bytes key_pem,
+                                struct error *err);
 struct tls *tls_client_new(const struct tls_client_config *config, struct error *err);
 struct tls *tls_ref(struct tls *t);
 void tls_unref(struct tls *t);

@@ -7,12 +7,14 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/files.h"
+#include "base/log.h"
+#include "base/tls.h"
 #include "cmd/leading.h"
+#include "cmd/renewal.h"
 
-#define PEM_BYTES_MAX          (1 << 20)
-#define SCHEDULER_AGENT        "kube-scheduler/" CORACLE_VERSION
-#define CONTROLLERS_AGENT      "kube-controller-manager/" CORACLE_VERSION
-#define SERVING_CERTIFICATE_NS (365 * 24 * 3600 * NS_PER_S)
+#define PEM_BYTES_MAX     (1 << 20)
+#define SCHEDULER_AGENT   "kube-scheduler/" CORACLE_VERSION
+#define CONTROLLERS_AGENT "kube-controller-manager/" CORACLE_VERSION
 
 struct alone {
     const struct config *config;
@@ -20,6 +22,8 @@ struct alone {
     struct arena *arena;
     struct parts *parts;
     struct leading *leading; /* NULL: without election */
+    struct tls *serving_tls; /* the kubelet's */
+    struct renewal *renewal;
 };
 
 /* AGENT is what upstream's component calls itself, which managedFields show. */
@@ -39,21 +43,21 @@ static struct client *controller_client(const char *controller, void *arg, struc
     return client_http_open_account(a->client, "kube-system", controller, err);
 }
 
-/* Without a certificate given the kubelet signs its own, as upstream's does.  API servers that know
- * the authority of their kubelets (ours does) refuse to speak to that one. */
-static int serving_certificate(struct alone *a, struct node_identity *identity, struct error *err)
+static int read_serving(struct alone *a, struct arena *arena, struct tls_server_config *tls,
+                        struct error *err)
 {
     const struct config *c = a->config;
-    if (c->tls_cert_file || c->tls_private_key_file) {
-        if (!c->tls_cert_file || !c->tls_private_key_file)
-            return error_set(err, ERR_BAD_REQUEST,
-                             "--tls-cert-file and --tls-private-key-file go together");
-        if (files_read(c->tls_cert_file, PEM_BYTES_MAX, a->arena, &identity->serving_cert_pem,
-                       err) < 0)
-            return -1;
-        return files_read(c->tls_private_key_file, PEM_BYTES_MAX, a->arena,
-                          &identity->serving_key_pem, err);
-    }
+    if (files_read(c->tls_cert_file, PEM_BYTES_MAX, arena, &tls->certificate_pem, err) < 0)
+        return -1;
+    return files_read(c->tls_private_key_file, PEM_BYTES_MAX, arena, &tls->key_pem, err);
+}
+
+/* Without a certificate given the kubelet signs its own, as upstream's does.  API servers that know
+ * the authority of their kubelets (ours does) refuse to speak to that one. */
+static int sign_serving(struct alone *a, struct arena *arena, struct tls_server_config *tls,
+                        struct error *err)
+{
+    const struct config *c = a->config;
     const char *const names[] = { c->node_name, NULL };
     const char *const addresses[] = { c->node_ip, NULL };
     int64_t now = clock_wall_ns(&system_clock);
@@ -63,13 +67,41 @@ static int serving_certificate(struct alone *a, struct node_identity *identity, 
         .ip_addresses = addresses,
         .for_server = true,
         .not_before_ns = now,
-        .not_after_ns = now + SERVING_CERTIFICATE_NS,
+        .not_after_ns = now + c->certificate_life_ns,
     };
     struct bytes none = { 0 };
-    if (crypto_new_key(a->arena, &identity->serving_key_pem, err) < 0)
+    if (crypto_new_key(arena, &tls->key_pem, err) < 0)
         return -1;
-    return crypto_sign_certificate(&request, identity->serving_key_pem, none, none, a->arena,
-                                   &identity->serving_cert_pem, err);
+    return crypto_sign_certificate(&request, tls->key_pem, none, none, arena, &tls->certificate_pem,
+                                   err);
+}
+
+static int64_t renew_serving(void *arg)
+{
+    struct alone *a = arg;
+    struct error err = { 0 };
+    struct tls_server_config tls = { 0 };
+    scoped(arena) struct arena *arena = arena_new();
+    if (sign_serving(a, arena, &tls, &err) == 0 &&
+        tls_server_renew(a->serving_tls, tls.certificate_pem, tls.key_pem, &err) == 0)
+        return renewal_due_ns(a->config->certificate_life_ns);
+    log_error("kubelet", "renew the serving certificate: %s", err.message);
+    return renewal_retry_ns(a->config->certificate_life_ns);
+}
+
+static int open_serving(struct alone *a, struct bytes client_ca_pem, struct error *err)
+{
+    scoped(arena) struct arena *arena = arena_new();
+    struct tls_server_config tls = { .client_ca_pem = client_ca_pem };
+    bool is_given = a->config->tls_cert_file;
+    if ((is_given ? read_serving : sign_serving)(a, arena, &tls, err) < 0)
+        return -1;
+    a->serving_tls = tls_server_new(&tls, err);
+    if (!a->serving_tls || is_given)
+        return a->serving_tls ? 0 : -1;
+    a->renewal =
+        renewal_start(renewal_due_ns(a->config->certificate_life_ns), renew_serving, a, err);
+    return a->renewal ? 0 : -1;
 }
 
 static int start_scheduler(struct parts *p, void *arg, struct error *err)
@@ -116,12 +148,11 @@ static int start_kubelet(struct alone *a, struct error *err)
     struct client *client = open_client(a, "kubelet/" CORACLE_VERSION, err);
     if (!client)
         return -1;
-    struct node_identity identity = { .client = client,
-                                      .client_ca_pem = client_http_ca_pem(client) };
-    if (serving_certificate(a, &identity, err) < 0) {
+    if (open_serving(a, client_http_ca_pem(client), err) < 0) {
         client_close(client);
         return -1;
     }
+    struct node_identity identity = { .client = client, .serving_tls = a->serving_tls };
     return parts_start_kubelet(a->parts, &identity, err);
 }
 
@@ -162,8 +193,10 @@ struct alone *alone_start(const struct config *config, enum config_command part,
 
 void alone_stop(struct alone *a)
 {
+    renewal_stop(a->renewal);
     leading_stop(a->leading);
     parts_stop(a->parts);
+    tls_unref(a->serving_tls);
     arena_free(a->arena);
     free(a);
 }

@@ -74,6 +74,7 @@ static const struct option options[] = {
     { "https-listen-port", 0, OPTION_PORT, AT(https_listen_port), CONTROL_PLANE, "6443", "port the API listens on" },
     { "advertise-address", 0, OPTION_IP, AT(advertise_address), CONTROL_PLANE, NULL, "address the API is announced under (default: the node's)" },
     { "tls-san", 0, OPTION_LIST, AT(tls_san), CONTROL_PLANE, NULL, "further names or addresses for the API's certificate" },
+    { "certificate-life", 0, OPTION_DURATION, AT(certificate_life_ns), CONTROL_PLANE | COMMAND_KUBELET, "8760h", "how long certificates that are signed here are valid; with a third of it left they are renewed" },
     { "datastore-endpoint", 0, OPTION_ENDPOINTS, AT(datastore_endpoint), CONTROL_PLANE | COMMAND_SNAPSHOT_SAVE, NULL, "etcd cluster to keep everything in, https://a:2379,https://b:2379 (default: a store of our own)" },
     { "datastore-cafile", 0, OPTION_TEXT, AT(datastore_cafile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "authority of the etcd cluster's certificates" },
     { "datastore-certfile", 0, OPTION_TEXT, AT(datastore_certfile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "certificate to show to the etcd cluster" },
@@ -499,6 +500,9 @@ static int check_together(const struct config *c, struct error *err)
     if (!c->datastore_certfile != !c->datastore_keyfile)
         return error_set(err, ERR_BAD_REQUEST,
                          "--datastore-certfile and --datastore-keyfile go together");
+    if (!c->tls_cert_file != !c->tls_private_key_file)
+        return error_set(err, ERR_BAD_REQUEST,
+                         "--tls-cert-file and --tls-private-key-file go together");
     if (c->token && c->token_file)
         return error_set(err, ERR_BAD_REQUEST, "--token or --token-file, not both");
     if (c->leader_elect_lease_duration_ns < c->leader_elect_renew_deadline_ns ||

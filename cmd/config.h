@@ -37,6 +37,7 @@ struct config {
     const char *cluster_cidr;
     const char *service_cidr;
     const char *service_node_port_range;
+    int64_t certificate_life_ns;
     const char *cluster_dns; /* NULL: the tenth address of service_cidr */
     const char *cluster_domain;
     const char *encryption_provider_config; /* NULL: the cluster's own */

@@ -190,9 +190,7 @@ int parts_start_kubelet(struct parts *p, const struct node_identity *identity, s
         .registries_path = c->private_registry,
         .static_pod_dir = c->pod_manifest_path,
         .port = (int)c->kubelet_port,
-        .serving_cert_pem = identity->serving_cert_pem,
-        .serving_key_pem = identity->serving_key_pem,
-        .client_ca_pem = identity->client_ca_pem,
+        .serving_tls = identity->serving_tls,
     };
     p->kubelet = kubelet_new(&config, err);
     return p->kubelet ? part_start(p, &p->kubelet_part, run_kubelet, err) : -1;

@@ -30,7 +30,7 @@ must_check int parts_start_controllers(struct parts *p, const struct controller_
 
 struct node_identity {
     struct client *client; /* taken */
-    struct bytes serving_cert_pem, serving_key_pem, client_ca_pem;
+    struct tls *serving_tls; /* the caller's, until the parts are stopped */
 };
 must_check int parts_start_kubelet(struct parts *p, const struct node_identity *identity,
                                    struct error *err);

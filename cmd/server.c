@@ -3,16 +3,17 @@
 
 #include "cmd/server.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "apiserver/apiserver.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/tls.h"
 #include "cmd/datastore.h"
 #include "cmd/host.h"
 #include "cmd/leading.h"
 #include "cmd/parts.h"
+#include "cmd/renewal.h"
 #include "cmd/tool.h"
 #include "storage/storage.h"
 
@@ -24,6 +25,12 @@ struct control_loop {
     int (*start)(struct parts *p, void *arg, struct error *err);
 };
 
+/* A port besides the API's, with a certificate of the cluster. */
+struct port {
+    const char *common_name, *names[3], *addresses[3];
+    struct tls *tls; /* NULL: there is none */
+};
+
 struct server {
     const struct config *config;
     struct arena *arena;
@@ -33,6 +40,9 @@ struct server {
     struct apiserver *apiserver;
     struct parts *parts;
     struct leading *scheduler, *controllers; /* NULL: not elected, but among PARTS */
+    const char *kubeconfig;
+    struct port etcd_port, node_port;
+    struct renewal *renewal;
 };
 
 static const char *const node_groups[] = { "system:nodes", NULL };
@@ -54,22 +64,59 @@ static struct client *controller_client(const char *controller, void *arg, struc
     return apiserver_loopback(s->apiserver, user, controller_groups);
 }
 
+/* ---- certificates ---- */
+
+static const char *kubeconfig_path(const struct config *c, struct arena *a)
+{
+    if (c->write_kubeconfig)
+        return c->write_kubeconfig;
+    return geteuid() == 0 ? "/etc/coracle/coracle.yaml"
+                          : arena_printf(a, "%s/coracle.yaml", c->data_dir);
+}
+
 static int write_kubeconfig(struct server *s, struct error *err)
 {
-    const struct config *c = s->config;
-    const char *path = c->write_kubeconfig;
-    if (!path)
-        path = geteuid() == 0 ? "/etc/coracle/coracle.yaml"
-                              : arena_printf(s->arena, "%s/coracle.yaml", c->data_dir);
-    const char *url = arena_printf(s->arena, "https://127.0.0.1:%d", apiserver_port(s->apiserver));
-    if (apiserver_write_kubeconfig(s->apiserver, path, url, "system:admin", admin_groups, err) < 0)
-        return -1;
-    unsigned long mode = strtoul(c->write_kubeconfig_mode, NULL, 8);
-    if (chmod(path, (mode_t)mode) < 0)
-        return error_errno(err, "set the mode of %s", path);
-    log_info("server", "kubeconfig written to %s", path);
+    scoped(buffer) struct buffer text = { 0 };
+    scoped(str) char *url = xasprintf("https://127.0.0.1:%d", apiserver_port(s->apiserver));
+    mode_t mode = (mode_t)strtoul(s->config->write_kubeconfig_mode, NULL, 8);
+    if (apiserver_print_kubeconfig(s->apiserver, url, "system:admin", admin_groups, &text, err) <
+            0 ||
+        files_make_parents(s->kubeconfig, 0755, err) < 0 ||
+        files_write(s->kubeconfig, buffer_bytes(&text), mode, err) < 0)
+        return error_wrap(err, "write the administrator's kubeconfig");
+    log_info("server", "kubeconfig written to %s", s->kubeconfig);
     return 0;
 }
+
+static int sign_port(struct server *s, struct port *p, struct error *err)
+{
+    scoped(arena) struct arena *a = arena_new();
+    struct tls_server_config tls = { .client_ca_pem = apiserver_client_ca_pem(s->apiserver) };
+    if (apiserver_serving_certificate(s->apiserver, p->common_name, p->names, p->addresses, a,
+                                      &tls.certificate_pem, &tls.key_pem, err) < 0)
+        return -1;
+    if (p->tls)
+        return tls_server_renew(p->tls, tls.certificate_pem, tls.key_pem, err);
+    p->tls = tls_server_new(&tls, err);
+    return p->tls ? 0 : -1;
+}
+
+/* What was signed later than the API's own is renewed with it: one time for all. */
+static int64_t renew(void *arg)
+{
+    struct server *s = arg;
+    struct error err = { 0 };
+    if (apiserver_renew_certificates(s->apiserver, &err) == 0 && write_kubeconfig(s, &err) == 0 &&
+        (!s->etcd_port.tls || sign_port(s, &s->etcd_port, &err) == 0) &&
+        (!s->node_port.tls || sign_port(s, &s->node_port, &err) == 0)) {
+        log_info("server", "certificates renewed");
+        return apiserver_renew_at_ns(s->apiserver);
+    }
+    log_error("server", "renew certificates: %s", err.message);
+    return renewal_retry_ns(s->config->certificate_life_ns);
+}
+
+/* ---- the store and the API ---- */
 
 /* Servers on one store have one token, and with it one set of keys.  A token that was made now is
  * on disk before anything is sealed with it. */
@@ -111,6 +158,7 @@ static int start_api(struct server *s, bool has_node, struct error *err)
         .cluster_domain = c->cluster_domain,
         .own_node = has_node ? c->node_name : NULL,
         .encryption_config = c->encryption_provider_config,
+        .certificate_life_ns = c->certificate_life_ns,
     };
     if (c->datastore_endpoint && share_keys(s, &api, err) < 0)
         return error_wrap(err, "join the cluster in the datastore");
@@ -121,18 +169,7 @@ static int start_api(struct server *s, bool has_node, struct error *err)
     return write_kubeconfig(s, err);
 }
 
-/* Who may use the store may read every secret: only administrators' certificates do. */
-static struct tls *etcd_tls(struct server *s, const char *address, struct error *err)
-{
-    const char *const names[] = { "localhost", s->config->node_name, NULL };
-    const char *const addresses[] = { "127.0.0.1", address, NULL };
-    struct tls_server_config tls = { .client_ca_pem = apiserver_client_ca_pem(s->apiserver) };
-    if (apiserver_serving_certificate(s->apiserver, "etcd", names, addresses, s->arena,
-                                      &tls.certificate_pem, &tls.key_pem, err) < 0)
-        return NULL;
-    return tls_server_new(&tls, err);
-}
-
+/* Who may use the store may read every secret: on a port only administrators' certificates do. */
 static struct storage_etcd_server *serve_store(struct server *s, const char *listen,
                                                struct error *err)
 {
@@ -143,18 +180,20 @@ static struct storage_etcd_server *serve_store(struct server *s, const char *lis
         .organization = admin_groups[0],
         .name = s->config->node_name,
     };
-    scoped(tls) struct tls *tls = NULL;
     if (!str_has_prefix(listen, "unix:")) {
         const char *colon = strrchr(listen, ':');
         bool has_brackets = *listen == '[';
         etcd.bind_address = arena_strndup(s->arena, listen + has_brackets,
                                           (size_t)(colon - listen) - 2 * has_brackets);
         etcd.port = atoi(colon + 1);
-        etcd.tls = tls = etcd_tls(s, etcd.bind_address, err);
-        if (!tls) {
+        s->etcd_port = (struct port){ .common_name = "etcd",
+                                      .names = { "localhost", s->config->node_name },
+                                      .addresses = { "127.0.0.1", etcd.bind_address } };
+        if (sign_port(s, &s->etcd_port, err) < 0) {
             error_wrap(err, "certificate for --etcd-listen");
             return NULL;
         }
+        etcd.tls = s->etcd_port.tls;
     }
     return storage_etcd_start(&etcd, err);
 }
@@ -254,19 +293,14 @@ static int start_control_loops(struct server *s, struct error *err)
 static int start_node(struct server *s, struct error *err)
 {
     const struct config *c = s->config;
-    const char *const names[] = { c->node_name, "localhost", NULL };
-    const char *const addresses[] = { c->node_ip, "127.0.0.1", NULL };
     const char *user = arena_printf(s->arena, "system:node:%s", c->node_name);
-    struct node_identity identity = {
-        .client = apiserver_loopback(s->apiserver, user, node_groups),
-        .client_ca_pem = apiserver_client_ca_pem(s->apiserver),
-    };
-    if (apiserver_serving_certificate(s->apiserver, user, names, addresses, s->arena,
-                                      &identity.serving_cert_pem, &identity.serving_key_pem,
-                                      err) < 0) {
-        client_close(identity.client);
+    s->node_port = (struct port){ .common_name = user,
+                                  .names = { c->node_name, "localhost" },
+                                  .addresses = { c->node_ip, "127.0.0.1" } };
+    if (sign_port(s, &s->node_port, err) < 0)
         return -1;
-    }
+    struct node_identity identity = { .client = apiserver_loopback(s->apiserver, user, node_groups),
+                                      .serving_tls = s->node_port.tls };
     if (parts_start_kubelet(s->parts, &identity, err) < 0)
         return -1;
     if (c->disable_kube_proxy)
@@ -279,6 +313,7 @@ struct server *server_start(const struct config *config, bool with_parts, struct
     struct server *s = xcalloc(1, sizeof(*s));
     s->config = config;
     s->arena = arena_new();
+    s->kubeconfig = kubeconfig_path(config, s->arena);
     snapshot_forget_reset(config);
     if (start_api(s, with_parts && !config->disable_agent, err) < 0 || start_etcd(s, err) < 0 ||
         start_snapshots(s, err) < 0)
@@ -290,7 +325,9 @@ struct server *server_start(const struct config *config, bool with_parts, struct
         if (!config->disable_agent && start_node(s, err) < 0)
             goto fail;
     }
-    return s;
+    s->renewal = renewal_start(apiserver_renew_at_ns(s->apiserver), renew, s, err);
+    if (s->renewal)
+        return s;
 
 fail:
     server_stop(s);
@@ -301,6 +338,7 @@ void server_stop(struct server *s)
 {
     if (s->storage)
         storage_hurry(s->storage, STOP_CALL_TIMEOUT_MS);
+    renewal_stop(s->renewal);
     storage_schedule_stop(s->snapshots);
     storage_etcd_stop(s->etcd);
     storage_etcd_stop(s->etcd_socket);
@@ -312,6 +350,8 @@ void server_stop(struct server *s)
         apiserver_stop(s->apiserver);
     if (s->storage)
         storage_close(s->storage);
+    tls_unref(s->etcd_port.tls);
+    tls_unref(s->node_port.tls);
     arena_free(s->arena);
     free(s);
 }

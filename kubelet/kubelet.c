@@ -251,15 +251,13 @@ fail:
 static int start_server(struct kubelet *k, struct error *err)
 {
     const struct kubelet_config *c = &k->config;
-    if (c->serving_cert_pem.len == 0)
+    if (!c->serving_tls)
         return 0;
     struct kubelet_server_config config = {
         .k = &k->context,
         .worker = k->worker,
         .port = c->port,
-        .cert_pem = c->serving_cert_pem,
-        .key_pem = c->serving_key_pem,
-        .client_ca_pem = c->client_ca_pem,
+        .tls = c->serving_tls,
     };
     k->server = kubelet_server_start(&config, err);
     return k->server ? 0 : -1;

@@ -520,21 +520,13 @@ static void handle(struct http_request *req, void *arg)
 struct kubelet_server *kubelet_server_start(const struct kubelet_server_config *config,
                                             struct error *err)
 {
-    struct tls_server_config tls_config = {
-        .certificate_pem = config->cert_pem,
-        .key_pem = config->key_pem,
-        .client_ca_pem = config->client_ca_pem,
-    };
-    scoped(tls) struct tls *tls = tls_server_new(&tls_config, err);
-    if (!tls)
-        return NULL;
     struct kubelet_server *s = xcalloc(1, sizeof(*s));
     s->config = *config;
     s->pool = worker_pool_new("kubelet-api", SERVER_THREADS_MAX, SERVER_QUEUED_MAX, err);
     struct http_server_config http = {
         .bind_address = "0.0.0.0",
         .port = config->port,
-        .tls = tls,
+        .tls = config->tls,
         .loops = SERVER_LOOPS,
         .handle = handle,
         .arg = s,

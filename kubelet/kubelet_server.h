@@ -19,7 +19,7 @@ struct kubelet_server_config {
     struct kubelet_context *k;
     struct pod_worker *worker;
     int port; /* 0: any free one */
-    struct bytes cert_pem, key_pem, client_ca_pem;
+    struct tls *tls;
 };
 struct kubelet_server *kubelet_server_start(const struct kubelet_server_config *config,
                                             struct error *err);

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "base/files.h"
+
 #define YEAR_NS (INT64_C(365) * 86400 * NS_PER_S)
 
 static char dir[64];
@@ -104,6 +106,59 @@ static void a_client_certificate_that_runs_out_is_made_anew(void **state)
     assert_string_equal(ca, same_ca);
 }
 
+static void what_runs_out_is_renewed_when_a_third_of_its_life_is_left(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    struct tls_client_config before, after;
+    struct fake_clock clock;
+    fake_clock_init(&clock, 1700000000 * NS_PER_S);
+    scoped(arena) struct arena *a = arena_new();
+    scoped(pki) struct pki *p = open_at(&clock.clock);
+    scoped(str) char *ca = content("server-ca.crt");
+    scoped(str) char *serving = content("serving-kube-apiserver.crt");
+    pki_kubelet_client(p, a, &before);
+    assert_int_equal(pki_renew_at_ns(p), 1700000000 * NS_PER_S + YEAR_NS - YEAR_NS / 3);
+
+    fake_clock_advance(&clock, YEAR_NS / 2);
+    assert_int_equal(pki_renew(p, &err), 0);
+    pki_kubelet_client(p, a, &after);
+    assert_true(bytes_equal(before.certificate_pem, after.certificate_pem));
+
+    fake_clock_advance(&clock, YEAR_NS / 4);
+    struct tls *tls = pki_server_tls(p);
+    assert_int_equal(pki_renew(p, &err), 0);
+    assert_ptr_equal(pki_server_tls(p), tls); /* who serves with it need not be told */
+    pki_kubelet_client(p, a, &after);
+    scoped(str) char *same_ca = content("server-ca.crt");
+    scoped(str) char *renewed = content("serving-kube-apiserver.crt");
+    scoped(str) char *client = content("client-kube-apiserver.crt");
+    assert_string_equal(ca, same_ca);
+    assert_string_not_equal(serving, renewed);
+    assert_false(bytes_equal(before.certificate_pem, after.certificate_pem));
+    assert_true(bytes_equal_str(after.certificate_pem, client));
+    assert_true(pki_renew_at_ns(p) > clock_wall_ns(&clock.clock));
+}
+
+static void a_key_without_its_certificate_gets_a_new_one(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    struct tls_client_config client;
+    char path[160];
+    pki_free(open_at(&system_clock));
+    snprintf(path, sizeof(path), "%s/server/tls/client-kube-apiserver.key", dir);
+    scoped(arena) struct arena *a = arena_new();
+    struct bytes other;
+    assert_int_equal(crypto_new_key(a, &other, &err), 0);
+    assert_int_equal(files_write(path, other, 0600, &err), 0); /* and then the power went */
+
+    scoped(pki) struct pki *p = open_at(&system_clock);
+    pki_kubelet_client(p, a, &client);
+    scoped(tls) struct tls *tls = tls_client_new(&client, &err);
+    assert_non_null(tls);
+}
+
 static void a_damaged_file_is_an_error_and_stays(void **state)
 {
     (void)state;
@@ -145,6 +200,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_second_start_uses_what_the_first_one_made, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_client_certificate_that_runs_out_is_made_anew, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_runs_out_is_renewed_when_a_third_of_its_life_is_left,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_key_without_its_certificate_gets_a_new_one, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_file_is_an_error_and_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_kubeconfig_holds_everything_a_client_needs, set_up,

@@ -673,49 +673,6 @@ static void a_certificate_from_another_authority_fails_the_handshake(void **stat
     fixture_free(stranger);
 }
 
-static void new_connections_get_the_new_certificate(void **state)
-{
-    struct server *s = *state;
-    struct net_fixture *renewed = fixture_new();
-    scoped(tls) struct tls *tls = fixture_server_tls(renewed);
-    http_server_set_tls(s->http, tls);
-    struct error err = { 0 };
-    struct tls_client_config config = fixture_client_config(renewed);
-    http_client_free(s->client);
-    s->client = http_client_new(&config, &err);
-    assert_int_equal(ask(s, "GET", "/describe", (struct bytes){ 0 }, NULL), 200);
-    fixture_free(renewed);
-}
-
-static void a_client_that_has_not_said_hello_yet_keeps_the_old_certificate(void **state)
-{
-    struct server *s = *state;
-    struct error err = { 0 };
-    scoped(tls) struct tls *old =
-        tls_client_new(&(struct tls_client_config){ .ca_pem = s->fixture->ca }, &err);
-    struct stream *quiet[4];
-    for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
-        quiet[i] = stream_dial(s->address, old, 5000, &err); /* hello goes with the first bytes */
-    assert_int_equal(ask(s, "GET", "/describe", (struct bytes){ 0 }, NULL), 200);
-
-    struct net_fixture *renewed = fixture_new();
-    scoped(tls) struct tls *tls = fixture_server_tls(renewed);
-    http_server_set_tls(s->http, tls);
-    struct tls_client_config config = fixture_client_config(renewed);
-    for (size_t i = 0; i < ARRAY_LEN(quiet); i++) { /* until both loops have it */
-        http_client_free(s->client);
-        s->client = http_client_new(&config, &err);
-        assert_int_equal(ask(s, "GET", "/describe", (struct bytes){ 0 }, NULL), 200);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(quiet); i++) {
-        scoped(buffer) struct buffer b = { 0 };
-        say(quiet[i], "GET /describe HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_true(read_until(quiet[i], &b, "user=nobody"));
-        stream_close(quiet[i]);
-    }
-    fixture_free(renewed);
-}
-
 #define SERVER_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -742,8 +699,6 @@ int main(void)
         SERVER_TEST(stopping_ends_streams_and_upgraded_connections),
         SERVER_TEST(a_connection_that_resets_every_request_is_closed),
         SERVER_TEST(a_certificate_from_another_authority_fails_the_handshake),
-        SERVER_TEST(new_connections_get_the_new_certificate),
-        SERVER_TEST(a_client_that_has_not_said_hello_yet_keeps_the_old_certificate),
         cmocka_unit_test(queries_and_paths_are_decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

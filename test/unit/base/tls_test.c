@@ -129,11 +129,11 @@ static void a_stream_works_with_and_without_tls(void **state)
     }
 }
 
-/* What the client says of a server with F's certificate when it was configured with CONFIG. */
-static int handshake(struct net_fixture *f, const struct tls_client_config *config,
-                     struct error *err)
+/* What a client that was configured with CONFIG says of SERVER. */
+static int handshake_with(struct tls *server, const struct tls_client_config *config,
+                          struct error *err)
 {
-    scoped(tls) struct tls *server = fixture_server_tls(f), *client = tls_client_new(config, err);
+    scoped(tls) struct tls *client = tls_client_new(config, err);
     assert_non_null(client);
     struct peer p = { 0 };
     char address[64], byte;
@@ -147,6 +147,14 @@ static int handshake(struct net_fixture *f, const struct tls_client_config *conf
     stream_close(s);
     peer_stop(&p);
     return rc;
+}
+
+/* The same of a server with F's certificate. */
+static int handshake(struct net_fixture *f, const struct tls_client_config *config,
+                     struct error *err)
+{
+    scoped(tls) struct tls *server = fixture_server_tls(f);
+    return handshake_with(server, config, err);
 }
 
 static void only_a_server_of_the_expected_name_and_authority_is_trusted(void **state)
@@ -201,6 +209,51 @@ static void bad_pem_fails_with_a_message(void **state)
     assert_null(tls_server_new(
         &(struct tls_server_config){ f->server, f->server_key, BYTES("junk") }, &err));
     assert_null(tls_client_new(&(struct tls_client_config){ .ca_pem = BYTES("junk") }, &err));
+}
+
+static void a_renewed_certificate_is_shown_from_the_next_handshake_on(void **state)
+{
+    struct net_fixture *f = *state, *other = fixture_new();
+    struct error err = { 0 };
+    struct tls_client_config old = fixture_client_config(f), new = old;
+    new.ca_pem = other->ca; /* who has signed the next certificate */
+    scoped(tls) struct tls *server = fixture_server_tls(f);
+    assert_int_equal(handshake_with(server, &new, &err), -1);
+    assert_int_equal(tls_server_renew(server, other->server, other->server_key, &err), 0);
+    assert_int_equal(handshake_with(server, &new, &err), 0);
+    assert_int_equal(handshake_with(server, &old, &err), -1);
+    fixture_free(other);
+}
+
+static void what_cannot_be_shown_does_not_replace_a_certificate(void **state)
+{
+    struct net_fixture *f = *state;
+    struct error err = { 0 };
+    struct tls_client_config client = fixture_client_config(f);
+    scoped(tls) struct tls *server = fixture_server_tls(f);
+    assert_int_equal(tls_server_renew(server, f->server, f->client_key, &err), -1);
+    assert_string_equal(err.message, "read private key: key values mismatch");
+    assert_int_equal(tls_server_renew(server, BYTES("junk"), f->server_key, &err), -1);
+    assert_int_equal(handshake_with(server, &client, &err), 0);
+}
+
+static const char sealed_key[] =
+    "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+    "MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAg1Jer5lWp4kwICCAAw\n"
+    "DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEEiymbYC+SjEIxi2m5+IQM4EgZAQ\n"
+    "9r5Y9GL/iEuXNhDAefxaT+5VZBHSaU8Oe0RfveN1P3WQ1eGfrBMJ3yK7tCp8SnSM\n"
+    "LqZvooew7pxIqFci0hu18ZeGDeE6v2/gMu1XP79xsH2IbfJ0SFIgdNolw8VYa/ig\n"
+    "vRr5NRvp0yufV2uVjzExHj14GodXSTIPxri08FjX7MMhkAPmpxD61oX0pacuKNM=\n"
+    "-----END ENCRYPTED PRIVATE KEY-----\n";
+
+static void a_key_with_a_password_is_an_error_and_no_question(void **state)
+{
+    struct net_fixture *f = *state;
+    struct error err = { 0 };
+    struct tls_server_config config = { f->server, BYTES(sealed_key), f->ca };
+    assert_null(tls_server_new(&config, &err));
+    assert_int_equal(err.code, ERR_BAD_REQUEST);
+    assert_non_null(strstr(err.message, "read private key"));
 }
 
 static void bad_addresses_fail_with_a_message(void **state)
@@ -275,6 +328,9 @@ int main(void)
         FIXTURE_TEST(only_a_server_of_the_expected_name_and_authority_is_trusted),
         FIXTURE_TEST(a_client_certificate_must_verify_but_may_be_missing),
         FIXTURE_TEST(bad_pem_fails_with_a_message),
+        FIXTURE_TEST(a_renewed_certificate_is_shown_from_the_next_handshake_on),
+        FIXTURE_TEST(what_cannot_be_shown_does_not_replace_a_certificate),
+        FIXTURE_TEST(a_key_with_a_password_is_an_error_and_no_question),
         cmocka_unit_test(bad_addresses_fail_with_a_message),
         cmocka_unit_test(shutting_down_wakes_the_reader_and_the_writer),
     };
