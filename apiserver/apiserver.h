@@ -23,8 +23,9 @@ struct apiserver_config {
     /* An EncryptionConfiguration; NULL: <data_dir>/server/cred/encryption-config.json, which is
      * made with a new key for Secrets if there is none. */
     const char *encryption_config;
-    int64_t certificate_life_ns; /* of all but the authorities; 0: a year */
-    int loops;                   /* loop threads; 0: one per core, at most 4 */
+    bool has_scheduler, has_controllers; /* in this process, without an election */
+    int64_t certificate_life_ns;         /* of all but the authorities; 0: a year */
+    int loops;                           /* loop threads; 0: one per core, at most 4 */
 };
 
 /* For servers that share a store: makes the certificate authorities and keys of CONFIG's data

@@ -206,6 +206,22 @@ static int check_resource(const struct request *r, struct error *err)
     return 0;
 }
 
+static const char *deprecation_of(const struct resource *resource)
+{
+    static const struct {
+        enum resource_id id;
+        const char *text;
+    } deprecated[] = {
+        { RESOURCE_COMPONENTSTATUSES, "v1 ComponentStatus is deprecated in v1.19+" },
+        { RESOURCE_ENDPOINTS,
+          "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(deprecated); i++)
+        if (resource == &resources[deprecated[i].id])
+            return deprecated[i].text;
+    return NULL;
+}
+
 static void serve_resource(struct request *r)
 {
     struct error err = { 0 };
@@ -213,6 +229,7 @@ static void serve_resource(struct request *r)
         respond_error(r, &err, NULL);
         return;
     }
+    r->deprecation = deprecation_of(r->info.resource);
     if (*r->info.subresource && subresource_is_connect(r)) {
         kubelet_proxy_http(r);
         return;

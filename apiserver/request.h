@@ -66,6 +66,7 @@ struct request {
     struct bytes query;              /* undecoded; empty over the loopback */
     int64_t received_ns;             /* monotonic */
     struct schema_warnings warnings; /* become Warning headers */
+    const char *deprecation;         /* so does this; NULL: the kind is not */
     /* The caches had everything up to it when the request began to be decided upon; 0: nobody else
      * writes to the store.  What is allocated by then is known, see store_put_allocated(). */
     int64_t seen_revision;

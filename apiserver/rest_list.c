@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rest_list.c - GET of one object and of many: selectors, pages, revisions. */
+#include "apiserver/component_status.h"
 #include "apiserver/conversion.h"
 #include "apiserver/rest.h"
 #include "apiserver/server.h"
@@ -10,11 +11,25 @@
 #define CONTINUE_VERSION "meta.k8s.io/v1"
 #define STORE_PAGE       1000
 
+/* Component statuses: the only kind that is read and not stored. */
+static int get_made(struct request *r, struct object **out, struct error *err)
+{
+    scoped(object_list) struct object_list all = { 0 };
+    component_status_list(r->server, &all);
+    object_list_each (&all, o) {
+        if (!str_equal(o->key.name, r->info.name))
+            continue;
+        *out = object_ref(o);
+        return 0;
+    }
+    return status_not_found(err, r->info.resource, r->info.name);
+}
+
 int rest_get(struct request *r, struct object **out, struct error *err)
 {
     struct object_key key = request_key(r);
     if (!r->info.resource->is_stored)
-        return status_not_found(err, r->info.resource, r->info.name);
+        return get_made(r, out, err);
     scoped(object) struct object *o = rest_find(r, r->info.resource, &key, err);
     if (!o)
         return -1;
@@ -315,6 +330,17 @@ static int list_from_store(struct request *r, struct list_plan *p, struct list_r
     return 0;
 }
 
+static void list_made(struct request *r, struct list_plan *p, struct list_result *out)
+{
+    scoped(object_list) struct object_list all = { 0 };
+    component_status_list(r->server, &all);
+    object_list_each (&all, o)
+        if (plan_matches(o, json_get(object_metadata(o), "labels"), p))
+            object_list_add(&out->objects, o);
+    out->resource_version = watch_caches_revision(r->server->caches);
+    out->remaining = -1;
+}
+
 /* ---- the verb ---- */
 
 static void convert_objects(const struct resource *to, struct object_list *list)
@@ -337,8 +363,8 @@ enum list_outcome rest_list(struct request *r, const struct list_options *o, boo
     failure->details.name = "";
     if (plan_list(r, o, &plan, err) < 0)
         return LIST_FAILED;
-    if (!r->info.resource->is_stored) { /* component statuses: none report to us */
-        out->remaining = -1;
+    if (!r->info.resource->is_stored) {
+        list_made(r, &plan, out);
         return LIST_DONE;
     }
     if (plan.is_consistent && !plan.is_continued && storage_is_shared(r->server->storage)) {

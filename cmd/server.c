@@ -138,9 +138,10 @@ static int share_keys(struct server *s, const struct apiserver_config *api, stru
     return 0;
 }
 
-static int start_api(struct server *s, bool has_node, struct error *err)
+static int start_api(struct server *s, bool with_parts, struct error *err)
 {
     const struct config *c = s->config;
+    bool is_elected = c->datastore_endpoint;
     s->storage = datastore_open(c, s->arena, err);
     if (!s->storage)
         return -1;
@@ -156,7 +157,9 @@ static int start_api(struct server *s, bool has_node, struct error *err)
         .service_cidr = c->service_cidr,
         .node_port_range = c->service_node_port_range,
         .cluster_domain = c->cluster_domain,
-        .own_node = has_node ? c->node_name : NULL,
+        .own_node = with_parts && !c->disable_agent ? c->node_name : NULL,
+        .has_scheduler = with_parts && !c->disable_scheduler && !is_elected,
+        .has_controllers = with_parts && !c->disable_controllers && !is_elected,
         .encryption_config = c->encryption_provider_config,
         .certificate_life_ns = c->certificate_life_ns,
     };
@@ -315,8 +318,7 @@ struct server *server_start(const struct config *config, bool with_parts, struct
     s->arena = arena_new();
     s->kubeconfig = kubeconfig_path(config, s->arena);
     snapshot_forget_reset(config);
-    if (start_api(s, with_parts && !config->disable_agent, err) < 0 || start_etcd(s, err) < 0 ||
-        start_snapshots(s, err) < 0)
+    if (start_api(s, with_parts, err) < 0 || start_etcd(s, err) < 0 || start_snapshots(s, err) < 0)
         goto fail;
     if (with_parts) {
         s->parts = parts_new(config);

@@ -153,9 +153,9 @@ for kubectl in "${releases[@]}"; do
     does "api-resources" 'deployments +deploy +apps/v1 +true +Deployment' api-resources
     does "api-versions" '^apps/v1$' api-versions
     does "cluster-info" 'control plane' cluster-info
-    does "get --raw" '"major":"1"' get --raw /version
+    does "get --raw" '"major": "1"' get --raw /version
     does "events" SuccessfulCreate events "${n[@]}"
-    does "get componentstatuses" 'No resources found' get componentstatuses
+    does "get componentstatuses" 'scheduler +Healthy +ok' get componentstatuses
     does "wait" 'condition met' wait "${n[@]}" cm/web --for=jsonpath='{.data.greeting}'=hello --timeout=5s
     does "delete --cascade=orphan" deleted delete "${n[@]}" deploy web --cascade=orphan
     does "its replica set is left" '^replicaset.apps/web-' get "${n[@]}" rs -o name
