@@ -7,6 +7,8 @@
 #include "apiserver/respond.h"
 #include "apiserver/server.h"
 
+#define EXCLUDED_MAX 64 /* names in a query that are looked at */
+
 /* The API level that is served, as clients compare it. */
 #define KUBERNETES_MAJOR "1"
 #define KUBERNETES_MINOR "36"
@@ -61,13 +63,51 @@ static bool is_excluded(struct request *r, const char *name)
     return false;
 }
 
+static bool is_served(const struct check *check, bool is_readyz)
+{
+    return is_readyz || !check->is_ready_only;
+}
+
+static bool is_check(const char *name, bool is_readyz)
+{
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++)
+        if (str_equal(checks[i].name, name) && is_served(&checks[i], is_readyz))
+            return true;
+    return false;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* What was to be excluded and is not there: each name once, sorted. */
+static void warn_of_strangers(struct request *r, bool is_readyz, struct buffer *text)
+{
+    const char *names[EXCLUDED_MAX], *v;
+    size_t n = 0;
+    for (size_t i = 0; n < EXCLUDED_MAX && (v = query_get(r->query, "exclude", i, r->arena)); i++)
+        if (!is_check(v, is_readyz))
+            names[n++] = v;
+    qsort(names, n, sizeof(names[0]), compare_names);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && str_equal(names[i], names[i - 1]))
+            continue;
+        buffer_add_str(text, i == 0 ? "warn: some health checks cannot be excluded: no matches for "
+                                    : ",");
+        json_print_string(bytes_of(names[i]), text);
+    }
+    if (n > 0)
+        buffer_add_char(text, '\n');
+}
+
 static void serve_checks(struct request *r, const char *kind)
 {
     bool is_readyz = strcmp(kind, "readyz") == 0;
     bool all_ok = true;
     struct buffer text = { 0 };
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
-        if (checks[i].is_ready_only && !is_readyz)
+        if (!is_served(&checks[i], is_readyz))
             continue;
         if (is_excluded(r, checks[i].name)) {
             buffer_printf(&text, "[+]%s excluded: ok\n", checks[i].name);
@@ -77,6 +117,7 @@ static void serve_checks(struct request *r, const char *kind)
         all_ok &= ok;
         buffer_printf(&text, ok ? "[+]%s ok\n" : "[-]%s failed: reason withheld\n", checks[i].name);
     }
+    warn_of_strangers(r, is_readyz, &text);
     buffer_printf(&text, "%s check %s\n", kind, all_ok ? "passed" : "failed");
     bool is_verbose = query_get(r->query, "verbose", 0, r->arena) != NULL;
     struct bytes body = all_ok && !is_verbose ? BYTES("ok") : buffer_bytes(&text);
@@ -84,13 +125,14 @@ static void serve_checks(struct request *r, const char *kind)
     buffer_free(&text);
 }
 
-static void serve_one_check(struct request *r, const char *name)
+static void serve_one_check(struct request *r, const char *kind, const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
-        if (strcmp(checks[i].name, name) == 0) {
+        if (str_equal(checks[i].name, name) && is_served(&checks[i], str_equal(kind, "readyz"))) {
             bool ok = checks[i].is_ok(r->server);
             respond_text(r, ok ? 200 : 500, "text/plain; charset=utf-8",
-                         ok ? BYTES("ok") : BYTES("internal server error\n"));
+                         ok ? BYTES("ok")
+                            : BYTES("internal server error: not yet, or no longer\n"));
             return;
         }
     }
@@ -114,7 +156,7 @@ static void serve_version(struct request *r)
     json_put_str(r->arena, v, "goVersion", "none");
     json_put_str(r->arena, v, "compiler", "gcc");
     json_put_str(r->arena, v, "platform", arena_printf(r->arena, "linux/%s", machine));
-    respond_json(r, 200, v);
+    respond_pretty(r, v);
 }
 
 static const char *const kinds[] = { "healthz", "livez", "readyz" };
@@ -134,7 +176,7 @@ bool health_serve(struct request *r)
         if (!*rest || strcmp(rest, "/") == 0)
             serve_checks(r, kinds[i]);
         else if (*rest == '/')
-            serve_one_check(r, rest + 1);
+            serve_one_check(r, kinds[i], rest + 1);
         else
             continue;
         return true;

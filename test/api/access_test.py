@@ -248,8 +248,18 @@ class Access(ApiTest):
             self.assertIn("[+]ping ok\n", text)
             self.assertTrue(text.endswith(f"{path[1:]} check passed\n"), text)
         self.assertEqual(self.admin.get("/livez/ping").text, "ok")
-        self.assertIn("excluded", self.admin.get("/readyz?verbose&exclude=etcd").text)
         self.assertEqual(self.admin.get("/livez/nonsense").code, 404)
+
+    def test_a_health_check_can_be_left_out(self):
+        text = self.admin.get("/readyz?verbose&exclude=etcd&exclude=nosuch&exclude=a%22b").text
+        self.assertIn("[+]etcd excluded: ok\n", text)
+        self.assertIn('\nwarn: some health checks cannot be excluded: no matches for "a\\"b","nosuch"\n'
+                      "readyz check passed\n", text)
+        self.assertNotIn("warn", self.admin.get("/readyz?verbose&exclude=etcd-readiness").text)
+        self.assertIn('no matches for "etcd-readiness"\n', self.admin.get("/livez?verbose&exclude=etcd-readiness").text)
+        self.assertEqual(self.admin.get("/readyz/etcd-readiness").text, "ok")
+        self.assertEqual(self.admin.get("/livez/etcd-readiness").code, 404)
+        self.assertEqual(self.admin.get("/readyz").headers["x-content-type-options"], "nosniff")
 
     def test_metrics_are_in_prometheus_form(self):
         self.admin.get(self.path("pods"))
