@@ -4,6 +4,7 @@
 
 #include "apiserver/authn_token.h"
 #include "apiserver/documents.h"
+#include "apiserver/negotiate.h"
 #include "apiserver/server.h"
 
 enum form { FORM_LEGACY, FORM_V2, FORM_V2BETA1 };
@@ -391,6 +392,22 @@ static void not_found(struct document *out)
                               .body = shared_bytes_new(BYTES("404 page not found\n")) };
 }
 
+/* The keys of tokens are for machines. */
+static bool is_indented(const struct request *r, const char *path)
+{
+    return str_has_prefix(path, "/api") && negotiate_pretty(r->query, r->user_agent, r->arena);
+}
+
+static void indent(struct buffer *text)
+{
+    struct error err = { 0 };
+    scoped(arena) struct arena *a = arena_new();
+    const struct json *doc = json_parse(buffer_bytes(text), a, NULL, &err);
+    ensure(doc); /* we have printed it */
+    buffer_clear(text);
+    json_print_pretty(doc, text);
+}
+
 bool discovery_serve(struct request *r, struct bytes path, struct bytes accept,
                      struct document *out)
 {
@@ -401,7 +418,8 @@ bool discovery_serve(struct request *r, struct bytes path, struct bytes accept,
     if (strcmp(text, "/api") == 0 || strcmp(text, "/apis") == 0)
         form = form_of(accept);
 
-    char *name = arena_printf(r->arena, "%s|%d", text, form);
+    bool is_root = str_equal(text, "/"), is_pretty = is_root || is_indented(r, text);
+    char *name = arena_printf(r->arena, "%s|%d%s", text, form, is_pretty ? "|pretty" : "");
     char *etag = arena_alloc(r->arena, ETAG_BYTES);
     struct shared_bytes *body = documents_find(r->server, name, etag);
     if (!body) {
@@ -416,6 +434,8 @@ bool discovery_serve(struct request *r, struct bytes path, struct bytes accept,
                 return true;
             }
         }
+        if (is_pretty)
+            indent(&made);
         body = documents_keep(r->server, name, buffer_bytes(&made), etag);
     }
     *out = (struct document){

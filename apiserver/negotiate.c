@@ -114,11 +114,25 @@ int negotiate(struct bytes accept, bool is_watch, struct answer_type *out, struc
                      is_watch ? ", application/json;stream=watch" : ", application/yaml");
 }
 
+/* Upstream looks for this word alone, and at no quality. */
+bool negotiate_gzip(struct bytes accept_encoding)
+{
+    while (accept_encoding.len > 0)
+        if (bytes_equal_str(cut(&accept_encoding, ','), "gzip"))
+            return true;
+    return false;
+}
+
 bool negotiate_pretty(struct bytes query, const char *user_agent, struct arena *a)
 {
     static const char *const peoples[] = { "curl", "Wget", "Mozilla/5.0" };
-    if (query.len > 0 && !str_empty(query_get(query, "pretty", 0, a)))
-        return query_is_true(query, "pretty", a);
+    static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" };
+    const char *asked = query.len > 0 ? query_get(query, "pretty", 0, a) : NULL;
+    for (size_t i = 0; !str_empty(asked) && i < ARRAY_LEN(yes); i++)
+        if (str_equal(asked, yes[i]))
+            return true;
+    if (!str_empty(asked))
+        return false;
     for (size_t i = 0; i < ARRAY_LEN(peoples); i++)
         if (bytes_has_prefix(bytes_of(user_agent), bytes_of(peoples[i])))
             return true;

@@ -25,6 +25,8 @@ struct answer_type {
 must_check int negotiate(struct bytes accept, bool is_watch, struct answer_type *out,
                          struct error *err);
 
+/* Whether the client takes a packed answer. */
+bool negotiate_gzip(struct bytes accept_encoding);
 /* JSON is indented for who asks for it (?pretty=true) and for programs in front of which people
  * sit, unless they ask otherwise. */
 bool negotiate_pretty(struct bytes query, const char *user_agent, struct arena *a);

@@ -5,10 +5,12 @@
 #include <pthread.h>
 
 #include "apiserver/server.h"
+#include "base/gzip.h"
 #include "base/metrics.h"
 #include "base/yaml.h"
 
-#define RESPONSE_HEADERS_MAX (8 + WARNING_HEADERS_MAX)
+#define RESPONSE_HEADERS_MAX (12 + WARNING_HEADERS_MAX)
+#define GZIP_BYTES_MIN       (128 * 1024) /* upstream's: smaller answers go as they are */
 /* Upstream's limit is on their bytes (4 KiB in all); as many as that come to. */
 #define WARNING_HEADERS_MAX 32
 
@@ -37,6 +39,10 @@ struct http_header *respond_headers(struct request *r, const char *content_type,
     h[count++] = (struct http_header){ "audit-id", r->audit_id };
     h[count++] = (struct http_header){ "cache-control", "no-cache, private" };
     h[count++] = (struct http_header){ "content-type", content_type };
+    if (str_equal(content_type, "text/plain; charset=utf-8"))
+        h[count++] = (struct http_header){ "x-content-type-options", "nosniff" };
+    if (r->deprecation)
+        h[count++] = (struct http_header){ "warning", warning_value(r->deprecation, r->arena) };
     for (size_t i = 0; i < r->warnings.n && i < WARNING_HEADERS_MAX; i++)
         h[count++] =
             (struct http_header){ "warning", warning_value(r->warnings.items[i], r->arena) };
@@ -93,22 +99,80 @@ void respond_count(struct request *r, int status)
 
 /* ---- bodies ---- */
 
-static void send_parts(struct request *r, int status, const char *content_type,
-                       const struct bytes *parts, size_t n, const char *retry_after,
-                       void (*release)(void *arg), void *arg)
+/* An answer: PARTS are valid until RELEASE(ARG). */
+struct reply {
+    struct request *request;
+    int status;
+    const char *content_type, *retry_after;
+    const struct bytes *parts;
+    size_t parts_n;
+    bool is_packed;
+    void (*release)(void *arg);
+    void *arg;
+};
+
+static void send_now(const struct reply *p)
 {
-    size_t headers_n;
-    struct http_header *headers = respond_headers(r, content_type, &headers_n);
-    if (retry_after)
-        headers[headers_n++] = (struct http_header){ "retry-after", retry_after };
-    respond_count(r, status);
-    http_respond(r->http, &(struct http_response){ .status = status,
-                                                   .headers = headers,
-                                                   .headers_n = headers_n,
-                                                   .parts = parts,
-                                                   .parts_n = n,
-                                                   .release = release,
-                                                   .arg = arg });
+    size_t n;
+    struct http_header *headers = respond_headers(p->request, p->content_type, &n);
+    if (p->retry_after)
+        headers[n++] = (struct http_header){ "retry-after", p->retry_after };
+    if (p->is_packed) {
+        headers[n++] = (struct http_header){ "content-encoding", "gzip" };
+        headers[n++] = (struct http_header){ "vary", "Accept-Encoding" };
+    }
+    respond_count(p->request, p->status);
+    http_respond(p->request->http, &(struct http_response){ .status = p->status,
+                                                            .headers = headers,
+                                                            .headers_n = n,
+                                                            .parts = p->parts,
+                                                            .parts_n = p->parts_n,
+                                                            .release = p->release,
+                                                            .arg = p->arg });
+}
+
+static void send_packed(void *arg)
+{
+    struct reply *p = arg;
+    struct buffer packed = { 0 };
+    gzip_pack(p->parts, p->parts_n, &packed);
+    p->release(p->arg);
+    struct bytes *part = arena_alloc(p->request->arena, sizeof(*part));
+    *part = buffer_bytes(&packed);
+    p->parts = part;
+    p->parts_n = 1;
+    p->is_packed = true;
+    p->release = free;
+    p->arg = buffer_take(&packed);
+    send_now(p);
+}
+
+static bool is_to_be_packed(const struct reply *p)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < p->parts_n; i++)
+        bytes += p->parts[i].len;
+    return bytes > GZIP_BYTES_MIN &&
+           negotiate_gzip(http_request_header(p->request->http, "accept-encoding"));
+}
+
+/* Packing takes longer than a loop thread may be away.  Without a worker it is left out. */
+static void reply_send(const struct reply *p)
+{
+    struct error busy = { 0 };
+    struct request *r = p->request;
+    if (!is_to_be_packed(p)) {
+        send_now(p);
+        return;
+    }
+    struct reply *kept = arena_memdup(r->arena, p, sizeof(*p));
+    if (http_request_is_detached(r->http)) { /* this is a worker */
+        send_packed(kept);
+        return;
+    }
+    http_request_detach(r->http);
+    if (worker_pool_submit(r->server->workers, send_packed, kept, &busy) < 0)
+        send_now(p);
 }
 
 static void send_buffer_take(struct request *r, int status, const char *content_type,
@@ -119,7 +183,13 @@ static void send_buffer_take(struct request *r, int status, const char *content_
     char *text = buffer_take(b);
     if (part->len == 0)
         part->data = text;
-    send_parts(r, status, content_type, part, 1, NULL, free, text);
+    reply_send(&(struct reply){ .request = r,
+                                .status = status,
+                                .content_type = content_type,
+                                .parts = part,
+                                .parts_n = 1,
+                                .release = free,
+                                .arg = text });
 }
 
 static void send_tree(struct request *r, int status, enum answer_text text, const struct json *doc)
@@ -153,9 +223,9 @@ int respond_type(struct request *r, bool is_watch, struct answer_type *out, stru
     return 0;
 }
 
-void respond_json(struct request *r, int status, const struct json *doc)
+void respond_pretty(struct request *r, const struct json *doc)
 {
-    send_tree(r, status, json_text_for(r), doc);
+    send_tree(r, 200, ANSWER_PRETTY_JSON, doc);
 }
 
 void respond_text(struct request *r, int status, const char *content_type, struct bytes text)
@@ -215,8 +285,14 @@ void respond_error(struct request *r, const struct error *err, const struct outc
         retry = "1";
     struct bytes *part = arena_alloc(r->arena, sizeof(*part));
     *part = buffer_bytes(&b);
-    send_parts(r, error_http_status(err->code), "application/json", part, 1, retry, free,
-               buffer_take(&b));
+    reply_send(&(struct reply){ .request = r,
+                                .status = error_http_status(err->code),
+                                .content_type = "application/json",
+                                .retry_after = retry,
+                                .parts = part,
+                                .parts_n = 1,
+                                .release = free,
+                                .arg = buffer_take(&b) });
 }
 
 /* ---- objects ---- */
@@ -238,7 +314,13 @@ static void send_object(struct request *r, int status, const struct object *o)
 {
     struct bytes *part = arena_alloc(r->arena, sizeof(*part));
     *part = shared_bytes_view(object_json((struct object *)o));
-    send_parts(r, status, "application/json", part, 1, NULL, release_object, object_ref(o));
+    reply_send(&(struct reply){ .request = r,
+                                .status = status,
+                                .content_type = "application/json",
+                                .parts = part,
+                                .parts_n = 1,
+                                .release = release_object,
+                                .arg = object_ref(o) });
 }
 
 /* What is to be printed anew.  YAML is sorted; JSON keeps the order of the bytes that others get,
@@ -375,7 +457,13 @@ static void send_object_list(struct request *r, const struct list_result *l)
         body->parts[n++] = shared_bytes_view(object_json(l->objects.items[i]));
     }
     body->parts[n++] = BYTES("]}\n");
-    send_parts(r, 200, "application/json", body->parts, n, NULL, release_list, body);
+    reply_send(&(struct reply){ .request = r,
+                                .status = 200,
+                                .content_type = "application/json",
+                                .parts = body->parts,
+                                .parts_n = n,
+                                .release = release_list,
+                                .arg = body });
 }
 
 static void send_list_tree(struct request *r, enum answer_text text, const struct list_result *l)

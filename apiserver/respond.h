@@ -26,7 +26,8 @@ void respond_list(struct request *r, const struct answer_type *type,
 void respond_document(struct request *r, const struct document *d); /* takes d->body's reference */
 void respond_text(struct request *r, int status, const char *content_type,
                   struct bytes text); /* copied */
-void respond_json(struct request *r, int status, const struct json *doc);
+/* What is no API object is indented whoever asks, as upstream has it. */
+void respond_pretty(struct request *r, const struct json *doc);
 
 /* The headers that every answer carries, in the request's arena; also for streams. */
 struct http_header *respond_headers(struct request *r, const char *content_type, size_t *n);

@@ -61,6 +61,7 @@ bool http_request_is_upgrade(const struct http_request *req); /* HTTP/1.1 with U
 bool http_request_is_websocket(const struct http_request *req);
 
 void http_request_detach(struct http_request *req);
+bool http_request_is_detached(const struct http_request *req);
 
 /* ---- answers; Threads: any ---- */
 

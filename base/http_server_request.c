@@ -185,6 +185,11 @@ bool http_request_is_websocket(const struct http_request *req)
            strncasecmp(upgrade.data, "websocket", upgrade.len) == 0;
 }
 
+bool http_request_is_detached(const struct http_request *req)
+{
+    return req->is_detached;
+}
+
 /* libh2o's memory goes when the client leaves, so what a worker may read is copied. */
 void http_request_detach(struct http_request *req)
 {

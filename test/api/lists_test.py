@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists and watches: pages, selectors, revisions, order, bookmarks."""
 import base64
+import gzip
 import http.client
 import json
+import time
 
 from server import ApiTest, main
 
@@ -286,7 +288,7 @@ class Errors(ApiTest):
         self.configmap("a")
         path = f"/api/v1/namespaces/{self.ns}/configmaps"
         curl = {"User-Agent": "curl/7.88.1"}
-        for one in (path, f"{path}/a", f"{path}/none", "/version"):
+        for one in (path, f"{path}/a", f"{path}/none", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"):
             plain, pretty = self.admin.get(one), self.admin.get(one, headers=curl)
             self.assertEqual(plain.text.count("\n  "), 0)
             self.assertTrue(pretty.text.startswith('{\n  "'), pretty.text)
@@ -294,6 +296,75 @@ class Errors(ApiTest):
             self.assertEqual(list(pretty.json), list(plain.json))
             self.assertEqual(self.admin.get(one, headers=curl, pretty="false").text, plain.text)
             self.assertEqual(self.admin.get(one, pretty="true").text, pretty.text)
+
+    def test_what_is_no_object_is_always_indented(self):
+        for path in ("/version", "/"):
+            self.assertTrue(self.admin.get(path).text.startswith('{\n  "'))
+            self.assertEqual(self.admin.get(path, pretty="false").text, self.admin.get(path).text)
+
+    def test_large_answers_are_packed_for_those_who_take_it(self):
+        small, large = "x" * 1000, "".join(f"{i:08x}" for i in range(20000))
+        for name, value in (("small", small), ("large", large)):
+            self.configmap(name, value=value)
+        path = self.path("configmaps")
+        takes = {"Accept-Encoding": "deflate, gzip"}
+        for one, value in ((f"{path}/large", large), (path, large), (f"{path}/small", None)):
+            for more in ({}, {"Accept": "application/yaml"}, {"User-Agent": "curl/8"}):
+                plain, packed = self.admin.get(one, headers=more), self.raw(one, {**takes, **more})
+                self.assertNotIn("content-encoding", plain.headers)
+                self.assertEqual("content-encoding" in packed.headers, value is not None, one)
+                if value is None:
+                    continue
+                self.assertEqual(packed.headers["content-encoding"], "gzip")
+                self.assertEqual(packed.headers["vary"], "Accept-Encoding")
+                self.assertLess(len(packed.body), len(plain.text) * 0.8)
+                self.assertEqual(gzip.decompress(packed.body).decode(), plain.text)
+        self.assertNotIn("content-encoding", self.raw(f"{path}/large", {"Accept-Encoding": "br"}).headers)
+        with self.admin.watch(path) as watch:
+            self.assertEqual(watch.response.headers.get("content-encoding"), None)
+
+    def raw(self, path, headers):
+        connection = self.admin.connect()
+        try:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            answer.body = answer.read()
+            return answer
+        finally:
+            connection.close()
+
+    def test_component_statuses_tell_who_works(self):
+        answer = self.admin.get("/api/v1/componentstatuses")
+        found = {i["metadata"]["name"]: i["conditions"][0] for i in answer.json["items"]}
+        self.assertEqual(list(found), ["controller-manager", "scheduler", "etcd-0"])
+        self.assertEqual(found["etcd-0"], {"type": "Healthy", "status": "True", "message": "ok"})
+        self.assertEqual(found["scheduler"]["status"], "False")  # this is an API server alone
+        self.assertIn("kube-scheduler", found["scheduler"]["message"])
+        self.assertEqual(answer.headers["warning"], '299 - "v1 ComponentStatus is deprecated in v1.19+"')
+        self.assertEqual(self.admin.get("/api/v1/componentstatuses/etcd-0").json["kind"], "ComponentStatus")
+        self.assertStatus(self.admin.get("/api/v1/componentstatuses/none"), 404, "NotFound")
+
+    def test_a_component_is_healthy_while_it_renews_its_lease(self):
+        lease = {"metadata": {"name": "kube-scheduler"},
+                 "spec": {"leaseDurationSeconds": 3600, "renewTime": self.now(), "holderIdentity": "a"}}
+        path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+        self.assertEqual(self.admin.post(path, lease).code, 201)
+        self.addCleanup(self.admin.delete, f"{path}/kube-scheduler")
+        self.assertEqual(self.scheduler_status(), "True")
+        old = {"spec": {"renewTime": self.now(-7200)}}
+        self.assertEqual(self.admin.patch(f"{path}/kube-scheduler", old).code, 200)
+        self.assertEqual(self.scheduler_status(), "False")
+
+    def now(self, offset_s=0):
+        return time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(time.time() + offset_s))
+
+    def scheduler_status(self):
+        return self.admin.get("/api/v1/componentstatuses/scheduler").json["conditions"][0]["status"]
+
+    def test_a_deprecated_kind_is_told_of(self):
+        self.assertEqual(self.admin.get(self.path("endpoints")).headers["warning"],
+                         '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"')
+        self.assertNotIn("warning", self.admin.get(self.path("services")).headers)
 
     def test_answers_are_not_to_be_cached(self):
         headers = self.admin.get("/version").headers

@@ -70,6 +70,8 @@ static void json_is_indented_for_people(void **state)
         { "limit=1&pretty=1", "", true },
         { "pretty=false", "curl/7.88.1", false },
         { "pretty=", "curl/7.88.1", true },
+        { "pretty=T", "", true },
+        { "pretty=yes", "curl/7.88.1", false },
     };
     for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
         scoped(arena) struct arena *a = arena_new();
@@ -78,11 +80,26 @@ static void json_is_indented_for_people(void **state)
     }
 }
 
+static void gzip_is_a_word_of_accept_encoding(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *accepts;
+        bool is_gzip;
+    } asked[] = { { "gzip", true },       { "gzip, deflate, br", true },
+                  { "br,\tgzip ", true }, { "", false },
+                  { "identity", false },  { "x-gzip", false },
+                  { "gzip;q=0", false },  { ",,", false } };
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++)
+        assert_int_equal(negotiate_gzip(bytes_of(asked[i].accepts)), asked[i].is_gzip);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_form_that_is_served_is_taken),
         cmocka_unit_test(json_is_indented_for_people),
+        cmocka_unit_test(gzip_is_a_word_of_accept_encoding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
