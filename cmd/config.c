@@ -5,7 +5,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/cron_schedule.h"
@@ -36,6 +39,7 @@ enum option_type {
     OPTION_BASE_NAME, /* of a file: no folder in it */
     OPTION_ENDPOINTS,
     OPTION_DURATION,
+    OPTION_FILE, /* that is there, if it was named: a default need not be */
 };
 
 #define CONTROL_PLANE (COMMAND_SERVER | COMMAND_APISERVER)
@@ -76,18 +80,18 @@ static const struct option options[] = {
     { "tls-san", 0, OPTION_LIST, AT(tls_san), CONTROL_PLANE, NULL, "further names or addresses for the API's certificate" },
     { "certificate-life", 0, OPTION_DURATION, AT(certificate_life_ns), CONTROL_PLANE | COMMAND_KUBELET, "8760h", "how long certificates that are signed here are valid; with a third of it left they are renewed" },
     { "datastore-endpoint", 0, OPTION_ENDPOINTS, AT(datastore_endpoint), CONTROL_PLANE | COMMAND_SNAPSHOT_SAVE, NULL, "etcd cluster to keep everything in, https://a:2379,https://b:2379 (default: a store of our own)" },
-    { "datastore-cafile", 0, OPTION_TEXT, AT(datastore_cafile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "authority of the etcd cluster's certificates" },
-    { "datastore-certfile", 0, OPTION_TEXT, AT(datastore_certfile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "certificate to show to the etcd cluster" },
-    { "datastore-keyfile", 0, OPTION_TEXT, AT(datastore_keyfile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "its key" },
+    { "datastore-cafile", 0, OPTION_FILE, AT(datastore_cafile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "authority of the etcd cluster's certificates" },
+    { "datastore-certfile", 0, OPTION_FILE, AT(datastore_certfile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "certificate to show to the etcd cluster" },
+    { "datastore-keyfile", 0, OPTION_FILE, AT(datastore_keyfile), CONTROL_PLANE | COMMAND_DATASTORE_MIGRATE | COMMAND_SNAPSHOT_SAVE, NULL, "its key" },
     { "token", 't', OPTION_TEXT, AT(token), CONTROL_PLANE, NULL, "secret that all servers of a cluster share" },
-    { "token-file", 0, OPTION_TEXT, AT(token_file), CONTROL_PLANE, NULL, "file that holds it" },
+    { "token-file", 0, OPTION_FILE, AT(token_file), CONTROL_PLANE, NULL, "file that holds it" },
     { "leader-elect", 0, OPTION_BOOL, AT(leader_elect), ELECTED, NULL, "work only while this process is the elected leader" },
     { "leader-elect-lease-duration", 0, OPTION_DURATION, AT(leader_elect_lease_duration_ns), COMMAND_SERVER | ELECTED, "15s", "how long others wait for a leader that is silent" },
     { "leader-elect-renew-deadline", 0, OPTION_DURATION, AT(leader_elect_renew_deadline_ns), COMMAND_SERVER | ELECTED, "10s", "how long a leader tries to stay it" },
     { "leader-elect-retry-period", 0, OPTION_DURATION, AT(leader_elect_retry_period_ns), COMMAND_SERVER | ELECTED, "2s", "time between two attempts" },
     { "etcd-listen", 0, OPTION_LISTEN, AT(etcd_listen), CONTROL_PLANE, NULL, "where to serve the store as etcd does: address:port with client certificates, or unix:/path" },
     { "cluster-cidr", 0, OPTION_CIDR, AT(cluster_cidr), ALL, "10.42.0.0/16", "addresses for pods" },
-    { "encryption-provider-config", 0, OPTION_TEXT, AT(encryption_provider_config), CONTROL_PLANE, NULL, "EncryptionConfiguration: what is sealed in the store, and with which keys (default: Secrets, with a key made at the first start)" },
+    { "encryption-provider-config", 0, OPTION_FILE, AT(encryption_provider_config), CONTROL_PLANE, NULL, "EncryptionConfiguration: what is sealed in the store, and with which keys (default: Secrets, with a key made at the first start)" },
     { "service-cidr", 0, OPTION_CIDR, AT(service_cidr), ALL, "10.43.0.0/16", "addresses for services" },
     { "service-node-port-range", 0, OPTION_PORT_RANGE, AT(service_node_port_range), CONTROL_PLANE, "30000-32767", "ports for NodePort services" },
     { "cluster-dns", 0, OPTION_IP, AT(cluster_dns), ALL, NULL, "address of the DNS service (default: the tenth of --service-cidr)" },
@@ -105,11 +109,11 @@ static const struct option options[] = {
     { "disable-kube-proxy", 0, OPTION_BOOL, AT(disable_kube_proxy), COMMAND_SERVER, NULL, "no service proxy" },
     { "container-runtime-endpoint", 0, OPTION_TEXT, AT(container_runtime_endpoint), NODE, NULL, "CRI socket to use instead of a containerd of our own" },
     { "pod-manifest-path", 0, OPTION_TEXT, AT(pod_manifest_path), NODE, NULL, "folder of static pods (default: agent/pod-manifests in --data-dir)" },
-    { "private-registry", 0, OPTION_TEXT, AT(private_registry), NODE, "/etc/coracle/registries.yaml", "mirrors and credentials of registries, in k3s' format" },
+    { "private-registry", 0, OPTION_FILE, AT(private_registry), NODE, "/etc/coracle/registries.yaml", "mirrors and credentials of registries, in k3s' format" },
     { "kubelet-port", 0, OPTION_PORT, AT(kubelet_port), NODE, "10250", "port the kubelet listens on" },
-    { "tls-cert-file", 0, OPTION_TEXT, AT(tls_cert_file), COMMAND_KUBELET, NULL, "certificate the kubelet serves with (default: one it signs itself)" },
-    { "tls-private-key-file", 0, OPTION_TEXT, AT(tls_private_key_file), COMMAND_KUBELET, NULL, "its key" },
-    { "kubeconfig", 0, OPTION_TEXT, AT(kubeconfig), PART_ALONE, NULL, "kubeconfig of the API server to work with" },
+    { "tls-cert-file", 0, OPTION_FILE, AT(tls_cert_file), COMMAND_KUBELET, NULL, "certificate the kubelet serves with (default: one it signs itself)" },
+    { "tls-private-key-file", 0, OPTION_FILE, AT(tls_private_key_file), COMMAND_KUBELET, NULL, "its key" },
+    { "kubeconfig", 0, OPTION_FILE, AT(kubeconfig), PART_ALONE, NULL, "kubeconfig of the API server to work with" },
     { "cleanup", 0, OPTION_BOOL, AT(cleanup), COMMAND_PROXY, NULL, "remove every iptables rule of ours and exit" },
     { "etcd-disable-snapshots", 0, OPTION_BOOL, AT(etcd_disable_snapshots), CONTROL_PLANE, NULL, "no scheduled snapshots of the store" },
     { "etcd-snapshot-schedule-cron", 0, OPTION_CRON, AT(etcd_snapshot_schedule_cron), CONTROL_PLANE, "0 */12 * * *", "when to save one" },
@@ -317,7 +321,7 @@ static int check_text(enum option_type type, const char *value, const char *plac
         [OPTION_LISTEN] = { is_listen_address,
                             "is neither like 127.0.0.1:2379 nor like unix:/path" },
     };
-    if (type == OPTION_TEXT && !*value)
+    if ((type == OPTION_TEXT || type == OPTION_FILE) && !*value)
         return error_set(err, ERR_BAD_REQUEST, "%s: needs a value", place);
     if ((size_t)type >= ARRAY_LEN(forms) || !forms[type].is_valid || forms[type].is_valid(value))
         return 0;
@@ -382,8 +386,8 @@ static int option_set(struct config *config, const struct option *o, const char 
     return 0;
 }
 
-static int load_flags(struct config *config, unsigned command, int n, char **args, bool *seen,
-                      struct arena *arena, struct error *err)
+static int load_flags(struct config *config, unsigned command, int n, char **args,
+                      const char **seen, struct arena *arena, struct error *err)
 {
     for (int i = 0; i < n; i++) {
         const char *word = args[i];
@@ -411,12 +415,12 @@ static int load_flags(struct config *config, unsigned command, int n, char **arg
             value = args[++i];
         if (option_set(config, o, value, place, arena, err) < 0)
             return -1;
-        seen[o - options] = true;
+        seen[o - options] = arena_strdup(arena, place);
     }
     return 0;
 }
 
-static int load_environment(struct config *config, unsigned command, bool *seen,
+static int load_environment(struct config *config, unsigned command, const char **seen,
                             struct arena *arena, struct error *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
@@ -431,7 +435,7 @@ static int load_environment(struct config *config, unsigned command, bool *seen,
             continue;
         if (option_set(config, o, value, name, arena, err) < 0)
             return -1;
-        seen[i] = true;
+        seen[i] = arena_strdup(arena, name);
     }
     return 0;
 }
@@ -456,8 +460,8 @@ static int set_from_yaml(struct config *config, const struct option *o, const st
     return option_set(config, o, text.data ? text.data : "", place, arena, err);
 }
 
-static int load_file(struct config *config, unsigned command, bool *seen, struct arena *arena,
-                     struct error *err)
+static int load_file(struct config *config, unsigned command, const char **seen,
+                     struct arena *arena, struct error *err)
 {
     struct bytes text;
     bool is_default = str_equal(config->config_file, CONFIG_FILE_DEFAULT);
@@ -466,7 +470,7 @@ static int load_file(struct config *config, unsigned command, bool *seen, struct
         if (is_default && unread.code == ERR_NOT_FOUND)
             return 0;
         *err = unread;
-        return -1;
+        return is_default ? -1 : error_wrap(err, "--config");
     }
     struct json *doc;
     int found = yaml_next(&text, arena, &doc, err);
@@ -487,6 +491,7 @@ static int load_file(struct config *config, unsigned command, bool *seen, struct
         const char *place = arena_printf(arena, "%s: %s", config->config_file, m->name);
         if (set_from_yaml(config, o, &m->value, place, arena, err) < 0)
             return -1;
+        seen[o - options] = place;
     }
     return 0;
 }
@@ -514,10 +519,34 @@ static int check_together(const struct config *c, struct error *err)
     return 0;
 }
 
+/* Told now: what opens the file later may not know who named it. */
+static int check_file(const char *path, const char *place, struct error *err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0 || faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0) {
+        error_errno(err, "%s: read %s", place, path);
+        err->code = ERR_BAD_REQUEST;
+        return -1;
+    }
+    if (S_ISDIR(st.st_mode))
+        return error_set(err, ERR_BAD_REQUEST, "%s: %s is a folder", place, path);
+    return 0;
+}
+
+static int check_files(const struct config *config, const char *const *seen, struct error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const char *const *path = (const void *)((const char *)config + options[i].offset);
+        if (options[i].type == OPTION_FILE && seen[i] && check_file(*path, seen[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int config_load(struct config *config, enum config_command command, int args_n, char **args,
                 struct arena *arena, struct error *err)
 {
-    bool seen[ARRAY_LEN(options)] = { false };
+    const char *seen[ARRAY_LEN(options)] = { NULL }; /* where it was said */
     *config = (struct config){ 0 };
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
         const struct option *o = &options[i];
@@ -530,7 +559,9 @@ int config_load(struct config *config, enum config_command command, int args_n, 
         return 0;
     if (load_environment(config, command, seen, arena, err) < 0)
         return -1;
-    return load_file(config, command, seen, arena, err) < 0 ? -1 : check_together(config, err);
+    if (load_file(config, command, seen, arena, err) < 0 || check_together(config, err) < 0)
+        return -1;
+    return check_files(config, seen, err);
 }
 
 void config_print_help(enum config_command command, const char *name)

@@ -735,9 +735,11 @@ struct storage *storage_open_remote(const struct storage_remote_config *config, 
     int64_t compact_ms = config->compact_interval_ms ? config->compact_interval_ms : COMPACT_MS;
     if (compact_ms > 0)
         r->compactor = remote_compactor_new(r, compact_ms);
+    /* A first look, so that much is known at once.  Whether it fails, the first call tells again.
+     */
     int64_t revision;
     struct error unreachable = { 0 };
     if (remote_read_revision(&r->storage, &revision, &unreachable) < 0)
-        log_warn("storage", "%s", unreachable.message);
+        log_debug("storage", "%s", unreachable.message);
     return &r->storage;
 }

@@ -44,6 +44,36 @@ def configmap(name, value):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"v": value}}
 
 
+def check_files():
+    """Whoever names a file that cannot be read is told at once, in one line with its name and where it was named."""
+    missing = f"{dir_}/no-such-file"
+    for flag, others in [("token-file", []), ("datastore-cafile", []), ("encryption-provider-config", []),
+                         ("datastore-certfile", ["--datastore-keyfile", os.devnull]),
+                         ("datastore-keyfile", ["--datastore-certfile", os.devnull]), ("config", [])]:
+        refused(f"a missing file behind --{flag}", 2, f"--{flag}: read {missing}: No such file",
+                *arguments("f", f"--{flag}", missing, *others))
+    refused("a folder behind --token-file", 2, f"--token-file: {dir_} is a folder", *arguments("f", "--token-file", dir_))
+    for flag in ("kubeconfig", "private-registry"):
+        refused(f"a missing file behind --{flag} of a kubelet", 2, f"--{flag}: read {missing}", CORACLE, "kubelet",
+                "--config", os.devnull, f"--{flag}", missing)
+    settings = f"{dir_}/settings.yaml"
+    with open(settings, "w") as f:
+        f.write(f"token-file: {missing}\n")
+    refused("a missing file in the settings", 2, f"{settings}: token-file: read {missing}",
+            *arguments("f", "--config", settings))
+    refused("a missing file in the environment", 2, f"CORACLE_TOKEN_FILE: read {missing}",
+            "env", f"CORACLE_TOKEN_FILE={missing}", *arguments("f"))
+
+
+def check_unreachable():
+    """An etcd that does not answer is told of once by the store, and then by who waits for it."""
+    spawn("lost", *arguments("lost", "--datastore-endpoint", f"http://127.0.0.1:{free_port()}"))
+    ok(eventually(lambda: "waiting for the datastore" in log_of("lost")), "a server waits for its datastore")
+    said = [line for line in log_of("lost").splitlines() if "connection refused" in line]
+    ok(sum("component=storage" in line for line in said) == 1, "and says why once", "\n".join(said))
+    end("lost")
+
+
 def check_flags():
     for endpoint, text in [("mysql://root@tcp(db:3306)/kine", "begins with none of"), ("a:2379", "begins with none of"),
                            ("https://a:x", "is not like"), (",", "no datastore endpoint")]:
@@ -55,6 +85,7 @@ def check_flags():
             *arguments("f", "--datastore-endpoint", ENDPOINT, "--etcd-listen", "127.0.0.1:1"))
     refused("an authority that is no certificate", 1, f"{dir_}/none.yaml",
             *arguments("f", "--datastore-endpoint", "https://127.0.0.1:1", "--datastore-cafile", f"{dir_}/none.yaml"))
+    check_files()
     refused("a leader's times that cannot be", 2, "must be longer", *arguments("f", "--leader-elect-lease-duration", "5s"))
 
 
@@ -173,6 +204,7 @@ def check_election():
 
 def main():
     check_flags()
+    check_unreachable()
     start_etcd()
     check_sharing()
     check_api()
