@@ -288,6 +288,7 @@ static void loop_init(struct server_loop *loop)
     h2o_multithread_register_receiver(loop->queue, &loop->mailbox, on_mail);
     h2o_timeout_init(loop->ctx.loop, &loop->sweep, STOP_SWEEP_MS);
     h2o_timeout_init(loop->ctx.loop, &loop->accept_pause, ACCEPT_PAUSE_MS);
+    http_server_hangups_open(loop);
     loop->sweep_entry.cb = on_sweep;
     loop->accept_pause_entry.cb = on_accept_pause_over;
     if (loop != &s->loops[0])
@@ -302,6 +303,7 @@ static void loop_deinit(struct server_loop *loop)
     /* Whoever posted last may still be inside http_server_post(). */
     pthread_mutex_lock(&loop->post_lock);
     pthread_mutex_unlock(&loop->post_lock);
+    http_server_hangups_close(loop);
     h2o_timeout_unlink(&loop->accept_pause_entry);
     /* libh2o would send its second GOAWAY a second later; there is nobody left. */
     h2o_timeout_unlink(&loop->ctx.http2._graceful_shutdown_timeout);

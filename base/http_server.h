@@ -57,6 +57,12 @@ void http_request_each_header(const struct http_request *req,
                               void *arg);
 struct bytes http_request_body(const struct http_request *req);           /* whole */
 const struct tls_peer *http_request_peer(const struct http_request *req); /* never NULL */
+/* "10.0.0.7"; "" if it is not known. */
+const char *http_request_remote_ip(const struct http_request *req);
+/* An eventfd of the request's own that is readable once the client has left; -1: there is none.  To
+ * be asked for on the loop thread, before the request is handed on; valid until it is answered, of
+ * a stream until its end. */
+int http_request_left_fd(struct http_request *req);
 bool http_request_is_upgrade(const struct http_request *req); /* HTTP/1.1 with Upgrade */
 bool http_request_is_websocket(const struct http_request *req);
 
@@ -78,6 +84,7 @@ struct http_response {
     size_t headers_n;
     const struct bytes *parts;
     size_t parts_n;
+    size_t body_bytes; /* of a stream, or what a HEAD is about: its Content-Length; 0: not known */
     void (*release)(void *arg); /* NULL: PARTS live in the request's arena or forever */
     void *arg;
 };

@@ -51,6 +51,7 @@ struct server_loop {
     pthread_mutex_t post_lock; /* held while posting, so that the loop does not go away under it */
 
     h2o_socket_t *listener; /* the first loop's */
+    h2o_socket_t *hangups;  /* http_server_hangup.c: an epoll set; NULL: there is none */
     h2o_timeout_t accept_pause;
     h2o_timeout_entry_t accept_pause_entry;
 
@@ -90,6 +91,7 @@ struct connection {
     struct tls_peer peer;
     char remote_ip[INET6_ADDRSTRLEN];
     size_t open_requests;
+    struct http_request *waiting; /* whose client's end is to be noticed; NULL: none */
     int early_ends_left;
     uint64_t refilled_at_ms;
     bool idle_at_sweep, is_expelled;
@@ -117,6 +119,7 @@ struct http_request {
     struct header *headers;
     size_t headers_n;
     bool is_upgrade, is_detached, is_complete;
+    int left_fd; /* -1: nobody asked for it */
     enum request_state state;
     struct http_response response; /* its arrays are in the arena */
 
@@ -213,6 +216,13 @@ void http_server_connection_unref(struct connection *c);
 /* libh2o owns the socket; with its descriptor shut it finds the end by itself. */
 void http_server_connection_shut(struct connection *c);
 
+/* ---- http_server_hangup.c; Threads: the loop's ---- */
+
+void http_server_hangups_open(struct server_loop *loop);
+void http_server_hangups_close(struct server_loop *loop);
+/* From now on the end of R's client is noticed. */
+void http_server_hangup_watch(struct http_request *r);
+
 /* ---- http_server_request.c; Threads: the request's loop ---- */
 
 struct handler {
@@ -233,6 +243,8 @@ void http_server_keep_response(struct http_request *r, const struct http_respons
 /* http_respond() with one part, TEXT, which stays valid.  Threads: as http_respond(). */
 void http_server_respond_text(struct http_request *r, int status, const char *content_type,
                               const char *text);
+/* The client has left: libh2o is told to end the stream. */
+void http_server_stream_hang_up(struct http_stream *s);
 /* Gives libh2o what has gathered since the last time; false: nothing, or it is still busy. */
 bool http_server_stream_send(struct http_stream *s);
 /* The same for those who are in line, for one turn of the loop. */

@@ -4,6 +4,9 @@
  */
 #include "base/http_server.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "base/http_server_internal.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -16,6 +19,8 @@ void http_server_request_free(struct http_request *r)
 {
     if (r->response.release)
         r->response.release(r->response.arg);
+    if (r->left_fd >= 0)
+        close(r->left_fd);
     r->connection->open_requests--;
     r->loop->handles--;
     http_server_connection_unref(r->connection);
@@ -48,6 +53,10 @@ static void on_dispose(void *slot)
 {
     struct http_request *r = *(struct http_request **)slot;
     r->h2o = NULL;
+    if (r->connection->waiting == r)
+        r->connection->waiting = NULL;
+    if (r->left_fd >= 0)
+        eventfd_write(r->left_fd, 1);
     if (r->state != REQUEST_UPGRADED)
         count_end(r);
     if (r->state == REQUEST_ANSWERED)
@@ -86,6 +95,7 @@ static struct http_request *request_new(h2o_req_t *req)
     r->connection->open_requests++;
     r->loop->handles++;
     r->h2o = req;
+    r->left_fd = -1;
     r->method = bytes_of_iovec(req->input.method);
     r->path = bytes_of_iovec(req->input.path);
     r->body = bytes_of_iovec(req->entity);
@@ -171,6 +181,19 @@ struct bytes http_request_body(const struct http_request *req)
 const struct tls_peer *http_request_peer(const struct http_request *req)
 {
     return &req->connection->peer;
+}
+
+const char *http_request_remote_ip(const struct http_request *req)
+{
+    return req->connection->remote_ip;
+}
+
+int http_request_left_fd(struct http_request *req)
+{
+    if (req->left_fd < 0)
+        req->left_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    http_server_hangup_watch(req);
+    return req->left_fd;
 }
 
 bool http_request_is_upgrade(const struct http_request *req)

@@ -23,31 +23,51 @@ const char *http_server_reason_phrase(int status)
         { 200, "OK" },
         { 201, "Created" },
         { 202, "Accepted" },
+        { 203, "Non-Authoritative Information" },
         { 204, "No Content" },
+        { 205, "Reset Content" },
         { 206, "Partial Content" },
+        { 300, "Multiple Choices" },
         { 301, "Moved Permanently" },
         { 302, "Found" },
+        { 303, "See Other" },
         { 304, "Not Modified" },
         { 307, "Temporary Redirect" },
         { 308, "Permanent Redirect" },
         { 400, "Bad Request" },
         { 401, "Unauthorized" },
+        { 402, "Payment Required" },
         { 403, "Forbidden" },
         { 404, "Not Found" },
         { 405, "Method Not Allowed" },
         { 406, "Not Acceptable" },
+        { 408, "Request Timeout" },
         { 409, "Conflict" },
         { 410, "Gone" },
+        { 411, "Length Required" },
+        { 412, "Precondition Failed" },
         { 413, "Request Entity Too Large" },
+        { 414, "Request URI Too Long" },
         { 415, "Unsupported Media Type" },
+        { 416, "Requested Range Not Satisfiable" },
+        { 417, "Expectation Failed" },
+        { 418, "I'm a teapot" },
+        { 421, "Misdirected Request" },
         { 422, "Unprocessable Entity" },
+        { 423, "Locked" },
+        { 424, "Failed Dependency" },
+        { 425, "Too Early" },
+        { 426, "Upgrade Required" },
+        { 428, "Precondition Required" },
         { 429, "Too Many Requests" },
         { 431, "Request Header Fields Too Large" },
+        { 451, "Unavailable For Legal Reasons" },
         { 500, "Internal Server Error" },
         { 501, "Not Implemented" },
         { 502, "Bad Gateway" },
         { 503, "Service Unavailable" },
         { 504, "Gateway Timeout" },
+        { 505, "HTTP Version Not Supported" },
         { 507, "Insufficient Storage" },
     };
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
@@ -131,7 +151,7 @@ static void respond_on_loop(struct http_request *r, const struct http_response *
     }
     http_server_set_head(r->h2o, response);
     if (has_body(response->status)) {
-        size_t total = 0;
+        size_t total = response->body_bytes;
         for (size_t i = 0; i < response->parts_n; i++)
             total += response->parts[i].len;
         r->h2o->res.content_length = total;
@@ -283,6 +303,17 @@ bool http_server_stream_send(struct http_stream *s)
     return true;
 }
 
+void http_server_stream_hang_up(struct http_stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->is_aborted = true;
+    pthread_mutex_unlock(&s->lock);
+    if (s->is_sending) /* libh2o may wait for room, which will not come; then it asks for more */
+        http_server_connection_shut(s->request->connection);
+    else
+        http_server_stream_send(s);
+}
+
 static void on_ready_mail(struct mail *m)
 {
     container_of(m, struct server_loop, ready_mail)->is_ready_posted = false;
@@ -373,6 +404,9 @@ static void stream_start_on_loop(struct http_stream *s, const struct http_respon
         return;
     }
     http_server_set_head(r->h2o, head);
+    if (head->body_bytes > 0)
+        r->h2o->res.content_length = head->body_bytes;
+    http_server_hangup_watch(r);
     r->generator.proceed = on_stream_proceed;
     h2o_start_response(r->h2o, &r->generator);
     s->is_sending = true;
