@@ -361,7 +361,21 @@ static int find_service_proxy(struct request *r, struct kubelet_target *out, str
 static int find_node_proxy(struct request *r, struct kubelet_target *out, struct error *err)
 {
     struct proxy_name p;
-    return split_name(r, &p, err) < 0 ? -1 : find_node(r, p.name, out, err);
+    if (split_name(r, &p, err) < 0 || find_node(r, p.name, out, err) < 0)
+        return -1;
+    const char *own_port = strrchr(out->address, ':') + 1;
+    if (!*p.port || str_equal(p.port, own_port))
+        return 0;
+    /* Any other port is not the kubelet's, and gets no certificate of ours. */
+    const char *ip = arena_strndup(r->arena, out->address, (size_t)(own_port - 1 - out->address));
+    int64_t port = strtoll(p.port, NULL, 10);
+    if (*ip == '[')
+        ip = arena_strndup(r->arena, ip + 1, strlen(ip) - 2);
+    if (endpoint_ip_fault(ip) || port_number_fault(port))
+        return error_set(err, ERR_BAD_REQUEST, "address not allowed");
+    *out = (struct kubelet_target){ .scheme = p.scheme, .path = out->path };
+    out->address = host_port(ip, port, r->arena);
+    return 0;
 }
 
 int kubelet_target_find(struct request *r, struct kubelet_target *out, struct error *err)

@@ -101,6 +101,8 @@ static void parse_resource(struct request_info *info, struct parts *p, struct by
         info->subresource = p->items[2];
     if (p->n > 3)
         info->subpath = arena_printf(a, "/%s", p->rest[3]);
+    else if (p->n == 3 && info->path[strlen(info->path) - 1] == '/')
+        info->subpath = "/";
     refine_verb(info, query, a);
     if (is_watch_path)
         info->verb = REQUEST_WATCH;

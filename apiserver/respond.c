@@ -38,7 +38,8 @@ struct http_header *respond_headers(struct request *r, const char *content_type,
     size_t count = 0;
     h[count++] = (struct http_header){ "audit-id", r->audit_id };
     h[count++] = (struct http_header){ "cache-control", "no-cache, private" };
-    h[count++] = (struct http_header){ "content-type", content_type };
+    if (content_type)
+        h[count++] = (struct http_header){ "content-type", content_type };
     if (str_equal(content_type, "text/plain; charset=utf-8"))
         h[count++] = (struct http_header){ "x-content-type-options", "nosniff" };
     if (r->deprecation)

@@ -29,7 +29,8 @@ void respond_text(struct request *r, int status, const char *content_type,
 /* What is no API object is indented whoever asks, as upstream has it. */
 void respond_pretty(struct request *r, const struct json *doc);
 
-/* The headers that every answer carries, in the request's arena; also for streams. */
+/* The headers that every answer carries, in the request's arena; also for streams.  CONTENT_TYPE
+ * NULL: without. */
 struct http_header *respond_headers(struct request *r, const char *content_type, size_t *n);
 /* Counts the request in the metrics; the other functions here do it themselves. */
 void respond_count(struct request *r, int status);

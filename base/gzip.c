@@ -35,3 +35,20 @@ void gzip_pack(const struct bytes *parts, size_t n, struct buffer *out)
     pack(&z, (struct bytes){ 0 }, Z_FINISH, out);
     deflateEnd(&z);
 }
+
+bool gzip_unpack(struct bytes packed, size_t bytes_max, struct buffer *out)
+{
+    z_stream z = { .next_in = (z_const Bytef *)packed.data, .avail_in = (uInt)packed.len };
+    char piece[PIECE_BYTES];
+    ensure(packed.len <= UINT_MAX && inflateInit2(&z, MAX_WBITS + GZIP_FRAME) == Z_OK);
+    int rc = Z_OK;
+    while (rc == Z_OK && out->len <= bytes_max) {
+        z.next_out = (Bytef *)piece;
+        z.avail_out = sizeof(piece);
+        rc = inflate(&z, Z_NO_FLUSH);
+        if (rc == Z_OK || rc == Z_STREAM_END)
+            buffer_add(out, piece, sizeof(piece) - z.avail_out);
+    }
+    inflateEnd(&z);
+    return rc == Z_STREAM_END && out->len <= bytes_max;
+}

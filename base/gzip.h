@@ -10,3 +10,6 @@
 
 /* Adds to OUT one gzip stream of PARTS, one after the other. */
 void gzip_pack(const struct bytes *parts, size_t n, struct buffer *out);
+
+/* Adds to OUT what is in PACKED.  False if that is not gzip's, or comes to more than BYTES_MAX. */
+must_check bool gzip_unpack(struct bytes packed, size_t bytes_max, struct buffer *out);

@@ -7,6 +7,7 @@
  */
 #include "base/http_client.h"
 
+#include <ctype.h>
 #include <poll.h>
 #include <pthread.h>
 
@@ -22,6 +23,8 @@
 #define WAIT_MS_MAX             3600000 /* libcurl wants a limit; it shortens it as its timers ask */
 #define BODY_BYTES_MAX_DEFAULT  (64 * 1024 * 1024)
 #define UPLOAD_BUFFER_BYTES_MAX (64L * 1024)
+#define HEAD_BYTES_MAX          (64 * 1024)
+#define HEADERS_MAX             128
 
 struct slot {
     struct slot *next;
@@ -47,7 +50,8 @@ struct call {
     void *arg;
     size_t body_bytes_max;
     struct buffer body;
-    bool has_head; /* known only where ON_SUCCESS is asked for */
+    struct buffer head; /* its lines, where ON_HEAD is asked for */
+    bool has_head;      /* and has been told */
     struct curl_slist *headers, *connect_to;
 
     int64_t started_ns;
@@ -154,7 +158,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     size_t len = size * n;
     long status = 0;
     curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (call->on_body && status >= 200 && status < 300) {
+    if (call->on_body && (call->request->on_head || (status >= 200 && status < 300))) {
         if (call->on_body((struct bytes){ data, len }, call->arg) == 0)
             return len;
         call->state = STOPPED;
@@ -168,17 +172,58 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     return len;
 }
 
+/* A line without a colon is no header: the status line, and garbage. */
+static size_t parse_headers(char *lines, struct http_header *out, size_t max)
+{
+    size_t count = 0;
+    for (char *line; count < max && (line = strsep(&lines, "\n"));) {
+        char *value = strchr(line, ':');
+        if (!value)
+            continue;
+        *value++ = '\0';
+        for (char *c = line; *c; c++)
+            *c = (char)tolower((unsigned char)*c);
+        value += strspn(value, " \t");
+        size_t len = strcspn(value, "\r");
+        while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
+            len--;
+        value[len] = '\0';
+        out[count++] = (struct http_header){ line, value };
+    }
+    return count;
+}
+
+static void tell_head(struct call *call, long status)
+{
+    struct http_header headers[HEADERS_MAX];
+    buffer_add_char(&call->head, '\0');
+    struct http_client_head head = { .status = (int)status, .headers = headers };
+    head.headers_n = parse_headers(call->head.data, headers, HEADERS_MAX);
+    call->has_head = true; /* what follows are trailers */
+    call->request->on_head(&head, call->arg);
+}
+
 /* Called with each line of the head; the last one is empty. */
 static size_t on_head_line(char *line, size_t size, size_t n, void *arg)
 {
     struct call *call = arg;
+    struct bytes text = { line, size * n };
     long status = 0;
     curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
-    bool is_end = size * n == 2 && *line == '\r' && status >= 200;
-    if (is_end && status < 300 && !call->has_head)
-        call->request->on_success(call->arg);
-    call->has_head = call->has_head || is_end; /* what follows are trailers */
-    return size * n;
+    bool is_end = text.len > 0 && (*line == '\r' || *line == '\n');
+    if (bytes_has_prefix(text, BYTES("HTTP/")))
+        buffer_clear(&call->head); /* there may have been a 100 before */
+    if (call->has_head)
+        return text.len;
+    if (is_end && status >= 200) {
+        tell_head(call, status);
+    } else if (call->head.len + text.len > HEAD_BYTES_MAX) {
+        call->state = TOO_LARGE;
+        return 0;
+    } else {
+        buffer_add_bytes(&call->head, text);
+    }
+    return text.len;
 }
 
 static int on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
@@ -284,7 +329,7 @@ static int call_set_up(struct call *call, const struct http_client *c, struct er
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
     curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
-    if (r->on_success) {
+    if (r->on_head) {
         curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head_line);
         curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
     }
@@ -452,6 +497,7 @@ int http_client_round_trip(struct http_client *c, const struct http_client_reque
     curl_slist_free_all(call.headers);
     curl_slist_free_all(call.connect_to);
     buffer_free(&call.body);
+    buffer_free(&call.head);
     slot_give_back(c, call.slot);
     return rc;
 }

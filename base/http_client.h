@@ -17,16 +17,25 @@ struct http_client *http_client_new(const struct tls_client_config *tls, struct 
 void http_client_free(struct http_client *c);
 DEFINE_SCOPED(http_client, struct http_client *, http_client_free)
 
+/* Names are in lower case.  Valid for the call. */
+struct http_client_head {
+    int status;
+    const struct http_header *headers;
+    size_t headers_n;
+};
+
 struct http_client_request {
     const char *method;
     const char *url;
     const struct http_header *headers; /* "authorization", "content-type", ... */
     size_t headers_n;
     struct bytes body;
-    int timeout_ms;                /* whole exchange; 0: none (watches, logs) */
-    size_t body_bytes_max;         /* 0: 64 MiB */
-    int cancel_fd;                 /* 0: none; an eventfd: once it is readable, the call ends */
-    void (*on_success)(void *arg); /* NULL, or told once a 2xx head is there, with ON_BODY's ARG */
+    int timeout_ms;        /* whole exchange; 0: none (watches, logs) */
+    size_t body_bytes_max; /* 0: 64 MiB */
+    int cancel_fd;         /* 0: none; an eventfd: once it is readable, the call ends */
+    /* NULL, or told of the answer's head, with ON_BODY's ARG: then ON_BODY gets the body whatever
+     * the status. */
+    void (*on_head)(const struct http_client_head *head, void *arg);
 };
 struct http_client_response {
     int status;

@@ -10,7 +10,7 @@
 #include "base/http_server.h"
 #include "base/tls.h"
 
-#define RELAY_HEADERS_MAX   16
+#define RELAY_HEADERS_MAX   64
 #define RELAY_REFUSAL_BYTES (64 * 1024)
 
 /* Adds the headers that an upgrade is about (Upgrade, X-Stream-Protocol-Version, Sec-WebSocket-*,
