@@ -10,7 +10,7 @@
 #include "base/log.h"
 
 /* client-go's numbers: users know them from what they see. */
-#define SIMILAR_MAX         10 /* different messages of one reason before they are combined */
+#define SIMILAR_MAX         10 /* from so many different messages of one reason on they are combined */
 #define SIMILAR_INTERVAL_NS (600 * NS_PER_S)
 #define SPAM_BURST          25.0 /* events about one object, then one in five minutes */
 #define SPAM_REFILL_NS      (300 * NS_PER_S)
@@ -37,7 +37,7 @@ struct record {
     char *event_name; /* s */
     int64_t count;
     int64_t first_ns, last_ns;
-    uint64_t messages[SIMILAR_MAX]; /* a: hashes */
+    uint64_t messages[SIMILAR_MAX - 1]; /* a: hashes of those that are told one by one */
     size_t messages_n;
     double tokens; /* o */
     size_t key_len;
@@ -129,8 +129,8 @@ static bool is_spam(struct event_recorder *r, const struct pending *p)
     return false;
 }
 
-/* True if this is yet another message of a reason that has had SIMILAR_MAX different ones lately.
- */
+/* True if this is yet another message of a reason that has had as many different ones lately.  One
+ * of those again is counted as itself. */
 static bool is_combined(struct event_recorder *r, const struct pending *p)
 {
     scoped(buffer) struct buffer key = { 0 };
@@ -142,12 +142,13 @@ static bool is_combined(struct event_recorder *r, const struct pending *p)
     rec->last_ns = p->at_ns;
 
     uint64_t hash = bytes_hash(bytes_of(p->message));
-    size_t i = 0;
-    while (i < rec->messages_n && rec->messages[i] != hash)
-        i++;
-    if (i == rec->messages_n && rec->messages_n < SIMILAR_MAX)
-        rec->messages[rec->messages_n++] = hash;
-    return rec->messages_n >= SIMILAR_MAX;
+    for (size_t i = 0; i < rec->messages_n; i++)
+        if (rec->messages[i] == hash)
+            return false;
+    if (rec->messages_n == ARRAY_LEN(rec->messages))
+        return true;
+    rec->messages[rec->messages_n++] = hash;
+    return false;
 }
 
 static struct record *series_of(struct event_recorder *r, const struct pending *p, bool combined)
@@ -272,6 +273,17 @@ static bool wait_before_retry(struct event_recorder *r)
     return go_on;
 }
 
+/* Not inside a character: half of one is no text. */
+static void cut(char *message)
+{
+    size_t len = EVENT_MESSAGE_MAX;
+    if (strlen(message) <= len)
+        return;
+    while (len > 0 && ((unsigned char)message[len] & 0xc0) == 0x80)
+        len--;
+    message[len] = '\0';
+}
+
 static void send_event(struct event_recorder *r, const struct pending *p)
 {
     bool combined = is_combined(r, p);
@@ -285,8 +297,7 @@ static void send_event(struct event_recorder *r, const struct pending *p)
      */
     scoped(str) char *message =
         xasprintf("%s%s", combined ? "(combined from similar events): " : "", p->message);
-    if (strlen(message) > EVENT_MESSAGE_MAX)
-        message[EVENT_MESSAGE_MAX] = '\0';
+    cut(message);
     struct error err = { 0 };
     for (int attempt = 1; send_once(r, p, series, message, &err) < 0; attempt++) {
         if (!is_worth_retrying(&err) || attempt == SEND_ATTEMPTS_MAX || !wait_before_retry(r)) {

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "apiserver/authz.h"
+#include "apiserver/server.h"
 
 #define IMPERSONATE_GROUPS_MAX 256
 #define SERVICE_ACCOUNT_PREFIX "system:serviceaccount:"
@@ -61,17 +62,34 @@ void user_with_groups(struct user *out, const char *name, const char *const *gro
 
 /* ---- credentials ---- */
 
-static bool authenticate_certificate(struct request *r)
+/* What audit logs tell certificates of one user apart by. */
+static void add_fingerprint(struct request *r, const struct tls_peer *peer)
+{
+    char hex[2 * sizeof(peer->sha256) + 1];
+    for (size_t i = 0; i < sizeof(peer->sha256); i++)
+        snprintf(hex + 2 * i, 3, "%02x", peer->sha256[i]);
+    const char **values = arena_zalloc(r->arena, 2 * sizeof(*values));
+    values[0] = arena_printf(r->arena, "X509SHA256=%s", hex);
+    struct user_extra *extra = arena_zalloc(r->arena, 2 * sizeof(*extra));
+    extra[0] = (struct user_extra){ "authentication.kubernetes.io/credential-id", values };
+    r->user.extra = extra;
+}
+
+/* 1: the user is known; 0: no certificate names one. */
+static int authenticate_certificate(struct apiserver *a, struct request *r, struct error *err)
 {
     const struct tls_peer *peer = http_request_peer(r->http);
     if (str_empty(peer->common_name))
-        return false;
+        return 0;
+    if (clock_wall_ns(a->clock) > peer->not_after_ns)
+        return error_set(err, ERR_UNAUTHORIZED, "Unauthorized");
     const char **groups = arena_alloc(r->arena, (peer->organizations_n + 1) * sizeof(char *));
     for (size_t i = 0; i < peer->organizations_n; i++)
         groups[i] = arena_strdup(r->arena, peer->organizations[i]);
     groups[peer->organizations_n] = NULL;
     user_with_groups(&r->user, arena_strdup(r->arena, peer->common_name), groups, r->arena);
-    return true;
+    add_fingerprint(r, peer);
+    return 1;
 }
 
 /* The token of an Authorization header; data NULL if it holds none. */
@@ -89,8 +107,9 @@ static struct bytes bearer_token(struct bytes header)
 
 static int authenticate_credentials(struct apiserver *a, struct request *r, struct error *err)
 {
-    if (authenticate_certificate(r))
-        return 0;
+    int rc = authenticate_certificate(a, r, err);
+    if (rc != 0)
+        return rc < 0 ? -1 : 0;
     struct bytes token = bearer_token(http_request_header(r->http, "authorization"));
     if (token.len) {
         struct error why = { 0 };

@@ -282,7 +282,11 @@ static const char *attribute_text(X509_NAME *name, int index, struct arena *aren
 static void peer_of_certificate(X509 *certificate, struct arena *arena, struct tls_peer *out)
 {
     X509_NAME *name = X509_get_subject_name(certificate);
+    struct tm end = { 0 };
     *out = (struct tls_peer){ .common_name = "" };
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end))
+        out->not_after_ns = (int64_t)timegm(&end) * NS_PER_S;
+    X509_digest(certificate, EVP_sha256(), out->sha256, NULL);
     int i = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
     const char *common_name = i >= 0 ? attribute_text(name, i, arena) : NULL;
     if (common_name)
@@ -299,8 +303,9 @@ static void peer_of_certificate(X509 *certificate, struct arena *arena, struct t
 
 void tls_peer_copy(struct arena *arena, const struct tls_peer *from, struct tls_peer *to)
 {
-    *to = (struct tls_peer){ .common_name = arena_strdup(arena, from->common_name),
-                             .organizations_n = from->organizations_n };
+    *to = *from;
+    to->common_name = arena_strdup(arena, from->common_name);
+    to->organizations = NULL;
     if (from->organizations_n == 0)
         return;
     to->organizations = arena_alloc(arena, from->organizations_n * sizeof(char *));

@@ -41,6 +41,8 @@ struct tls_peer {
     const char *common_name; /* NULL: no certificate was shown */
     const char **organizations;
     size_t organizations_n;
+    int64_t not_after_ns; /* wall: a connection may outlive its certificate */
+    uint8_t sha256[32];   /* of the certificate */
 };
 
 /* A blocking byte stream, for protocols that are not HTTP (exec, attach and port-forward once they

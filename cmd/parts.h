@@ -29,7 +29,7 @@ must_check int parts_start_controllers(struct parts *p, const struct controller_
                                        struct error *err);
 
 struct node_identity {
-    struct client *client; /* taken */
+    struct client *client;   /* taken */
     struct tls *serving_tls; /* the caller's, until the parts are stopped */
 };
 must_check int parts_start_kubelet(struct parts *p, const struct node_identity *identity,

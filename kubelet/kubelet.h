@@ -24,7 +24,7 @@ struct kubelet_config {
     const char *registries_path; /* registries.yaml; need not exist */
     const char *static_pod_dir;  /* NULL: <data_dir>/agent/pod-manifests */
     int port;                    /* 10250; 0: any free one */
-    struct tls *serving_tls; /* NULL: no server of its own; valid until kubelet_stop() */
+    struct tls *serving_tls;     /* NULL: no server of its own; valid until kubelet_stop() */
 };
 struct kubelet *kubelet_new(const struct kubelet_config *config, struct error *err);
 must_check int kubelet_run(struct kubelet *k, struct error *err); /* after informer_set_start() */

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may do what: certificates, tokens, roles, impersonation; health and metrics."""
 import base64
+import hashlib
 import json
+import os
 import ssl
 import subprocess
 
@@ -64,6 +66,13 @@ class Access(ApiTest):
         user = answer.json["status"]["userInfo"]
         self.assertIn("system:masters", user["groups"])
         self.assertIn("system:authenticated", user["groups"])
+
+    def test_a_client_certificate_is_told_by_its_fingerprint(self):
+        answer = self.admin.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
+        with open(os.path.join(self.dir, "client-certificate-data")) as f:
+            der = ssl.PEM_cert_to_DER_cert(f.read())
+        self.assertEqual(answer.json["status"]["userInfo"]["extra"], {"authentication.kubernetes.io/credential-id": [
+            "X509SHA256=" + hashlib.sha256(der).hexdigest()]})
 
     def test_a_certificate_of_another_ca_is_no_identity(self):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",

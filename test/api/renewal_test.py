@@ -66,6 +66,23 @@ class Renewal(ApiTest):
         self.eventually("the kubeconfig of the day works", lambda: Client(
             self.port, self.context_of_kubeconfig()).get("/api/v1/nodes").code == 200)
 
+    def test_an_open_connection_outlives_no_certificate(self):
+        connection = None
+
+        def connect():
+            nonlocal connection
+            connection = Client(self.port, self.context_of_kubeconfig()).connect()
+            return self.status(connection) == 200
+        self.eventually("a connection that is let in", connect)
+        self.eventually("the same one is nobody's any more", lambda: self.status(connection) == 401)
+        connection.close()
+
+    def status(self, connection):
+        connection.request("GET", "/api/v1/nodes")
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
     def refuses(self, context):
         try:
             Client(self.port, context).get("/api/v1/nodes")

@@ -110,6 +110,35 @@ static void many_similar_events_are_combined(void **state)
     assert_int_equal(combined, 1);
 }
 
+static void one_of_the_first_similar_events_again_counts_as_itself(void **state)
+{
+    struct fixture *t = *state;
+    scoped(object_list) struct object_list events = { 0 };
+    for (int i = 0; i < 12; i++)
+        event_record(t->recorder, t->pod, "Normal", "Created", "number %d", i);
+    event_record(t->recorder, t->pod, "Normal", "Created", "number 3");
+    drain(t, &events);
+    assert_int_equal(events.n, 10);
+    object_list_each (&events, e) {
+        if (str_equal(json_str(e->doc, "message", ""), "number 3"))
+            assert_int_equal(json_int(e->doc, "count", 0), 2);
+        else if (str_has_prefix(json_str(e->doc, "message", ""), "(combined"))
+            assert_int_equal(json_int(e->doc, "count", 0), 3);
+    }
+}
+
+static void a_long_message_ends_with_a_whole_character(void **state)
+{
+    struct fixture *t = *state;
+    scoped(object_list) struct object_list events = { 0 };
+    char message[2000] = "x";
+    for (size_t i = 1; i + 3 < sizeof(message); i += 3)
+        memcpy(message + i, "\u20ac", 4);
+    event_record(t->recorder, t->pod, "Normal", "Created", "%s", message);
+    drain(t, &events);
+    assert_int_equal(strlen(text_of(&events, "message")), 1 + 3 * 341);
+}
+
 static void a_flood_about_one_object_ends(void **state)
 {
     struct fixture *t = *state;
@@ -166,6 +195,8 @@ int main(void)
         TEST(the_same_event_again_counts_up),
         TEST(another_message_is_another_event),
         TEST(many_similar_events_are_combined),
+        TEST(one_of_the_first_similar_events_again_counts_as_itself),
+        TEST(a_long_message_ends_with_a_whole_character),
         TEST(a_flood_about_one_object_ends),
         TEST(an_event_that_has_expired_is_made_anew),
         TEST(events_about_cluster_scoped_objects_go_to_default),
