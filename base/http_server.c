@@ -74,11 +74,25 @@ void http_server_connection_unref(struct connection *c)
     free(c);
 }
 
-/* On a thread of its own: it may take a while, and touches nothing but the heap. */
+/* On a thread of its own, one at a time: it may take a while, and touches nothing but the heap. */
+static atomic_flag is_trimming = ATOMIC_FLAG_INIT;
+
 static void *trim_heap(void *unused)
 {
     malloc_trim(0);
+    atomic_flag_clear(&is_trimming);
     return unused;
+}
+
+static void trim_soon(void)
+{
+    pthread_t thread;
+    if (atomic_flag_test_and_set(&is_trimming))
+        return;
+    if (pthread_create(&thread, NULL, trim_heap, NULL) == 0)
+        pthread_detach(thread);
+    else
+        atomic_flag_clear(&is_trimming);
 }
 
 /* A crowd of watchers leaves its 25 kB each as holes in the heap, which the C library keeps.  When
@@ -87,11 +101,9 @@ static void connection_gone(struct http_server *s)
 {
     int left = atomic_fetch_sub(&s->connections, 1) - 1;
     int crowd = atomic_load(&s->crowd);
-    pthread_t thread;
     if (crowd >= CROWD_MIN && left < crowd / 2 &&
-        atomic_compare_exchange_strong(&s->crowd, &crowd, left) &&
-        pthread_create(&thread, NULL, trim_heap, NULL) == 0)
-        pthread_detach(thread);
+        atomic_compare_exchange_strong(&s->crowd, &crowd, left))
+        trim_soon();
 }
 
 static void connection_came(struct http_server *s)
@@ -108,6 +120,8 @@ static void on_connection_close(void *data)
     c->sock = NULL;
     list_remove(&c->link);
     connection_gone(c->loop->server);
+    if (c->is_expelled)
+        trim_soon();
     http_server_connection_unref(c);
 }
 

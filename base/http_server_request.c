@@ -85,6 +85,24 @@ static size_t collect_headers(struct http_request *r, h2o_req_t *req)
     return total;
 }
 
+/* HPACK makes 40 MB of headers of 400 kB that are sent, and libh2o keeps them for as long as the
+ * answer is not read: who does that loses the connection, and with it all of them. */
+static bool is_bomb(const h2o_req_t *req)
+{
+    return req->headers.size > REQUEST_HEADERS_MAX;
+}
+
+static void expel_bomber(struct http_request *r)
+{
+    struct connection *c = r->connection;
+    if (!c->is_expelled)
+        log_warn("http", "%s sends %zu headers in a request: connection closed", c->remote_ip,
+                 r->h2o->headers.size);
+    c->is_expelled = true;
+    http_server_connection_shut(c);
+    http_server_respond_text(r, 431, "text/plain", "request headers are too many\n");
+}
+
 static struct http_request *request_new(h2o_req_t *req)
 {
     h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
@@ -114,7 +132,9 @@ int http_server_on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     struct http_server *s = container_of(self, struct handler, super)->server;
     struct http_request *r = request_new(req);
-    if (collect_headers(r, req) > REQUEST_HEADER_BYTES_MAX)
+    if (is_bomb(req))
+        expel_bomber(r);
+    else if (collect_headers(r, req) > REQUEST_HEADER_BYTES_MAX)
         http_server_respond_text(r, 431, "text/plain", "request headers are too large\n");
     else if (r->connection->open_requests > REQUESTS_OPEN_MAX)
         http_server_respond_text(r, 429, "text/plain", "too many requests on this connection\n");

@@ -6,6 +6,7 @@
 
 #define REQUEST_BODY_BYTES_MAX   (3 * 1024 * 1024) /* upstream's limit; more is 413 */
 #define REQUEST_HEADER_BYTES_MAX (64 * 1024)
+#define REQUEST_HEADERS_MAX      1024
 #define OBJECT_BYTES_MAX         (3 * 512 * 1024) /* one stored value: etcd's 1.5 MiB */
 #define JSON_DEPTH_MAX           512
 #define ARENA_ALLOC_BYTES_MAX    ((size_t)1 << 30)

@@ -566,15 +566,53 @@ static void stopping_ends_streams_and_upgraded_connections(void **state)
     assert_int_equal(atomic_load(&s->closed), 1);
 }
 
-static void a_connection_that_resets_every_request_is_closed(void **state)
+/* Sends OUT over HTTP/2, until the server has had enough; the alternative is to hang here. */
+static void push_until_cut(struct server *s, const struct buffer *out)
 {
-    struct server *s = *state;
     struct error err = { 0 };
     scoped(tls) struct tls *tls =
         tls_client_new(&(struct tls_client_config){ .ca_pem = s->fixture->ca }, &err);
     int fd = socket_dial(s->address, 5000, -1, &err);
     scoped(transport) struct transport *t =
         transport_client_take(fd, tls, "127.0.0.1", TRANSPORT_H2, &err);
+    char in[4096];
+    size_t at = 0;
+    for (;;) {
+        ssize_t n = at < out->len ? transport_write(t, out->data + at, out->len - at, &err) : 0;
+        if (n > 0)
+            at += (size_t)n;
+        ssize_t got = transport_read(t, in, sizeof(in), &err);
+        if (n == -1 || got == 0 || got == -1)
+            return;
+        struct pollfd p = { transport_fd(t), transport_events(t, at < out->len), 0 };
+        if (n == TRANSPORT_AGAIN || at == out->len)
+            poll(&p, 1, -1);
+    }
+}
+
+static void a_request_of_countless_headers_costs_the_connection(void **state)
+{
+    struct server *s = *state;
+    static const char once[] = "\x82\x87\x84\x41\x01"
+                               "a\x40\x03x-a\x01v";
+    scoped(buffer) struct buffer out = { 0 };
+    buffer_add_str(&out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    buffer_add(&out, "\0\0\6\4\0\0\0\0\0\0\4\0\0\0\0", 15); /* no answer is taken */
+    buffer_add(&out, "\0\0\x0d\1\1\0\0\0\1", 9);            /* HEADERS, not all of them */
+    buffer_add(&out, once, sizeof(once) - 1);
+    for (int i = 0; i < 20; i++) {
+        buffer_add(&out, "\0\x13\x88\x09", 4); /* CONTINUATION: x-a again, 5,000 times */
+        buffer_add(&out, i == 19 ? "\4\0\0\0\1" : "\0\0\0\0\1", 5);
+        for (int n = 0; n < 5000; n++)
+            buffer_add_char(&out, '\xbe');
+    }
+    push_until_cut(s, &out);
+    assert_int_equal(ask(s, "GET", "/describe", (struct bytes){ 0 }, NULL), 200);
+}
+
+static void a_connection_that_resets_every_request_is_closed(void **state)
+{
+    struct server *s = *state;
     scoped(buffer) struct buffer out = { 0 };
     buffer_add_str(&out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     buffer_add(&out, "\0\0\0\4\0\0\0\0\0", 9); /* SETTINGS */
@@ -590,19 +628,7 @@ static void a_connection_that_resets_every_request_is_closed(void **state)
         buffer_add(&out, stream_id, 4);
         buffer_add(&out, "\0\0\0\x08", 4);
     }
-    char in[4096];
-    size_t at = 0;
-    for (;;) {
-        ssize_t n = at < out.len ? transport_write(t, out.data + at, out.len - at, &err) : 0;
-        if (n > 0)
-            at += (size_t)n;
-        ssize_t got = transport_read(t, in, sizeof(in), &err);
-        if (n == -1 || got == 0 || got == -1)
-            break; /* the server has had enough; the alternative is to hang here */
-        struct pollfd p = { transport_fd(t), transport_events(t, at < out.len), 0 };
-        if (n == TRANSPORT_AGAIN || at == out.len)
-            poll(&p, 1, -1);
-    }
+    push_until_cut(s, &out);
     assert_int_equal(ask(s, "GET", "/describe", (struct bytes){ 0 }, NULL), 200);
 }
 
@@ -693,6 +719,7 @@ int main(void)
         SERVER_TEST(an_upgraded_connection_loses_no_byte),
         SERVER_TEST(a_peer_that_reads_nothing_holds_up_the_writer_not_the_server),
         SERVER_TEST(stopping_ends_streams_and_upgraded_connections),
+        SERVER_TEST(a_request_of_countless_headers_costs_the_connection),
         SERVER_TEST(a_connection_that_resets_every_request_is_closed),
         SERVER_TEST(a_certificate_from_another_authority_fails_the_handshake),
         cmocka_unit_test(queries_and_paths_are_decoded),
