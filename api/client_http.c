@@ -374,21 +374,21 @@ static void list_url(struct remote *r, const struct resource *resource,
         add_query(url, "resourceVersion", "0");
 }
 
-static int remote_list(struct client *c, const struct resource *resource,
-                       const struct client_list_options *options, struct object_list *out,
-                       int64_t *resource_version, struct error *err)
+/* 1: the server has forgotten the state that the pages are of. */
+static int list_pages(struct client *c, const struct resource *resource,
+                      const struct client_list_options *o, struct object_list *out,
+                      int64_t *resource_version, struct error *err)
 {
-    const struct client_list_options o = options ? *options : (struct client_list_options){ 0 };
     scoped(arena) struct arena *tokens = arena_new();
     const char *token = NULL;
     do {
         scoped(arena) struct arena *a = arena_new();
         scoped(buffer) struct buffer url = { 0 };
-        list_url(of(c), resource, &o, token, &url);
+        list_url(of(c), resource, o, token, &url);
         struct call call = { .method = "GET", .url = url.data };
         const struct json *page = exchange_json(of(c), &call, a, err);
         if (!page)
-            return -1;
+            return token && err->code == ERR_COMPACTED ? 1 : -1;
         json_each_item (json_at(page, "items"), item)
             add_item(resource, item, out);
         if (resource_version)
@@ -396,6 +396,22 @@ static int remote_list(struct client *c, const struct resource *resource,
         token = arena_strdup(tokens, json_str(page, "metadata.continue", ""));
     } while (*token);
     return 0;
+}
+
+/* Pages may come too slowly for a server that forgets soon: then all has to come at once. */
+static int remote_list(struct client *c, const struct resource *resource,
+                       const struct client_list_options *options, struct object_list *out,
+                       int64_t *resource_version, struct error *err)
+{
+    struct client_list_options o = options ? *options : (struct client_list_options){ 0 };
+    size_t had = out->n;
+    int rc = list_pages(c, resource, &o, out, resource_version, err);
+    if (rc <= 0)
+        return rc;
+    while (out->n > had)
+        object_unref(out->items[--out->n]);
+    o.limit = 0;
+    return list_pages(c, resource, &o, out, resource_version, err) == 0 ? 0 : -1;
 }
 
 static int send(struct remote *r, const char *method, const struct resource *resource,

@@ -178,6 +178,49 @@ static void a_list_fetches_every_page(void **state)
         "/api/v1/namespaces/shop/pods?labelSelector=a%3Db%2Cc&limit=500&continue=x%2Fy");
 }
 
+static void pages_that_expire_are_asked_for_at_once(void **state)
+{
+    struct fixture *t = *state;
+    struct error err = { 0 };
+    scoped(object_list) struct object_list list = { 0 };
+    int64_t revision = 0;
+    t->answers[0] = "{\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"x\"},\"items\":["
+                    "{\"metadata\":{\"namespace\":\"shop\",\"name\":\"a\"}}]}";
+    t->answers[1] = "410 {\"kind\":\"Status\",\"reason\":\"Expired\",\"code\":410}";
+    t->answers[2] = "{\"metadata\":{\"resourceVersion\":\"12\"},\"items\":["
+                    "{\"metadata\":{\"namespace\":\"shop\",\"name\":\"b\"}}]}";
+    struct client_list_options options = { .ns = "shop", .limit = 500 };
+    assert_int_equal(client_list(t->client, pods(), &options, &list, &revision, &err), 0);
+    assert_string_equal(t->seen[2].target, "/api/v1/namespaces/shop/pods?");
+    assert_int_equal(list.n, 1);
+    assert_string_equal(list.items[0]->key.name, "b");
+    assert_int_equal(revision, 12);
+}
+
+static void answers_that_are_none_harm_nobody(void **state)
+{
+    static const char *const answers[] = {
+        "[]",
+        "1",
+        "null",
+        "{\"items\":1}",
+        "{\"items\":[1,null,[],\"a\"]}",
+        "{\"items\":[{\"metadata\":[]},{\"metadata\":{\"name\":{},\"namespace\":3}}]}",
+        "{\"metadata\":{\"resourceVersion\":{},\"continue\":7},\"items\":{}}",
+        "500 nonsense",
+    };
+    struct fixture *t = *state;
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        struct error err = { 0 };
+        int64_t revision = 0;
+        scoped(object_list) struct object_list list = { 0 };
+        t->answers[i] = answers[i];
+        int rc = client_list(t->client, pods(), NULL, &list, &revision, &err);
+        assert_true(rc == 0 || err.code != ERR_NONE);
+        assert_int_equal(revision, 0);
+    }
+}
+
 static void writes_go_to_where_they_belong(void **state)
 {
     struct fixture *t = *state;
@@ -311,6 +354,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(get_gives_the_object),
+        TEST(pages_that_expire_are_asked_for_at_once),
+        TEST(answers_that_are_none_harm_nobody),
         TEST(a_failure_carries_the_servers_words),
         TEST(a_list_fetches_every_page),
         TEST(writes_go_to_where_they_belong),
