@@ -157,7 +157,8 @@ static void add_extra(struct impersonation *im, struct bytes name, struct bytes 
         im->extra[i].values = values;
         return;
     }
-    im->extra = arena_grow(a, im->extra, im->extra_n + 1, &im->extra_capacity, sizeof(*im->extra));
+    size_t used = im->extra_n > 0 ? im->extra_n + 1 : 0; /* with the end mark */
+    im->extra = arena_grow(a, im->extra, used, &im->extra_capacity, sizeof(*im->extra));
     const char **values = arena_alloc(a, 2 * sizeof(char *));
     values[0] = arena_strndup(a, value.data, value.len);
     values[1] = NULL;

@@ -111,6 +111,20 @@ class Access(ApiTest):
                           f'namespace "{self.ns}"')
         self.assertEqual(self.as_user("jane", "system:masters").get(self.path("pods")).code, 200)
 
+    def test_impersonation_takes_any_number_of_extras(self):
+        for n in (1, 2, 7, 8, 9, 30):
+            headers = {"Impersonate-User": "jane", **{f"Impersonate-Extra-Acme.com%2fk{i}": f"v{i}" for i in range(n)}}
+            answer = self.admin.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, headers=headers)
+            self.assertEqual(answer.json["status"]["userInfo"]["extra"],
+                             {f"acme.com/k{i}": [f"v{i}"] for i in range(n)})
+
+    def test_who_may_not_impersonate_harms_nobody_with_extras(self):
+        answer = self.anonymous().get("/version", headers={"Impersonate-Extra-a": "b"})
+        self.assertEqual(answer.code, 500)
+        self.assertIn("impersonation without a user", answer.text)
+        answer = self.anonymous().get("/version", headers={"Impersonate-User": "a", "Impersonate-Extra-a": "b"})
+        self.assertEqual(answer.code, 403)
+
     def test_impersonation_needs_a_right(self):
         self.account("plain")
         client = self.bearer(self.token("plain"))
