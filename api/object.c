@@ -2,6 +2,8 @@
 /* object.c - objects, drafts and what all kinds have in common. */
 #include "api/object.h"
 
+#include <pthread.h>
+
 #include "api/object_tree.h"
 #include "base/clock.h"
 
@@ -83,7 +85,7 @@ static void checksum_check(const struct object *o)
 }
 #endif
 
-/* ---- counting and encoding ---- */
+/* ---- counting ---- */
 
 struct object *object_ref(const struct object *o)
 {
@@ -102,39 +104,100 @@ void object_unref(struct object *o)
     free(o);
 }
 
+/* ---- the text ---- */
+
+/* Taking a reference to an object's text, and taking the text from the object: one of a few locks,
+ * which are held for no longer. */
+#define TEXT_LOCKS 64
+
+static pthread_mutex_t text_locks[TEXT_LOCKS] = { [0 ... TEXT_LOCKS - 1] =
+                                                      PTHREAD_MUTEX_INITIALIZER };
+
+static pthread_mutex_t *text_lock(const struct object *o)
+{
+    return &text_locks[(uintptr_t)o / 64 % TEXT_LOCKS];
+}
+
+static size_t text_bytes(const struct shared_bytes *text)
+{
+    return text ? sizeof(*text) + text->len : 0;
+}
+
 size_t object_size_bytes(const struct object *o)
 {
-    const struct shared_bytes *text = atomic_load_explicit(&o->json, memory_order_acquire);
-    return o->block_bytes + (text ? sizeof(*text) + text->len : 0);
+    pthread_mutex_lock(text_lock(o));
+    size_t bytes = o->block_bytes + text_bytes(o->json);
+    pthread_mutex_unlock(text_lock(o));
+    return bytes;
+}
+
+static struct shared_bytes *print_text(const struct object *o)
+{
+    scoped(buffer) struct buffer text = { 0 };
+    json_print(o->doc, &text);
+    return shared_bytes_new(buffer_bytes(&text));
+}
+
+bool object_has_json(const struct object *o)
+{
+    return atomic_load_explicit(&o->json, memory_order_relaxed) != NULL;
+}
+
+/* Whether it was set before. */
+static bool note_asked(const struct object *o)
+{
+    struct object *mutable = (struct object *)o;
+    return atomic_load_explicit(&o->json_was_asked, memory_order_relaxed) ||
+           atomic_exchange_explicit(&mutable->json_was_asked, true, memory_order_relaxed);
 }
 
 struct shared_bytes *object_json(const struct object *o)
 {
-    struct object *mutable = (struct object *)o;
-    struct shared_bytes *made = atomic_load_explicit(&mutable->json, memory_order_acquire);
-    if (made)
-        return made;
-    scoped(buffer) struct buffer text = { 0 };
-    json_print(o->doc, &text);
-    struct shared_bytes *mine = shared_bytes_new(buffer_bytes(&text));
-    if (atomic_compare_exchange_strong_explicit(&mutable->json, &made, mine, memory_order_acq_rel,
-                                                memory_order_acquire))
-        return mine;
-    shared_bytes_unref(mine); /* another thread was faster */
-    return made;
+    struct shared_bytes *text = NULL;
+    if (object_has_json(o)) {
+        pthread_mutex_lock(text_lock(o));
+        text = o->json ? shared_bytes_ref(o->json) : NULL;
+        pthread_mutex_unlock(text_lock(o));
+    }
+    bool is_again = note_asked(o);
+    if (text)
+        return text;
+    text = print_text(o);
+    if (is_again)
+        object_keep_json_take((struct object *)o, shared_bytes_ref(text));
+    return text;
+}
+
+static struct shared_bytes *exchange_text(struct object *o, struct shared_bytes *text)
+{
+    pthread_mutex_lock(text_lock(o));
+    struct shared_bytes *before = o->json;
+    o->json = text;
+    pthread_mutex_unlock(text_lock(o));
+    return before;
+}
+
+void object_keep_json_take(struct object *o, struct shared_bytes *text)
+{
+    shared_bytes_unref(exchange_text(o, text));
 }
 
 size_t object_drop_json(struct object *o)
 {
-    struct shared_bytes *text = atomic_exchange_explicit(&o->json, NULL, memory_order_acq_rel);
-    size_t bytes = text ? sizeof(*text) + text->len : 0;
+    if (!object_has_json(o))
+        return 0;
+    struct shared_bytes *text = exchange_text(o, NULL);
+    atomic_store_explicit(&o->json_was_asked, false, memory_order_relaxed);
+    size_t bytes = text_bytes(text);
     shared_bytes_unref(text);
     return bytes;
 }
 
-unsigned object_refs(const struct object *o)
+size_t object_age_json(struct object *o)
 {
-    return atomic_load_explicit(&o->refs, memory_order_acquire);
+    if (atomic_exchange_explicit(&o->json_was_asked, false, memory_order_relaxed))
+        return 0;
+    return object_drop_json(o);
 }
 
 /* ---- reading ---- */

@@ -7,7 +7,7 @@
  *     struct object *n = draft_publish(d, revision); immutable from here on
  *
  * An object is one block of the exact size, and counted parts that it shares with others
- * (api/object_tree.h); its JSON text is a second block.
+ * (api/object_tree.h); its JSON text, where somebody wants it, is a second block.
  *
  * Threads: any for objects; a draft belongs to one thread.
  */
@@ -26,7 +26,8 @@ struct object_key {
 
 struct object {
     atomic_uint refs;
-    _Atomic(struct shared_bytes *) json; /* made on first use: object_json() */
+    atomic_bool json_was_asked;          /* for its text, of late */
+    _Atomic(struct shared_bytes *) json; /* object_json() */
     const struct resource *resource;
     struct object_key key;
     const char *uid;
@@ -44,14 +45,16 @@ DEFINE_SCOPED(object, struct object *, object_unref)
 /* What O alone holds of the heap: not its parts. */
 size_t object_size_bytes(const struct object *o);
 
-/* The object as JSON, shared.  Borrowed: valid as long as the caller has a reference to O, or the
- * lock under which object_drop_json() may run. */
+/* The object as JSON: a reference.  Printing takes less time than sending, and most objects are
+ * asked for once, by those who watch them being written.  So the object keeps its text only when it
+ * is asked for again, and as long as that goes on. */
 struct shared_bytes *object_json(const struct object *o);
-
-/* Frees the JSON text, to be printed again when somebody asks; returns its size.  Only for who
- * knows from the count that nobody else has O now. */
-size_t object_drop_json(struct object *o);
-unsigned object_refs(const struct object *o);
+/* TEXT is O's, which its maker had to print: kept until object_drop_json(). */
+void object_keep_json_take(struct object *o, struct shared_bytes *text);
+size_t object_drop_json(struct object *o); /* its bytes */
+/* The same, unless the text was asked for since the last call. */
+size_t object_age_json(struct object *o);
+bool object_has_json(const struct object *o);
 
 /* ---- reading ---- */
 

@@ -2,8 +2,7 @@
 /* event_ring.c - the recent past of a resource's objects. */
 #include "apiserver/event_ring.h"
 
-/* Informers of this process and the delivery thread are mostly done with a state when so many
- * changes have come after it. */
+/* Answers to writers and watchers are mostly on their way when so many changes have come after. */
 #define TEXT_KEPT_EVENTS 256
 
 struct cache_event *cache_event_ref(struct cache_event *e)
@@ -78,38 +77,12 @@ size_t event_ring_after(const struct event_ring *r, int64_t revision)
 
 /* ---- texts of the past ---- */
 
-/* The event that made O, if it is still here. */
-static const struct cache_event *maker_of(const struct event_ring *r, const struct object *o)
-{
-    for (size_t i = event_ring_after(r, o->resource_version - 1);
-         i < r->n && event_ring_at(r, i)->revision == o->resource_version; i++)
-        if (event_ring_at(r, i)->object == o)
-            return event_ring_at(r, i);
-    return NULL;
-}
-
-static bool is_alone(const struct cache_event *e)
-{
-    return atomic_load_explicit(&e->refs, memory_order_acquire) == 1;
-}
-
-/* A state of the past is reached through the ring alone, whose lock is held: if no one else has a
- * reference to it or to an event of it, no one else reads its text. */
-static size_t drop_text(const struct event_ring *r, struct object *o)
-{
-    const struct cache_event *maker = maker_of(r, o);
-    if ((maker && !is_alone(maker)) || object_refs(o) != (maker ? 2U : 1U))
-        return 0;
-    return object_drop_json(o);
-}
-
 static void drop_texts(struct event_ring *r, struct cache_event *e)
 {
-    if (!is_alone(e))
-        return;
-    size_t dropped = e->previous ? drop_text(r, e->previous) : 0;
-    if (e->type == WATCH_DELETED && object_refs(e->object) == 1)
-        dropped += object_drop_json(e->object);
+    size_t dropped = e->previous ? object_drop_json(e->previous) : 0;
+    size_t of_object = object_drop_json(e->object);
+    if (e->type == WATCH_DELETED)
+        dropped += of_object;
     dropped = dropped < e->bytes ? dropped : e->bytes; /* some were made after they were counted */
     e->bytes -= dropped;
     r->bytes -= dropped;

@@ -5,9 +5,9 @@
  *
  *     add -> [ newest ... e3 e2 e1 ] -> gone: too many, too large together, or too old
  *
- * An event keeps the state before it alive: most of what that costs is the state's JSON text.  So
- * once nobody but the ring can have such a state, its text goes; who resumes that far back has it
- * printed again.
+ * A write leaves its object with the JSON text that it had to print.  The writer and the watchers
+ * get it; then it goes, from what is as from what was: it is most of what an object costs, and who
+ * asks has it printed again.
  *
  * Threads: under the owner's lock for writing, and event_ring_at() for reading.
  */

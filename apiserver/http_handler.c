@@ -120,6 +120,17 @@ static bool asks_for_newest(struct request *r)
            str_empty(query_get(r->query, "resourceVersion", 0, r->arena));
 }
 
+/* What has to be printed anew for each item would keep the other clients of the loop waiting. */
+static bool is_long_to_print(const struct answer_type *type, const struct object_list *l)
+{
+    size_t n = l->n;
+    if (n <= LIST_ITEMS_PER_TURN || type->form != ANSWER_OBJECT || type->text != ANSWER_JSON)
+        return n > LIST_ITEMS_PER_TURN;
+    for (size_t i = 0; i < l->n; i++)
+        n -= object_has_json(l->items[i]);
+    return n > LIST_ITEMS_PER_TURN;
+}
+
 static void serve_list(struct request *r, const struct answer_type *type)
 {
     struct error err = { 0 };
@@ -138,10 +149,7 @@ static void serve_list(struct request *r, const struct answer_type *type)
         hand_to(r->server->workers, r, run_on_worker);
         break;
     case LIST_DONE:
-        /* What has to be printed anew for each item would keep the other clients of the loop
-         * waiting. */
-        if (list.objects.n > LIST_ITEMS_PER_TURN &&
-            (type->form != ANSWER_OBJECT || type->text != ANSWER_JSON))
+        if (is_long_to_print(type, &list.objects))
             hand_to(r->server->workers, r, run_on_worker);
         else
             respond_list(r, type, &list);

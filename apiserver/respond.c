@@ -306,22 +306,18 @@ enum table_include table_include_of(struct request *r)
     return str_equal(v, "Object") ? TABLE_INCLUDE_OBJECT : TABLE_INCLUDE_METADATA;
 }
 
-static void release_object(void *arg)
-{
-    object_unref(arg);
-}
-
 static void send_object(struct request *r, int status, const struct object *o)
 {
     struct bytes *part = arena_alloc(r->arena, sizeof(*part));
-    *part = shared_bytes_view(object_json((struct object *)o));
+    struct shared_bytes *text = object_json(o);
+    *part = shared_bytes_view(text);
     reply_send(&(struct reply){ .request = r,
                                 .status = status,
                                 .content_type = "application/json",
                                 .parts = part,
                                 .parts_n = 1,
-                                .release = release_object,
-                                .arg = object_ref(o) });
+                                .release = release_shared,
+                                .arg = text });
 }
 
 /* What is to be printed anew.  YAML is sorted; JSON keeps the order of the bytes that others get,
@@ -331,7 +327,8 @@ static const struct json *tree_of(struct arena *a, enum answer_text text, const 
     struct error err = { 0 };
     if (text == ANSWER_YAML)
         return o->doc;
-    const struct json *doc = json_parse(shared_bytes_view(object_json(o)), a, NULL, &err);
+    scoped(shared_bytes) struct shared_bytes *bytes = object_json(o);
+    const struct json *doc = json_parse(shared_bytes_view(bytes), a, NULL, &err);
     ensure(doc);
     return doc;
 }
@@ -428,7 +425,8 @@ void respond_outcome(struct request *r, const struct answer_type *type, const st
 /* A list on its way to the client: the head, then each object's bytes and a comma, then the tail.
  */
 struct list_body {
-    struct object_list objects;
+    struct shared_bytes **texts;
+    size_t n;
     struct buffer head;
     struct bytes parts[];
 };
@@ -436,7 +434,9 @@ struct list_body {
 static void release_list(void *arg)
 {
     struct list_body *body = arg;
-    object_list_deinit(&body->objects);
+    for (size_t i = 0; i < body->n; i++)
+        shared_bytes_unref(body->texts[i]);
+    free(body->texts);
     buffer_free(&body->head);
     free(body);
 }
@@ -445,7 +445,8 @@ static void send_object_list(struct request *r, const struct list_result *l)
 {
     size_t n = 0, count = l->objects.n;
     char version[128];
-    struct list_body *body = xcalloc(1, sizeof(*body) + (2 * count + 2) * sizeof(struct bytes));
+    struct list_body *body = xmalloc(sizeof(*body) + (2 * count + 2) * sizeof(struct bytes));
+    *body = (struct list_body){ .texts = xmalloc(count * sizeof(body->texts[0])), .n = count };
     buffer_printf(&body->head, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",", l->resource->list_kind,
                   resource_api_version(l->resource, version, sizeof(version)));
     print_list_meta(l, &body->head);
@@ -454,8 +455,8 @@ static void send_object_list(struct request *r, const struct list_result *l)
     for (size_t i = 0; i < count; i++) {
         if (i)
             body->parts[n++] = BYTES(",");
-        object_list_add(&body->objects, l->objects.items[i]);
-        body->parts[n++] = shared_bytes_view(object_json(l->objects.items[i]));
+        body->texts[i] = object_json(l->objects.items[i]);
+        body->parts[n++] = shared_bytes_view(body->texts[i]);
     }
     body->parts[n++] = BYTES("]}\n");
     reply_send(&(struct reply){ .request = r,

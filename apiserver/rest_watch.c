@@ -62,13 +62,19 @@ static void print_row_table(struct http_watcher *h, const struct object *o, bool
     buffer_add_str(b, "]}");
 }
 
+static void print_object(const struct object *o, struct buffer *b)
+{
+    scoped(shared_bytes) struct shared_bytes *text = object_json(o);
+    buffer_add_bytes(b, shared_bytes_view(text));
+}
+
 static void print_frame(struct http_watcher *h, enum watch_type type, const struct object *o,
                         struct buffer *b)
 {
     buffer_printf(b, "{\"type\":\"%s\",\"object\":", type_names[type]);
     switch (h->encoding) {
     case WATCH_AS_OBJECT:
-        buffer_add_bytes(b, shared_bytes_view(object_json((struct object *)o)));
+        print_object(o, b);
         break;
     case WATCH_AS_METADATA:
         partial_metadata_print(o, h->meta_version, b);

@@ -103,7 +103,7 @@ static void publish_write(struct store_write *w, int64_t revision)
 {
     w->object->sealed_by = w->sealed_by;
     object_stamp(w->object, revision);
-    atomic_store(&w->object->json, text_at_revision(w, revision));
+    object_keep_json_take(w->object, text_at_revision(w, revision));
     w->is_published = true;
 }
 

@@ -11,7 +11,7 @@
 
 #define LOAD_PAGE       1000
 #define EXPIRE_EVERY_NS (RING_KEPT_NS / 2)
-#define GIVE_BACK_BYTES ((size_t)8 << 20) /* of the past: who churns less has it used again */
+#define GIVE_BACK_BYTES ((size_t)2 << 20) /* of the past: who churns less has it used again */
 
 /* ---- events ---- */
 
@@ -236,6 +236,17 @@ int watch_caches_follow(struct watch_caches *all, int64_t revision, struct error
 
 /* ---- the past ---- */
 
+/* Texts that nobody has asked for since the last time. */
+static size_t age_texts(struct watch_cache *c)
+{
+    scoped(object_list) struct object_list list = { 0 };
+    size_t bytes = 0;
+    watch_cache_list(c, NULL, &list);
+    object_list_each (&list, o)
+        bytes += object_age_json(o);
+    return bytes;
+}
+
 int64_t watch_caches_expire(struct watch_caches *all)
 {
     int64_t now = clock_monotonic_ns(all->server->clock), next = INT64_MAX;
@@ -249,6 +260,7 @@ int64_t watch_caches_expire(struct watch_caches *all)
             next = now + EXPIRE_EVERY_NS;
         pthread_rwlock_unlock(&c->lock);
         release(c, gone);
+        atomic_fetch_add(&all->released_bytes, age_texts(c));
     }
     if (atomic_load(&all->released_bytes) >= GIVE_BACK_BYTES) {
         atomic_store(&all->released_bytes, 0);

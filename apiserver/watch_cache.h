@@ -74,8 +74,9 @@ bool watch_caches_wait(struct watch_caches *c, int64_t revision, int64_t timeout
  * all) of it, is in the caches.  Costs nothing while no other process writes to the store.
  * ERR_UNAVAILABLE, ERR_TIMEOUT. */
 must_check int watch_caches_catch_up(struct watch_caches *c, int64_t revision, struct error *err);
-/* Lets go of what happened too long ago, and gives memory back to the system if that was much.
- * Returns when (monotonic) there is more of that to do; INT64_MAX: not before the next change. */
+/* Lets go of what happened too long ago and of texts that nobody asks for, and gives memory back to
+ * the system if that was much. Returns when (monotonic) there is more of that to do; INT64_MAX: not
+ * before the next change. */
 int64_t watch_caches_expire(struct watch_caches *c);
 struct watch_delivery *watch_caches_delivery(struct watch_caches *c);
 const struct resource *watch_cache_resource(const struct watch_cache *c);

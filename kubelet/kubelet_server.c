@@ -392,7 +392,8 @@ static void run_pods(struct call *c)
     for (size_t i = 0; i < pods.n; i++) {
         if (i)
             buffer_add_char(&out, ',');
-        buffer_add_bytes(&out, shared_bytes_view(object_json(pods.items[i])));
+        scoped(shared_bytes) struct shared_bytes *text = object_json(pods.items[i]);
+        buffer_add_bytes(&out, shared_bytes_view(text));
     }
     buffer_add_str(&out, "]}\n");
     respond_buffer(c, "application/json", &out);

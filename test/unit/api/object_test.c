@@ -2,6 +2,7 @@
 /* object_test.c - objects and drafts. */
 #include "api/object.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,6 +32,12 @@ static struct object *pod(int64_t revision)
     return o;
 }
 
+static void assert_text(const struct object *o, const char *text)
+{
+    scoped(shared_bytes) struct shared_bytes *json = object_json(o);
+    assert_true(bytes_equal_str(shared_bytes_view(json), text));
+}
+
 static void what_the_text_says_can_be_read(void **state)
 {
     (void)state;
@@ -51,8 +58,7 @@ static void what_the_text_says_can_be_read(void **state)
     assert_string_equal(json_str(object_controller(o), "uid", ""), "o2");
     assert_true(object_condition_is_true(o, "Ready"));
     assert_null(object_condition(o, "Other"));
-    assert_true(bytes_equal_str(shared_bytes_view(object_json(o)), pod_text));
-    assert_ptr_equal(object_json(o), object_json(o));
+    assert_text(o, pod_text);
 }
 
 static void a_revision_becomes_the_resource_version(void **state)
@@ -86,9 +92,74 @@ static void an_object_does_not_keep_what_its_making_needed(void **state)
     json_put_str(d->arena, d->doc, "metadata.name", "x");
     scoped(object) struct object *o = draft_publish(d, 1);
     assert_true(object_size_bytes(o) < 1024);
-    assert_true(bytes_equal_str(shared_bytes_view(object_json(o)),
-                                "{\"kind\":\"Deployment\",\"apiVersion\":\"apps/v1\",\"metadata\":{"
-                                "\"name\":\"x\",\"resourceVersion\":\"1\"}}"));
+    assert_text(o, "{\"kind\":\"Deployment\",\"apiVersion\":\"apps/v1\",\"metadata\":{"
+                   "\"name\":\"x\",\"resourceVersion\":\"1\"}}");
+}
+
+static void a_text_is_kept_when_it_is_asked_for_again(void **state)
+{
+    (void)state;
+    scoped(object) struct object *o = pod(7);
+    assert_text(o, pod_text);
+    assert_false(object_has_json(o));
+    scoped(shared_bytes) struct shared_bytes *second = object_json(o);
+    assert_true(object_has_json(o));
+    scoped(shared_bytes) struct shared_bytes *third = object_json(o);
+    assert_ptr_equal(second, third);
+}
+
+static void who_got_a_text_has_it_after_the_object_let_go_of_it(void **state)
+{
+    (void)state;
+    struct object *o = pod(7);
+    size_t without = object_size_bytes(o);
+    object_keep_json_take(o, shared_bytes_new(BYTES(pod_text)));
+    scoped(shared_bytes) struct shared_bytes *text = object_json(o);
+    size_t with = object_size_bytes(o);
+    assert_int_equal(object_drop_json(o), with - without);
+    assert_int_equal(object_size_bytes(o), without);
+    assert_int_equal(object_drop_json(o), 0);
+    assert_text(o, pod_text);
+    object_unref(o);
+    assert_true(bytes_equal_str(shared_bytes_view(text), pod_text));
+}
+
+static void a_text_that_nobody_asks_for_goes(void **state)
+{
+    (void)state;
+    scoped(object) struct object *o = pod(7);
+    for (int i = 0; i < 3; i++)
+        assert_text(o, pod_text);
+    assert_int_equal(object_age_json(o), 0); /* it was asked for */
+    assert_text(o, pod_text);
+    assert_int_equal(object_age_json(o), 0);
+    assert_true(object_has_json(o));
+    assert_true(object_age_json(o) > sizeof(pod_text));
+    assert_false(object_has_json(o));
+}
+
+/* One asks all the time, the other one drops. */
+static void *ask(void *arg)
+{
+    for (int i = 0; i < 20000; i++) {
+        scoped(shared_bytes) struct shared_bytes *text = object_json(arg);
+        ensure(text->data[0] == '{');
+    }
+    return NULL;
+}
+
+static void texts_are_asked_for_and_dropped_at_once(void **state)
+{
+    (void)state;
+    scoped(object) struct object *o = pod(7);
+    pthread_t threads[2];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask, o), 0);
+    for (int i = 0; i < 20000; i++)
+        object_drop_json(o);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_text(o, pod_text);
 }
 
 static void references_keep_an_object(void **state)
@@ -208,6 +279,10 @@ int main(void)
         cmocka_unit_test(a_revision_becomes_the_resource_version),
         cmocka_unit_test(an_edit_leaves_the_object_alone),
         cmocka_unit_test(an_object_does_not_keep_what_its_making_needed),
+        cmocka_unit_test(a_text_is_kept_when_it_is_asked_for_again),
+        cmocka_unit_test(who_got_a_text_has_it_after_the_object_let_go_of_it),
+        cmocka_unit_test(a_text_that_nobody_asks_for_goes),
+        cmocka_unit_test(texts_are_asked_for_and_dropped_at_once),
         cmocka_unit_test(references_keep_an_object),
         cmocka_unit_test(keys_survive_text),
         cmocka_unit_test(a_controller_reference_names_its_owner),

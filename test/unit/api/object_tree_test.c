@@ -29,6 +29,12 @@ static struct object *pod(const char *name, const char *containers, int64_t revi
     return o;
 }
 
+static void assert_says(const struct object *o, const char *text)
+{
+    scoped(shared_bytes) struct shared_bytes *json = object_json(o);
+    assert_non_null(memmem(json->data, json->len, text, strlen(text)));
+}
+
 static const void *containers_of(const struct object *o)
 {
     return json_at(o->doc, "spec.containers")->items;
@@ -76,8 +82,8 @@ static void the_order_of_members_is_kept(void **state)
         "\"containerPort\":8080}],\"env\":[{\"name\":\"A\",\"value\":\"1\"}]}]";
     for (int i = 0; i < 4; i++) {
         scoped(object) struct object *a = pod("a", CONTAINERS, 1), *b = pod("a", other, 1);
-        assert_non_null(strstr(object_json(a)->data, CONTAINERS));
-        assert_non_null(strstr(object_json(b)->data, other));
+        assert_says(a, CONTAINERS);
+        assert_says(b, other);
     }
 }
 
@@ -90,7 +96,7 @@ static void every_kind_of_value_survives(void **state)
         "\"a long name that is in no table of fields at all\":\"and text of some more bytes\"}]";
     for (int i = 0; i < 3; i++) {
         scoped(object) struct object *o = pod("v", values, 1);
-        assert_non_null(strstr(object_json(o)->data, values));
+        assert_says(o, values);
     }
 }
 
@@ -130,7 +136,7 @@ static void a_large_object_is_no_exception(void **state)
     size_t before = tree_parts_n();
     for (int i = 0; i < 3; i++) {
         scoped(object) struct object *o = pod("large", text.data, i + 1);
-        assert_non_null(strstr(object_json(o)->data, text.data));
+        assert_says(o, text.data);
     }
     assert_int_equal(tree_parts_n(), before);
 }

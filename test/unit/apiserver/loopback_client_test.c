@@ -91,7 +91,8 @@ static void what_was_written_is_read_at_once_and_shared(void **state)
 
     assert_ptr_equal(got, made);
     assert_true(got->resource_version > 0);
-    assert_non_null(memmem(object_json(got)->data, object_json(got)->len, "\"x\":\"1\"", 7));
+    scoped(shared_bytes) struct shared_bytes *text = object_json(got);
+    assert_non_null(memmem(text->data, text->len, "\"x\":\"1\"", 7));
     remove_named(w, "a");
 }
 
@@ -102,8 +103,8 @@ static void text_and_tree_agree(void **state)
     scoped(arena) struct arena *a = arena_new();
     struct error err = { 0 };
     scoped(object) struct object *made = make(w, "a", "1");
-    struct json *text = json_parse(shared_bytes_view(object_json(made)), a, NULL, &err);
-    assert_true(json_equal(text, made->doc));
+    scoped(shared_bytes) struct shared_bytes *text = object_json(made);
+    assert_true(json_equal(json_parse(shared_bytes_view(text), a, NULL, &err), made->doc));
     remove_named(w, "a");
 }
 
