@@ -14,6 +14,7 @@
 #include <pthread.h>
 
 #include "api/schema.h"
+#include "base/clock.h"
 
 #define PART_BYTES_MIN   96 /* a part costs 56 bytes, and 8 in each block that points into it */
 #define SHARDS           16 /* of the table of parts: writers rarely meet at a lock */
@@ -161,14 +162,22 @@ struct packing {
     struct container first[CONTAINERS_FIRST];
 };
 
+/* Equality decides what is the same; a key that nobody can know keeps who chooses texts from making
+ * the chains of the table long. */
+static uint64_t hash_key[2];
+
+__attribute__((constructor)) static void hash_key_init(void)
+{
+    hash_key[0] = rng_next(system_rng);
+    hash_key[1] = rng_next(system_rng);
+}
+
 static uint64_t mix(uint64_t a, uint64_t b)
 {
-    __uint128_t product =
-        (__uint128_t)(a ^ UINT64_C(0x9e3779b97f4a7c15)) * (b ^ UINT64_C(0xd6e8feb86659fd93));
+    __uint128_t product = (__uint128_t)(a ^ hash_key[0]) * (b ^ hash_key[1]);
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Equality decides, so this need not withstand anybody. */
 static uint64_t text_hash(const char *text, size_t len)
 {
     uint64_t sum = len, word = 0;

@@ -170,6 +170,30 @@ static void threads_share_parts(void **state)
     assert_int_equal(tree_parts_n(), before);
 }
 
+/* When the hash had no key, these eight bytes made it forget all that came before them. */
+#define FORGET "\x93\xfd\x59\x66\xb8\xfe\xe8\xd6"
+
+static void nobody_can_choose_texts_of_one_hash(void **state)
+{
+    (void)state;
+    size_t before = tree_parts_n();
+    struct tree_block blocks[2][3];
+    for (int text = 0; text < 2; text++) {
+        scoped(arena) struct arena *a = arena_new();
+        struct json *doc = json_new(a, JSON_OBJECT);
+        struct json *list = json_make_array(a, doc, "list");
+        json_append(a, list, json_string_value(a, arena_printf(a, "%080d" FORGET "end", text)));
+        for (int i = 0; i < 3; i++)
+            blocks[text][i] = tree_pack(doc, 0);
+    }
+    assert_int_equal(tree_parts_n(), before + 2);
+    for (int i = 0; i < 6; i++) {
+        struct tree_block *b = &blocks[i / 3][i % 3];
+        tree_parts_release(b->parts, b->parts_n);
+        free(b->head);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +205,7 @@ int main(void)
         cmocka_unit_test(any_revision_fits),
         cmocka_unit_test(a_large_object_is_no_exception),
         cmocka_unit_test(threads_share_parts),
+        cmocka_unit_test(nobody_can_choose_texts_of_one_hash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
