@@ -7,7 +7,7 @@
 #include "base/failpoint.h"
 #include "storage/storage_ops.h"
 
-#define RING_BYTES_MAX   ((size_t)8 << 20) /* of what the database has already */
+#define RING_BYTES_MAX   ((size_t)2 << 20) /* of what the database has already */
 #define RING_BATCHES_MAX 16384
 #define CATCH_UP_BATCHES 256  /* taken from the ring under one lock */
 #define CATCH_UP_EVENTS  1000 /* read from the database at once */
