@@ -8,6 +8,7 @@
 #include "base/http_client.h"
 
 #include <ctype.h>
+#include <dlfcn.h>
 #include <poll.h>
 #include <pthread.h>
 
@@ -59,15 +60,54 @@ struct call {
     enum { GOING, STOPPED, TOO_LARGE } state;
 };
 
-static void init_curl(void)
+/* ---- libcurl itself ---- */
+
+/* It brings thirty other libraries: a fifth of an idle server's memory, and most servers never make
+ * a call.  The first call loads them. */
+#define LIBRARY "libcurl.so.4"
+
+/* clang-format off */
+#define FUNCTIONS(X)                                                                             \
+    X(easy_cleanup) X(easy_getinfo) X(easy_init) X(easy_reset) X(easy_setopt) X(easy_strerror)   \
+    X(free) X(global_init) X(multi_add_handle) X(multi_cleanup) X(multi_info_read) X(multi_init) \
+    X(multi_perform) X(multi_poll) X(multi_remove_handle) X(multi_setopt) X(multi_strerror)      \
+    X(slist_append) X(slist_free_all) X(url) X(url_cleanup) X(url_get) X(url_set)
+/* clang-format on */
+
+#define POINTER(name) __typeof__(curl_##name) *name;
+static struct {
+    FUNCTIONS(POINTER)
+    char problem[200]; /* "": it is there */
+} curl;
+
+static void load_function(void *library, const char *name, void *function)
 {
-    ensure(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+    void *symbol = library ? dlsym(library, name) : NULL;
+    if (!symbol && !*curl.problem)
+        snprintf(curl.problem, sizeof(curl.problem), "%s", dlerror());
+    memcpy(function, &symbol, sizeof(symbol));
 }
+
+static void load_curl(void)
+{
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+#define LOAD(name) load_function(library, "curl_" #name, &curl.name);
+    FUNCTIONS(LOAD)
+    if (!*curl.problem)
+        ensure(curl.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+}
+
+static int need_curl(struct error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, load_curl);
+    return *curl.problem ? error_set(err, ERR_INTERNAL, "%s", curl.problem) : 0;
+}
+
+/* ---- clients ---- */
 
 struct http_client *http_client_new(const struct tls_client_config *tls, struct error *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, init_curl);
     ignore_sigpipe();
     static const struct tls_client_config system_trust;
     if (!tls)
@@ -91,8 +131,8 @@ struct http_client *http_client_new(const struct tls_client_config *tls, struct 
 
 static void slot_free(struct slot *s)
 {
-    curl_easy_cleanup(s->easy);
-    curl_multi_cleanup(s->multi);
+    curl.easy_cleanup(s->easy);
+    curl.multi_cleanup(s->multi);
     free(s);
 }
 
@@ -108,17 +148,17 @@ static struct slot *slot_take(struct http_client *c)
     pthread_mutex_unlock(&c->lock);
     if (!s) {
         s = xcalloc(1, sizeof(*s));
-        s->multi = curl_multi_init();
-        s->easy = curl_easy_init();
+        s->multi = curl.multi_init();
+        s->easy = curl.easy_init();
         ensure(s->multi && s->easy);
-        curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)SLOT_CONNECTIONS_MAX);
+        curl.multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)SLOT_CONNECTIONS_MAX);
     }
     return s;
 }
 
 static void slot_give_back(struct http_client *c, struct slot *s)
 {
-    curl_easy_reset(s->easy); /* keeps the connections, forgets what was the caller's */
+    curl.easy_reset(s->easy); /* keeps the connections, forgets what was the caller's */
     pthread_mutex_lock(&c->lock);
     c->active_n--;
     bool keep = c->idle_n < SLOTS_IDLE_MAX;
@@ -157,7 +197,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     struct call *call = arg;
     size_t len = size * n;
     long status = 0;
-    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
     if (call->on_body && (call->request->on_head || (status >= 200 && status < 300))) {
         if (call->on_body((struct bytes){ data, len }, call->arg) == 0)
             return len;
@@ -209,7 +249,7 @@ static size_t on_head_line(char *line, size_t size, size_t n, void *arg)
     struct call *call = arg;
     struct bytes text = { line, size * n };
     long status = 0;
-    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
     bool is_end = text.len > 0 && (*line == '\r' || *line == '\n');
     if (bytes_has_prefix(text, BYTES("HTTP/")))
         buffer_clear(&call->head); /* there may have been a 100 before */
@@ -237,7 +277,7 @@ static void add_header(struct call *call, const char *name, const char *value)
 {
     /* "name;" is how libcurl is told of a header without a value. */
     scoped(str) char *line = *value ? xasprintf("%s: %s", name, value) : xasprintf("%s;", name);
-    call->headers = curl_slist_append(call->headers, line);
+    call->headers = curl.slist_append(call->headers, line);
 }
 
 static void set_headers(struct call *call)
@@ -249,9 +289,9 @@ static void set_headers(struct call *call)
         add_header(call, h->name, h->value);
     }
     if (!has_content_type)
-        call->headers = curl_slist_append(call->headers, "Content-Type:"); /* else it invents one */
-    call->headers = curl_slist_append(call->headers, "Expect:");
-    curl_easy_setopt(call->slot->easy, CURLOPT_HTTPHEADER, call->headers);
+        call->headers = curl.slist_append(call->headers, "Content-Type:"); /* else it invents one */
+    call->headers = curl.slist_append(call->headers, "Expect:");
+    curl.easy_setopt(call->slot->easy, CURLOPT_HTTPHEADER, call->headers);
 }
 
 static void set_method(struct call *call)
@@ -259,57 +299,57 @@ static void set_method(struct call *call)
     CURL *easy = call->slot->easy;
     const struct http_client_request *r = call->request;
     if (str_equal(r->method, "HEAD")) {
-        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+        curl.easy_setopt(easy, CURLOPT_NOBODY, 1L);
         return;
     }
     if (r->body.len > 0 || str_equal(r->method, "POST") || str_equal(r->method, "PUT")) {
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, r->body.data ? r->body.data : "");
-        curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES_MAX);
+        curl.easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
+        curl.easy_setopt(easy, CURLOPT_POSTFIELDS, r->body.data ? r->body.data : "");
+        curl.easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES_MAX);
     }
-    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+    curl.easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
 }
 
 static void set_blob(CURL *easy, CURLoption option, const struct buffer *pem)
 {
     struct curl_blob blob = { pem->data, pem->len, CURL_BLOB_NOCOPY };
     if (pem->len > 0)
-        curl_easy_setopt(easy, option, &blob);
+        curl.easy_setopt(easy, option, &blob);
 }
 
 static void set_tls(CURL *easy, const struct http_client *c)
 {
-    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl.easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     set_blob(easy, CURLOPT_CAINFO_BLOB, &c->ca);
     set_blob(easy, CURLOPT_SSLCERT_BLOB, &c->certificate);
     set_blob(easy, CURLOPT_SSLKEY_BLOB, &c->key);
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, c->insecure_skip_verify ? 0L : 1L);
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, c->insecure_skip_verify ? 0L : 2L);
+    curl.easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, c->insecure_skip_verify ? 0L : 1L);
+    curl.easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, c->insecure_skip_verify ? 0L : 2L);
 }
 
 /* libcurl checks the certificate against the host of the URL.  So SERVER_NAME becomes that host,
  * the connection goes to the host that was there, and the Host header stays. */
 static int use_server_name(struct call *call, const char *server_name, struct error *err)
 {
-    CURLU *u = curl_url();
+    CURLU *u = curl.url();
     char *host = NULL, *port = NULL, *url = NULL;
-    int ok = u && curl_url_set(u, CURLUPART_URL, call->request->url, 0) == CURLUE_OK &&
-             curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-             curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-             curl_url_set(u, CURLUPART_HOST, server_name, 0) == CURLUE_OK &&
-             curl_url_get(u, CURLUPART_URL, &url, 0) == CURLUE_OK;
+    int ok = u && curl.url_set(u, CURLUPART_URL, call->request->url, 0) == CURLUE_OK &&
+             curl.url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+             curl.url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+             curl.url_set(u, CURLUPART_HOST, server_name, 0) == CURLUE_OK &&
+             curl.url_get(u, CURLUPART_URL, &url, 0) == CURLUE_OK;
     if (ok) {
         scoped(str) char *route = xasprintf("%s:%s:%s:%s", server_name, port, host, port);
-        call->connect_to = curl_slist_append(NULL, route);
-        curl_easy_setopt(call->slot->easy, CURLOPT_CONNECT_TO, call->connect_to);
+        call->connect_to = curl.slist_append(NULL, route);
+        curl.easy_setopt(call->slot->easy, CURLOPT_CONNECT_TO, call->connect_to);
         scoped(str) char *host_port = xasprintf("%s:%s", host, port);
         add_header(call, "host", host_port);
-        curl_easy_setopt(call->slot->easy, CURLOPT_URL, url);
+        curl.easy_setopt(call->slot->easy, CURLOPT_URL, url);
     }
-    curl_free(host);
-    curl_free(port);
-    curl_free(url);
-    curl_url_cleanup(u);
+    curl.free(host);
+    curl.free(port);
+    curl.free(url);
+    curl.url_cleanup(u);
     return ok ? 0 : error_set(err, ERR_BAD_REQUEST, "url %s is malformed", call->request->url);
 }
 
@@ -317,21 +357,21 @@ static int call_set_up(struct call *call, const struct http_client *c, struct er
 {
     CURL *easy = call->slot->easy;
     const struct http_client_request *r = call->request;
-    curl_easy_setopt(easy, CURLOPT_URL, r->url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, "coracle/" CORACLE_VERSION);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->curl_error);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+    curl.easy_setopt(easy, CURLOPT_URL, r->url);
+    curl.easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl.easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    curl.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl.easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    curl.easy_setopt(easy, CURLOPT_USERAGENT, "coracle/" CORACLE_VERSION);
+    curl.easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+    curl.easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
+    curl.easy_setopt(easy, CURLOPT_ERRORBUFFER, call->curl_error);
+    curl.easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+    curl.easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    curl.easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
     if (r->on_head) {
-        curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head_line);
-        curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
+        curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head_line);
+        curl.easy_setopt(easy, CURLOPT_HEADERDATA, call);
     }
     set_tls(easy, c);
     set_method(call);
@@ -353,10 +393,10 @@ static int call_run(struct call *call, CURLcode *verdict, struct error *err)
     CURLM *multi = call->slot->multi;
     for (;;) {
         int running = 0, left = 0;
-        CURLMcode code = curl_multi_perform(multi, &running);
+        CURLMcode code = curl.multi_perform(multi, &running);
         if (code != CURLM_OK)
-            return error_set(err, ERR_INTERNAL, "%s", curl_multi_strerror(code));
-        CURLMsg *message = curl_multi_info_read(multi, &left);
+            return error_set(err, ERR_INTERNAL, "%s", curl.multi_strerror(code));
+        CURLMsg *message = curl.multi_info_read(multi, &left);
         if (message && message->msg == CURLMSG_DONE) {
             *verdict = message->data.result;
             return 0;
@@ -364,9 +404,9 @@ static int call_run(struct call *call, CURLcode *verdict, struct error *err)
         if (is_canceled(call))
             return error_set(err, ERR_CANCELED, "canceled");
         struct curl_waitfd cancel = { .fd = call->request->cancel_fd, .events = CURL_WAIT_POLLIN };
-        code = curl_multi_poll(multi, &cancel, cancel.fd > 0, WAIT_MS_MAX, NULL);
+        code = curl.multi_poll(multi, &cancel, cancel.fd > 0, WAIT_MS_MAX, NULL);
         if (code != CURLM_OK)
-            return error_set(err, ERR_INTERNAL, "%s", curl_multi_strerror(code));
+            return error_set(err, ERR_INTERNAL, "%s", curl.multi_strerror(code));
     }
 }
 
@@ -374,13 +414,13 @@ static int call_run(struct call *call, CURLcode *verdict, struct error *err)
 
 static char *url_part(const struct call *call, CURLUPart part)
 {
-    CURLU *u = curl_url();
+    CURLU *u = curl.url();
     char *text = NULL, *copy;
-    if (u && curl_url_set(u, CURLUPART_URL, call->request->url, 0) == CURLUE_OK)
-        curl_url_get(u, part, &text, CURLU_DEFAULT_PORT);
+    if (u && curl.url_set(u, CURLUPART_URL, call->request->url, 0) == CURLUE_OK)
+        curl.url_get(u, part, &text, CURLU_DEFAULT_PORT);
     copy = xstrdup(text ? text : "");
-    curl_free(text);
-    curl_url_cleanup(u);
+    curl.free(text);
+    curl.url_cleanup(u);
     return copy;
 }
 
@@ -408,7 +448,7 @@ static int fail_late(const struct call *call, struct error *err)
 {
     int64_t took_ms = (clock_monotonic_ns(&system_clock) - call->started_ns) / NS_PER_MS;
     long status = 0;
-    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
     if (call->request->timeout_ms == 0 || took_ms < call->request->timeout_ms) {
         fail_dial(call, "i/o timeout", err);
         err->code = ERR_TIMEOUT;
@@ -424,10 +464,10 @@ static int fail_stream(const struct call *call, int code, struct error *err)
     char *local = NULL, *peer = NULL;
     long local_port = 0, peer_port = 0;
     scoped(str) char *why = socket_errno_text(code);
-    curl_easy_getinfo(call->slot->easy, CURLINFO_LOCAL_IP, &local);
-    curl_easy_getinfo(call->slot->easy, CURLINFO_LOCAL_PORT, &local_port);
-    curl_easy_getinfo(call->slot->easy, CURLINFO_PRIMARY_IP, &peer);
-    curl_easy_getinfo(call->slot->easy, CURLINFO_PRIMARY_PORT, &peer_port);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_LOCAL_IP, &local);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_LOCAL_PORT, &local_port);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_PRIMARY_IP, &peer);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_PRIMARY_PORT, &peer_port);
     bool is_v6 = peer && strchr(peer, ':');
     return error_set(err, ERR_UNAVAILABLE,
                      is_v6 ? "read tcp [%s]:%ld->[%s]:%ld: read: %s"
@@ -445,7 +485,7 @@ static int call_judge(const struct call *call, CURLcode verdict, struct error *e
     if (call->state == TOO_LARGE)
         return error_set(err, ERR_TOO_LARGE, "answer is larger than %zu bytes",
                          call->body_bytes_max);
-    curl_easy_getinfo(call->slot->easy, CURLINFO_OS_ERRNO, &os_errno);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_OS_ERRNO, &os_errno);
     if (verdict == CURLE_OPERATION_TIMEDOUT)
         return fail_late(call, err);
     if (verdict == CURLE_COULDNT_RESOLVE_HOST)
@@ -460,15 +500,15 @@ static int call_judge(const struct call *call, CURLcode verdict, struct error *e
         return error_set(err, ERR_UNAVAILABLE, "http: server gave HTTP response to HTTPS client");
     bool is_ours = verdict == CURLE_URL_MALFORMAT || verdict == CURLE_UNSUPPORTED_PROTOCOL;
     return error_set(err, is_ours ? ERR_BAD_REQUEST : ERR_UNAVAILABLE, "%s",
-                     call->curl_error[0] ? call->curl_error : curl_easy_strerror(verdict));
+                     call->curl_error[0] ? call->curl_error : curl.easy_strerror(verdict));
 }
 
 static void call_result(const struct call *call, struct arena *a, struct http_client_response *out)
 {
     long status = 0;
     const char *content_type = NULL;
-    curl_easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(call->slot->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_getinfo(call->slot->easy, CURLINFO_CONTENT_TYPE, &content_type);
     *out = (struct http_client_response){
         .status = (int)status,
         .body = arena_bytes(a, buffer_bytes(&call->body)),
@@ -480,22 +520,24 @@ int http_client_round_trip(struct http_client *c, const struct http_client_reque
                            int (*on_body)(struct bytes piece, void *arg), void *arg,
                            struct arena *a, struct http_client_response *out, struct error *err)
 {
+    if (need_curl(err) < 0)
+        return -1;
     struct call call = { .slot = slot_take(c), .request = r, .on_body = on_body, .arg = arg };
     call.started_ns = clock_monotonic_ns(&system_clock);
     call.body_bytes_max = r->body_bytes_max ? r->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
     CURLcode verdict = CURLE_OK;
     int rc = call_set_up(&call, c, err);
     if (rc == 0) {
-        curl_multi_add_handle(call.slot->multi, call.slot->easy);
+        curl.multi_add_handle(call.slot->multi, call.slot->easy);
         rc = call_run(&call, &verdict, err);
         if (rc == 0)
             rc = call_judge(&call, verdict, err);
         if (rc == 0)
             call_result(&call, a, out);
-        curl_multi_remove_handle(call.slot->multi, call.slot->easy);
+        curl.multi_remove_handle(call.slot->multi, call.slot->easy);
     }
-    curl_slist_free_all(call.headers);
-    curl_slist_free_all(call.connect_to);
+    curl.slist_free_all(call.headers);
+    curl.slist_free_all(call.connect_to);
     buffer_free(&call.body);
     buffer_free(&call.head);
     slot_give_back(c, call.slot);
