@@ -115,14 +115,20 @@ bool grpc_call_wait_room(struct grpc_server_call *call, size_t bytes, int timeou
     struct grpc_server *s = call->server;
     int64_t until_ns =
         timeout_ms < 0 ? INT64_MAX : clock_monotonic_ns(&system_clock) + timeout_ms * NS_PER_MS;
+    pthread_cond_t room;
+    cond_init(&room);
     pthread_mutex_lock(&s->lock);
-    atomic_store(&call->room_below, bytes + 1); /* before the look at the queue, see send_data */
-    while (!call->is_gone && grpc_call_queued_bytes(call) > bytes &&
-           cond_wait_until(&s->room, &s->lock, until_ns))
-        ;
+    call->room = &room;
+    while (!call->is_gone) {
+        atomic_store(&call->room_below, bytes + 1); /* before the look: see send_data */
+        if (grpc_call_queued_bytes(call) <= bytes || !cond_wait_until(&room, &s->lock, until_ns))
+            break;
+    }
     atomic_store(&call->room_below, 0);
+    call->room = NULL;
     bool is_gone = call->is_gone;
     pthread_mutex_unlock(&s->lock);
+    pthread_cond_destroy(&room);
     return !is_gone;
 }
 

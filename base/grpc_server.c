@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/cond.h"
 #include "base/log.h"
 #include "base/socket.h"
 
@@ -87,6 +86,17 @@ static struct grpc_server_call *call_new(struct connection *c, int32_t id)
     return call;
 }
 
+/* Who waits for room, if anybody does, need not wait on. */
+static void wake_waiter(struct grpc_server_call *call, bool is_gone)
+{
+    pthread_mutex_lock(&call->server->lock);
+    call->is_gone |= is_gone;
+    atomic_store(&call->room_below, 0);
+    if (call->room)
+        pthread_cond_signal(call->room);
+    pthread_mutex_unlock(&call->server->lock);
+}
+
 /* The stream is over, in whatever way. */
 static void call_detach(struct grpc_server_call *call)
 {
@@ -97,10 +107,7 @@ static void call_detach(struct grpc_server_call *call)
     if (call->next)
         call->next->prev = call->prev;
     call->connection = NULL;
-    pthread_mutex_lock(&call->server->lock);
-    call->is_gone = true;
-    pthread_cond_broadcast(&call->server->room);
-    pthread_mutex_unlock(&call->server->lock);
+    wake_waiter(call, true);
     pthread_mutex_lock(&call->lock);
     bool finished = call->is_finished, is_dirty = call->is_dirty;
     pthread_mutex_unlock(&call->lock);
@@ -191,11 +198,8 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     ensure(got == length);
     out->len += got;
     size_t queued = atomic_fetch_sub(&call->queued_bytes, got) - got;
-    if (queued < atomic_load(&call->room_below)) {
-        pthread_mutex_lock(&call->server->lock);
-        pthread_cond_broadcast(&call->server->room);
-        pthread_mutex_unlock(&call->server->lock);
-    }
+    if (queued < atomic_load(&call->room_below))
+        wake_waiter(call, false);
     return 0;
 }
 
@@ -654,7 +658,6 @@ struct grpc_server *grpc_server_start(const struct grpc_server_config *config, s
         hashmap_put(&s->handlers, bytes_of(config->handlers[i].method), &s->handler_list[i]);
     }
     pthread_mutex_init(&s->lock, NULL);
-    cond_init(&s->room);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ensure(s->epoll_fd >= 0 && s->wake_fd >= 0);
@@ -680,7 +683,6 @@ void grpc_server_stop(struct grpc_server *s)
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
     pthread_mutex_destroy(&s->lock);
-    pthread_cond_destroy(&s->room);
     while (s->spare_n)
         arena_free(s->spare[--s->spare_n]);
     hashmap_deinit(&s->handlers);

@@ -41,6 +41,7 @@ struct grpc_server_call {
 
     /* guarded by server->lock */
     bool is_gone;
+    pthread_cond_t *room; /* of who waits: the queue is short enough, or the client left */
     struct grpc_server_call *next_dirty;
 
     atomic_size_t queued_bytes;
@@ -79,7 +80,6 @@ struct grpc_server {
     size_t spare_n;
     bool is_accepting;
 
-    pthread_cond_t room;  /* a call's queue is short enough, or its client left */
     pthread_mutex_t lock; /* guards what follows, and a little of each call */
     struct grpc_server_call *dirty, **dirty_last;
     size_t dirty_n;
