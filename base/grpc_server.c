@@ -612,7 +612,7 @@ static bool is_stopping(struct grpc_server *s)
 static void drain(struct grpc_server *s)
 {
     epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
-    close(s->listen_fd);
+    socket_listen_end(s->listen_fd);
     s->listen_fd = -1;
     for (struct connection *c = s->connections; c; c = c->next) {
         nghttp2_session_terminate_session(c->link.session, NGHTTP2_NO_ERROR);

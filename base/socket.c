@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -171,6 +172,26 @@ int socket_dial(const char *address, int timeout_ms, int wake_fd, struct error *
     return dial_inet(address, deadline_ms, wake_fd, err);
 }
 
+/* Under its lock one process at a time looks whose a socket's file is, and removes it. */
+static int open_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    scoped(str) char *folder =
+        slash ? xasprintf("%.*s", (int)(slash - path + 1), path) : xstrdup(".");
+    return open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Nobody listens behind the file.  One that may not be asked counts as somebody's. */
+static bool is_left_over(const struct sockaddr_un *sa)
+{
+    struct stat st;
+    if (lstat(sa->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return false;
+    scoped(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd >= 0 && connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 &&
+           errno == ECONNREFUSED;
+}
+
 static int listen_unix(const char *path, struct error *err)
 {
     struct sockaddr_un sa;
@@ -179,7 +200,10 @@ static int listen_unix(const char *path, struct error *err)
     scoped(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_errno(err, "socket");
-    unlink(path);     /* what a previous process left behind */
+    scoped(fd) int folder = open_folder_of(path);
+    flock(folder, LOCK_EX);
+    if (is_left_over(&sa))
+        unlink(path); /* of a process that was killed */
     fchmod(fd, 0600); /* the name that bind makes takes this mode */
     if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return error_errno(err, "bind");
@@ -224,6 +248,21 @@ int socket_listen(const char *bind_address, int *port, struct error *err)
                  ? listen_unix(bind_address + strlen("unix:"), err)
                  : listen_inet(bind_address, port, err);
     return fd < 0 ? error_wrap(err, "listen on %s port %d", bind_address, *port) : fd;
+}
+
+void socket_listen_end(int fd)
+{
+    struct sockaddr_un sa = { 0 };
+    socklen_t len = sizeof(sa);
+    bool has_file = getsockname(fd, (struct sockaddr *)&sa, &len) == 0 &&
+                    sa.sun_family == AF_UNIX && len < sizeof(sa) && sa.sun_path[0];
+    close(fd);
+    if (!has_file)
+        return;
+    scoped(fd) int folder = open_folder_of(sa.sun_path);
+    flock(folder, LOCK_EX);
+    if (is_left_over(&sa)) /* else another process has the name by now */
+        unlink(sa.sun_path);
 }
 
 void socket_tune(int fd)

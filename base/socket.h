@@ -13,8 +13,10 @@
  * words: "dial tcp 10.0.0.1:80: connect: connection refused". */
 int socket_dial(const char *address, int timeout_ms, int wake_fd, struct error *err);
 
-/* Listens on an IP address or "unix:/path" (which is replaced); *PORT is the one chosen. */
+/* Listens on an IP address or "unix:/path"; *PORT is the one chosen.  A socket that a killed
+ * process left at the path is replaced, anything else that is there is an error. */
 int socket_listen(const char *bind_address, int *port, struct error *err);
+void socket_listen_end(int fd); /* closes it, and removes its path */
 
 /* The host of "host:port" without brackets, for certificate checks; malloc'ed.  "localhost" for
  * unix. */
