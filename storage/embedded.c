@@ -47,6 +47,12 @@ static int op_range_hold(struct storage *s, const struct storage_range *range, s
     return 0;
 }
 
+static int op_hold_check(struct storage *s, const struct storage_hold *hold, struct error *err)
+{
+    (void)s;
+    return mvcc_view_check((const struct mvcc_view *)hold, err);
+}
+
 static void op_hold_release(struct storage *s, struct storage_hold *hold)
 {
     (void)s;
@@ -200,14 +206,16 @@ static int source_find(struct bytes key, int64_t revision, struct arena *arena,
     if (!view || revision < mvcc_compacted_revision(e->mvcc))
         return view ? 0 : -1;
     int got = mvcc_view_find(view, key, revision, &r, err);
-    if (got != 1 || r.is_delete)
-        return got < 0 ? -1 : 0;
+    if (got < 0 || mvcc_view_check(view, err) < 0)
+        return -1;
+    if (got == 0 || r.is_delete)
+        return 0;
     if (mvcc_view_fetch(view, &r, arena, err) < 0)
         return -1;
     *out = record_kv(&r);
     out->key = arena_bytes(arena, out->key);
     out->value = r.is_apart ? r.value : arena_bytes(arena, r.value);
-    return 1;
+    return mvcc_view_check(view, err) < 0 ? -1 : 1;
 }
 
 static int64_t source_compacted(void *arg)
@@ -273,6 +281,7 @@ static const struct storage_ops embedded_ops = {
     .close = op_close,
     .range = op_range,
     .range_hold = op_range_hold,
+    .hold_check = op_hold_check,
     .hold_release = op_hold_release,
     .revision = op_revision,
     .compacted_revision = op_compacted_revision,

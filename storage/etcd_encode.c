@@ -166,35 +166,44 @@ static char *put_range_start(char *out, const struct etcd_server *s,
     return put_number(out, RANGE_COUNT, r->count);
 }
 
-static void encode_whole(const struct etcd_server *s, struct grpc_server_call *call,
-                         const struct storage_range_result *r, size_t size)
+static void encode_whole(struct etcd_request *rq, const struct storage_range_result *r,
+                         const struct storage_hold *hold, size_t size)
 {
+    struct error err = { 0 };
     char small[2048];
     ensure(size <= sizeof(small));
-    char *at = put_range_start(small, s, r);
+    char *at = put_range_start(small, rq->server, r);
     for (size_t i = 0; i < r->n; i++)
         at = put_kv(at, RANGE_KVS, &r->kvs[i]);
     ensure((size_t)(at - small) == size);
-    grpc_call_answer(call, (struct bytes){ small, size });
+    if (storage_hold_check(rq->server->storage, hold, &err) < 0)
+        etcd_fail(rq, &err);
+    else
+        grpc_call_answer(rq->call, (struct bytes){ small, size });
 }
 
-void etcd_encode_range(const struct etcd_server *s, struct grpc_server_call *call,
-                       const struct storage_range_result *r)
+void etcd_encode_range(struct etcd_request *rq, const struct storage_range_result *r,
+                       const struct storage_hold *hold)
 {
+    const struct etcd_server *s = rq->server;
+    struct error err = { 0 };
     size_t size = range_size(s, r);
     if (size <= 2048) {
-        encode_whole(s, call, r, size);
+        encode_whole(rq, r, hold, size);
         return;
     }
-    grpc_call_send_header(call, size);
-    struct parts p = { .call = call, .patience_ns = PATIENCE_MS * NS_PER_MS };
+    grpc_call_send_header(rq->call, size);
+    struct parts p = { .call = rq->call, .patience_ns = PATIENCE_MS * NS_PER_MS };
     p.at = put_range_start(room_for(&p, PART_BYTES), s, r);
     for (size_t i = 0; i < r->n; i++) {
         fetch_ahead(r, i + PAIRS_AHEAD);
         p.at = put_kv(room_for(&p, delimited_size(kv_size(&r->kvs[i]))), RANGE_KVS, &r->kvs[i]);
     }
     send_part(&p);
-    grpc_call_finish(call, GRPC_OK, NULL);
+    if (storage_hold_check(s->storage, hold, &err) < 0)
+        etcd_fail(rq, &err); /* a message followed by an error is no answer */
+    else
+        grpc_call_finish(rq->call, GRPC_OK, NULL);
 }
 
 /* ---- watches ---- */

@@ -11,9 +11,9 @@
 
 #include "storage/etcd_server.h"
 
-/* Answers a Range with RESULT, a part at a time, and finishes the call. */
-void etcd_encode_range(const struct etcd_server *s, struct grpc_server_call *call,
-                       const struct storage_range_result *result);
+/* Answers a Range with RESULT of HOLD, a part at a time, and finishes the call. */
+void etcd_encode_range(struct etcd_request *rq, const struct storage_range_result *result,
+                       const struct storage_hold *hold);
 
 /* EVENTS as fields of a WatchResponse. */
 size_t etcd_event_size(const struct storage_event *e);

@@ -442,7 +442,7 @@ static void run_range(struct etcd_request *rq)
         return;
     }
     struct etcd_server *s = rq->server;
-    etcd_encode_range(s, rq->call, &result);
+    etcd_encode_range(rq, &result, hold);
     storage_hold_release(s->storage, hold);
 }
 

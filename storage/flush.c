@@ -147,7 +147,7 @@ static int plan_index(struct flush *f, struct key_index *index, struct error *er
             rc = plan_key(f, versions, n, err);
             n = 0;
             if (++keys_n % KEYS_PER_RELEASE == 0)
-                lmdb_env_release(f->m->env);
+                lmdb_env_release(lmdb_txn_env(f->t));
         }
     }
     free(versions);
@@ -164,12 +164,18 @@ static int compare_rows(const void *left, const void *right)
 
 static int plan(struct flush *f, struct error *err)
 {
-    f->t = lmdb_read_begin(f->m->env, err);
-    if (!f->t)
+    struct lmdb_env *env = mvcc_env_ref(f->m);
+    f->t = lmdb_read_begin(env, err);
+    lmdb_env_unref(env);
+    if (!f->t) {
+        mvcc_revive(f->m); /* the next flush finds it so */
         return -1;
+    }
     int rc = values_last(f->t, f->last_value, err);
     if (rc >= 0)
         rc = plan_index(f, f->m->frozen, err);
+    if (rc >= 0)
+        rc = lmdb_read_check(f->t, err);
     lmdb_read_end(take_ptr(&f->t));
     if (f->rows_n)
         qsort(f->rows, f->rows_n, sizeof(f->rows[0]), compare_rows);
@@ -189,8 +195,10 @@ static int end_part(struct flush *f, struct error *err)
 {
     struct lmdb_txn *t = take_ptr(&f->t);
     (void)failpoint("storage.flush.before_commit");
+    struct lmdb_env *env = lmdb_env_ref(lmdb_txn_env(t));
     int rc = mvcc_write_commit(f->m, t, err);
-    lmdb_env_release(f->m->env); /* it went all over the file */
+    lmdb_env_release(env); /* it went all over the file */
+    lmdb_env_unref(env);
     return rc;
 }
 
@@ -384,8 +392,10 @@ void mvcc_note_size(struct mvcc *m)
 {
     size_t size, in_use;
     struct error ignored = { 0 }; /* only the quota depends on it, and the next one corrects it */
-    if (lmdb_env_size(m->env, &size, &in_use, &ignored) == 0)
+    struct lmdb_env *env = mvcc_env_ref(m);
+    if (lmdb_env_size(env, &size, &in_use, &ignored) == 0)
         atomic_store(&m->in_use_bytes, in_use);
+    lmdb_env_unref(env);
 }
 
 static int flush_all(struct flush *f, const struct mvcc_lease *leases, size_t leases_n,

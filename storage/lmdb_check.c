@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/mapped.h"
 #include "storage/record.h"
 
 /* LMDB's format on 64-bit little-endian machines. */
@@ -555,12 +556,21 @@ int lmdb_check_file(const char *path, struct lmdb_check *out, struct error *err)
     void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED)
         return error_errno(err, "read %s", path);
+    struct mapped *map = mapped_new(data, (size_t)st.st_size, (struct bytes){ 0 }, err);
+    if (!map) {
+        munmap(data, (size_t)st.st_size);
+        return -1;
+    }
     read_ahead(data, (size_t)st.st_size);
     struct checker ck = { .data = data, .len = (size_t)st.st_size };
     struct walk w = { .ck = &ck, .err = err };
     int rc = check_all(&w);
     checker_deinit(&ck);
+    bool is_unreadable = mapped_is_torn(map);
+    mapped_end(map);
     munmap(data, (size_t)st.st_size);
+    if (is_unreadable)
+        return error_set(err, ERR_IO, "the disk cannot read %s", path);
     out->has_sum = w.has_sum;
     out->sum = w.sum;
     if (rc == 0 && w.has_sum && w.sum != w.stored_sum)

@@ -33,7 +33,9 @@ struct lmdb_env;
 struct lmdb_txn;
 struct lmdb_cursor;
 
-/* Checks the whole file before it trusts any of it.  DIR is this process's alone.  ERR_IO: corrupt.
+/* A page that the disk cannot read is ERR_IO of who reads it, and others go on (see mapped.h).
+ *
+ * Checks the whole file before it trusts any of it.  DIR is this process's alone.  ERR_IO: corrupt.
  */
 struct lmdb_env *lmdb_env_open(const char *dir, size_t map_bytes, struct error *err);
 struct lmdb_env *lmdb_env_ref(struct lmdb_env *e);
@@ -48,8 +50,11 @@ struct lmdb_env *lmdb_env_compact(struct lmdb_env *e, struct error *err);
 must_check int lmdb_env_size(struct lmdb_env *e, size_t *size_bytes, size_t *in_use_bytes,
                              struct error *err);
 
-/* After the disk refused the last step of a commit LMDB begins no transaction any more.  The same
- * file is opened anew; E's readers go on, and until the last has ended nothing can be written. */
+/* After the disk refused the last step of a commit LMDB begins no transaction any more, and where
+ * it cannot read, none that writes, or none at all.  The same file is opened anew, once the disk
+ * can read where it could not; E's readers go on, and until the last has ended nothing can be
+ * written.
+ */
 bool lmdb_env_is_dead(struct lmdb_env *e);
 struct lmdb_env *lmdb_env_revive(struct lmdb_env *e, struct error *err);
 
@@ -59,6 +64,9 @@ void lmdb_env_release(struct lmdb_env *e);
 
 struct lmdb_txn *lmdb_read_begin(struct lmdb_env *e, struct error *err);
 void lmdb_read_end(struct lmdb_txn *t); /* NULL is fine */
+/* Must be asked before anything is believed that was read in borrowed bytes: ERR_IO if the disk
+ * could not read some of them, which then were zeros.  A commit asks for itself. */
+must_check int lmdb_read_check(const struct lmdb_txn *t, struct error *err);
 struct lmdb_env *lmdb_txn_env(const struct lmdb_txn *t);
 /* Read transactions may rest between uses, which costs next to nothing and pins no page. */
 void lmdb_read_rest(struct lmdb_txn *t);

@@ -215,9 +215,7 @@ int mvcc_status(struct mvcc *m, struct storage_status *out, struct error *err)
         .identity = m->salt,
         .is_full = mvcc_has_alarm(m) || (!m->keeps_alarm && atomic_load(&m->is_full)),
     };
-    pthread_mutex_lock(&m->lock);
-    struct lmdb_env *env = lmdb_env_ref(m->env);
-    pthread_mutex_unlock(&m->lock);
+    struct lmdb_env *env = mvcc_env_ref(m);
     int rc = lmdb_env_size(env, &out->size_bytes, &out->size_in_use_bytes, err);
     lmdb_env_unref(env);
     return rc;
@@ -320,6 +318,8 @@ static int load_state(struct mvcc *m, const struct mvcc_config *config, struct e
     if (!t)
         return -1;
     int got = read_state(t, &m->disk_state, err);
+    if (got >= 0 && lmdb_read_check(t, err) < 0)
+        got = -1;
     lmdb_read_end(t);
     if (got == 0 && commit_log_exists(config->dir))
         return error_set(err, ERR_IO,
@@ -376,6 +376,8 @@ static int load_leases(struct mvcc *m, const struct mvcc_loader *loader, struct 
     int rc = load_table(t, TABLE_LEASES, loader, err);
     if (rc == 0)
         rc = load_table(t, TABLE_LEASE_KEYS, loader, err);
+    if (rc == 0)
+        rc = lmdb_read_check(t, err);
     lmdb_read_end(t);
     return rc;
 }

@@ -55,6 +55,9 @@ static inline void mvcc_view_scoped(struct mvcc_view **v)
     mvcc_view_close(*v);
 }
 int64_t mvcc_view_revision(const struct mvcc_view *v);
+/* Whether what was borrowed from it may be believed, see lmdb_read_check(); functions that give no
+ * borrowed bytes have asked. */
+must_check int mvcc_view_check(const struct mvcc_view *v, struct error *err);
 
 #define REVISION_STAGED INT64_MAX /* the writer's own view: with what it has staged */
 

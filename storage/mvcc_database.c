@@ -16,17 +16,33 @@ static void use_env(struct mvcc *m, struct lmdb_env *env)
     lmdb_env_unref(old);
 }
 
+struct lmdb_env *mvcc_env_ref(struct mvcc *m)
+{
+    pthread_mutex_lock(&m->lock);
+    struct lmdb_env *env = lmdb_env_ref(m->env);
+    pthread_mutex_unlock(&m->lock);
+    return env;
+}
+
+/* Under the write lock. */
 static void revive_if_dead(struct mvcc *m)
 {
     struct error err = { 0 };
     struct lmdb_env *env = lmdb_env_is_dead(m->env) ? lmdb_env_revive(m->env, &err) : NULL;
     if (env)
         use_env(m, env);
-    if (err.code) /* the next transaction tries again */
+    if (err.code && !m->was_revival_refused) /* the next transaction tries again */
         log_error("storage", "open the database again: %s", err.message);
+    m->was_revival_refused = err.code;
 }
 
-/* Readers who find the database dead wait for the lock, and then find it revived. */
+void mvcc_revive(struct mvcc *m)
+{
+    pthread_mutex_lock(&m->write_lock);
+    revive_if_dead(m);
+    pthread_mutex_unlock(&m->write_lock);
+}
+
 struct lmdb_txn *mvcc_write_begin(struct mvcc *m, struct error *err)
 {
     pthread_mutex_lock(&m->write_lock);
@@ -55,10 +71,13 @@ void mvcc_write_abort(struct mvcc *m, struct lmdb_txn *t)
 
 int mvcc_defragment(struct mvcc *m, struct error *err)
 {
+    pthread_mutex_lock(&m->write_lock);
     struct lmdb_env *env = lmdb_env_compact(m->env, err);
+    if (env)
+        use_env(m, env);
+    pthread_mutex_unlock(&m->write_lock);
     if (!env)
         return error_wrap(err, "defragment the database");
-    use_env(m, env);
     mvcc_note_size(m);
     (void)failpoint("storage.defragment.end");
     return 0;

@@ -25,7 +25,7 @@ struct database_state {
 };
 
 struct mvcc {
-    struct lmdb_env *env; /* set by upkeep under the lock; others take a reference under it */
+    struct lmdb_env *env; /* set under both locks; who holds neither takes a reference */
     struct commit_log *log;
     int lock_fd;
     size_t quota_bytes;
@@ -44,7 +44,8 @@ struct mvcc {
     uint32_t salt;                      /* disk_state's, which never changes: any thread's */
     struct buffer prune_cursor;         /* upkeep's: history key where the next part starts */
 
-    pthread_mutex_t write_lock; /* upkeep's while it writes; first in the order */
+    pthread_mutex_t write_lock; /* upkeep's while it writes; first in the order; guards this: */
+    bool was_revival_refused;   /* the last time */
     pthread_mutex_t lock;       /* innermost; guards the rest */
     struct key_index *active;
     struct key_index *frozen; /* NULL: none */
@@ -77,8 +78,10 @@ int mark_partial(struct lmdb_txn *t, struct error *err);
 int unmark_partial(struct lmdb_txn *t, struct error *err);
 int is_partial(struct lmdb_txn *t, struct error *err); /* 1, 0, -1 */
 int write_state(struct lmdb_txn *t, const struct database_state *state, struct error *err);
+struct lmdb_env *mvcc_env_ref(struct mvcc *m);
 /* Transactions of upkeep's thread.  A database that the disk has failed is revived between them. */
 struct lmdb_txn *mvcc_write_begin(struct mvcc *m, struct error *err);
 int mvcc_write_commit(struct mvcc *m, struct lmdb_txn *t, struct error *err);
 void mvcc_write_abort(struct mvcc *m, struct lmdb_txn *t);
+void mvcc_revive(struct mvcc *m); /* a database in which nobody can read any more; any thread's */
 void mvcc_note_size(struct mvcc *m); /* what the quota looks at */

@@ -201,5 +201,5 @@ int mvcc_each_version(struct mvcc_view *v, int64_t revision, struct storage_hist
     for (int i = INDEXES - 1; i >= 0; i--) /* the frozen one is older */
         if (v->indexes[i] && tell_index(&l, v->indexes[i], err) < 0)
             return -1;
-    return 0;
+    return mvcc_view_check(v, err);
 }

@@ -60,9 +60,8 @@ static struct lmdb_txn *take_txn(struct mvcc *m, struct error *err)
     bool is_dead;
     struct error first = { 0 };
     struct lmdb_txn *t = try_to_take_txn(m, &is_dead, &first);
-    if (!t && is_dead) { /* it is being revived */
-        pthread_mutex_lock(&m->write_lock);
-        pthread_mutex_unlock(&m->write_lock);
+    if (!t && is_dead) {
+        mvcc_revive(m); /* or waits for who does */
         return try_to_take_txn(m, &is_dead, err);
     }
     if (!t)
@@ -113,6 +112,11 @@ void mvcc_view_close(struct mvcc_view *v)
     for (int i = 0; i < INDEXES; i++)
         key_index_unref(v->indexes[i]);
     free(v);
+}
+
+int mvcc_view_check(const struct mvcc_view *v, struct error *err)
+{
+    return lmdb_read_check(v->txn, err);
 }
 
 int64_t mvcc_view_revision(const struct mvcc_view *v)
@@ -511,7 +515,7 @@ int mvcc_range(struct mvcc_view *v, const struct storage_range *range, int64_t n
     mvcc_iter_close(it);
     if (is_sorted(range))
         sort(range, out);
-    return rc;
+    return rc < 0 ? -1 : mvcc_view_check(v, err);
 }
 
 /* ---- history ---- */
@@ -589,6 +593,8 @@ int mvcc_history(struct mvcc *m, int64_t from, size_t limit, struct arena *arena
         lmdb_cursor_close(values);
         lmdb_cursor_close(c);
     }
+    if (rc == 0)
+        rc = lmdb_read_check(t, err);
     give_txn(m, t);
     return rc;
 }

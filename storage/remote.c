@@ -520,6 +520,12 @@ static int op_range_hold(struct storage *s, const struct storage_range *range, s
     return 0;
 }
 
+static int op_hold_check(struct storage *s, const struct storage_hold *hold, struct error *err)
+{
+    (void)s, (void)hold, (void)err;
+    return 0;
+}
+
 static void op_hold_release(struct storage *s, struct storage_hold *hold)
 {
     (void)s;
@@ -560,6 +566,7 @@ static const struct storage_ops remote_ops = {
     .close = op_close,
     .range = remote_range,
     .range_hold = op_range_hold,
+    .hold_check = op_hold_check,
     .hold_release = op_hold_release,
     .revision = op_revision,
     .compacted_revision = op_compacted_revision,

@@ -51,6 +51,11 @@ int storage_range_hold(struct storage *s, const struct storage_range *range, str
     return s->ops->range_hold(s, range, arena, out, hold, err);
 }
 
+int storage_hold_check(struct storage *s, const struct storage_hold *hold, struct error *err)
+{
+    return s->ops->hold_check(s, hold, err);
+}
+
 void storage_hold_release(struct storage *s, struct storage_hold *hold)
 {
     if (hold)

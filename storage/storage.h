@@ -111,6 +111,10 @@ struct storage_hold;
 must_check int storage_range_hold(struct storage *s, const struct storage_range *range,
                                   struct arena *arena, struct storage_range_result *out,
                                   struct storage_hold **hold, struct error *err);
+/* Must be asked after the last look at what is borrowed, and before the end of an answer that was
+ * made of it: ERR_IO when the disk failed under it, and bytes are missing. */
+must_check int storage_hold_check(struct storage *s, const struct storage_hold *hold,
+                                  struct error *err);
 void storage_hold_release(struct storage *s, struct storage_hold *hold); /* NULL is fine */
 /* Of the last durable transaction; of a remote store, that this process knows of, -1 while no
  * member answers. */

@@ -13,6 +13,7 @@ struct storage_ops {
     int (*range_hold)(struct storage *s, const struct storage_range *range, struct arena *arena,
                       struct storage_range_result *out, struct storage_hold **hold,
                       struct error *err);
+    int (*hold_check)(struct storage *s, const struct storage_hold *hold, struct error *err);
     void (*hold_release)(struct storage *s, struct storage_hold *hold);
     int64_t (*revision)(struct storage *s);
     int64_t (*compacted_revision)(struct storage *s);

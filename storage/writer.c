@@ -658,10 +658,12 @@ static struct request *run_group(struct writer *w, struct request *first)
     mvcc_group_begin(w->config.mvcc);
     size_t empty = mvcc_group_size_bytes(w->config.mvcc);
     struct request *end = apply_group(w, first);
+    int rc = mvcc_view_check(w->view, &err);
     mvcc_view_close(w->view);
     (void)failpoint("storage.commit.before_log");
-    if (mvcc_group_size_bytes(w->config.mvcc) > empty &&
-        mvcc_group_sync(w->config.mvcc, &err) < 0) {
+    if (rc == 0 && mvcc_group_size_bytes(w->config.mvcc) > empty)
+        rc = mvcc_group_sync(w->config.mvcc, &err);
+    if (rc < 0) {
         fail_group(w, first, end, &err);
         w->revision = before;
     }
