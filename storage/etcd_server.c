@@ -8,6 +8,7 @@
 #define READS_QUEUED_MAX   65536
 #define UPKEEPERS_MAX      2
 #define UPKEEPS_QUEUED_MAX 64
+#define WAITER_THREADS_MAX 2
 #define SNAPSHOTS_MAX      2 /* at a time: each is a file as large as the store */
 #define SNAPSHOT_STALL_MS  30000
 
@@ -125,7 +126,8 @@ bool etcd_admit(struct etcd_server *s, struct grpc_server_call *call)
 }
 
 static const struct etcd_method *const method_tables[] = { etcd_kv_methods, etcd_lease_methods,
-                                                           etcd_maintenance_methods };
+                                                           etcd_maintenance_methods,
+                                                           etcd_lock_methods };
 
 static void *allocate(void *arena, size_t bytes)
 {
@@ -275,7 +277,7 @@ static size_t list_handlers(struct grpc_server_handler *out, size_t max)
     size_t n = 0;
     for (size_t t = 0; t < ARRAY_LEN(method_tables); t++) {
         for (const struct etcd_method *m = method_tables[t]; m->name; m++) {
-            ensure(n < max - 3);
+            ensure(n < max - 3 - ETCD_WAITING_HANDLERS);
             out[n++] = (struct grpc_server_handler){
                 .method = m->name,
                 .open = unary_open,
@@ -289,6 +291,8 @@ static size_t list_handlers(struct grpc_server_handler *out, size_t max)
     out[n++] = etcd_watch_handler;
     out[n++] = etcd_keep_alive_handler;
     out[n++] = etcd_health_watch_handler;
+    for (size_t i = 0; i < ETCD_WAITING_HANDLERS; i++)
+        out[n++] = etcd_waiting_handlers[i];
     return n;
 }
 
@@ -320,12 +324,13 @@ static int start(struct etcd_server *s, const struct storage_etcd_config *config
     s->readers = worker_pool_new("etcd-read", READERS_MAX, READS_QUEUED_MAX, err);
     s->upkeep = worker_pool_new("etcd-upkeep", UPKEEPERS_MAX, UPKEEPS_QUEUED_MAX, err);
     s->snapshots = worker_pool_new("etcd-snapshot", SNAPSHOTS_MAX, UPKEEPS_QUEUED_MAX, err);
-    if (!s->readers || !s->upkeep || !s->snapshots)
+    s->waiters = worker_pool_new("etcd-wait", WAITER_THREADS_MAX, ETCD_WAITERS_MAX, err);
+    if (!s->readers || !s->upkeep || !s->snapshots || !s->waiters)
         return -1;
     s->streams = etcd_streams_new(config->progress_notify_interval_ms, err);
     if (!s->streams)
         return -1;
-    struct grpc_server_handler handlers[64];
+    struct grpc_server_handler handlers[80];
     struct grpc_server_config grpc = {
         .bind_address = config->bind_address,
         .port = config->port,
@@ -391,6 +396,8 @@ void storage_etcd_stop(struct storage_etcd_server *e)
         worker_pool_free(s->upkeep);
     if (s->snapshots)
         worker_pool_free(s->snapshots);
+    if (s->waiters)
+        worker_pool_free(s->waiters);
     free(s->organization);
     free(s->scratch_dir);
     free(s->name);

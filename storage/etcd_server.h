@@ -6,10 +6,13 @@
  *         writes:  storage_txn_submit() ..... the writer's thread answers
  *         reads, leases:  a worker answers
  *         compaction, hashes; and snapshots:  a worker of its own kind answers
+ *         locks, elections:  a worker takes each step; in between the call waits without a thread
  *
  * Threads: a request belongs to one thread at a time.
  */
 #pragma once
+
+#include <stdatomic.h>
 
 #include "base/grpc.h"
 #include "base/worker_pool.h"
@@ -21,15 +24,17 @@
 #define ETCD_MESSAGE_BYTES_MAX ((size_t)2 << 20)
 #define ETCD_TXN_OPS_MAX       128
 #define ETCD_TXN_DEPTH_MAX     8
-#define ETCD_LEASE_TTL_S_MIN   2 /* what etcd's default election timeout makes it */
-#define ETCD_RAFT_TERM         1 /* nobody was ever elected: there is one member */
+#define ETCD_LEASE_TTL_S_MIN   2    /* what etcd's default election timeout makes it */
+#define ETCD_WAITERS_MAX       8192 /* calls that wait for a lock or an election, or observe one */
+#define ETCD_RAFT_TERM         1    /* nobody was ever elected: there is one member */
 
 struct etcd_streams; /* watch streams, see etcd_watch.c */
 
 struct etcd_server {
     struct storage *storage;
     struct grpc_server *grpc;
-    struct worker_pool *readers, *upkeep, *snapshots;
+    struct worker_pool *readers, *upkeep, *snapshots, *waiters;
+    atomic_uint waiters_n;
     int snapshot_stall_ms;
     struct etcd_streams *streams;
     struct storage_submission *writes, **writes_last; /* the loop's: one turn's, see turn_end() */
@@ -67,9 +72,12 @@ struct etcd_method {
 extern const struct etcd_method etcd_kv_methods[];
 extern const struct etcd_method etcd_lease_methods[];
 extern const struct etcd_method etcd_maintenance_methods[];
+extern const struct etcd_method etcd_lock_methods[];
 extern const struct grpc_server_handler etcd_watch_handler;
 extern const struct grpc_server_handler etcd_keep_alive_handler;
 extern const struct grpc_server_handler etcd_health_watch_handler;
+#define ETCD_WAITING_HANDLERS 3
+extern const struct grpc_server_handler etcd_waiting_handlers[ETCD_WAITING_HANDLERS];
 
 /* How Go's gRPC begins what it says of bytes that are no message. */
 #define ETCD_UNARY_GARBAGE  "grpc: error unmarshalling request: malformed message"
