@@ -12,6 +12,7 @@
 #include "kubelet/container_resources.h"
 #include "kubelet/pod_labels.h"
 #include "kubelet/pod_sandbox.h"
+#include "kubelet/volume_subpath.h"
 
 #define HOSTS_BYTES_MAX (256 * 1024)
 
@@ -78,55 +79,6 @@ static void add_mount(struct cri_container_config *c, struct arena *a, struct cr
     c->mounts[c->mounts_n++] = mount;
 }
 
-/* The host's path of VOLUME/SUB_PATH, made if it is not there.  The container controls what is in
- * the volume, so no symbolic link is followed on the way. */
-static int sub_path(const char *volume, const char *below, struct arena *a, const char **out,
-                    struct error *err)
-{
-    if (!files_is_below(below))
-        return error_set(
-            err, ERR_BAD_REQUEST,
-            "failed to create subPath directory for volumeMount: subpath \"%s\" is not "
-            "inside the volume",
-            below);
-    struct stat st;
-    *out = arena_printf(a, "%s/%s", volume, below);
-    scoped(fd) int at = open(volume, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (at < 0)
-        return error_errno(err, "open the volume %s", volume);
-    char *rest = arena_strdup(a, below);
-    for (char *part = strsep(&rest, "/"); part; part = strsep(&rest, "/")) {
-        if (str_empty(part) || str_equal(part, "."))
-            continue;
-        if (fstatat(at, part, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-            if (errno != ENOENT || mkdirat(at, part, 0750) < 0)
-                return error_errno(err, "make the subPath %s", below);
-        } else if (S_ISLNK(st.st_mode)) {
-            /* Files of ConfigMaps are links to ..data; those are ours and stay inside. */
-            char *resolved = realpath(*out, NULL);
-            scoped(str) char *root = realpath(volume, NULL);
-            bool is_inside =
-                resolved && root && str_has_prefix(resolved, root) && resolved[strlen(root)] == '/';
-            if (is_inside)
-                *out = arena_strdup(a, resolved);
-            free(resolved);
-            return is_inside ? 0
-                             : error_set(err, ERR_BAD_REQUEST,
-                                         "failed to prepare subPath for volumeMount: \"%s\" leaves "
-                                         "the volume",
-                                         below);
-        } else if (!S_ISDIR(st.st_mode)) {
-            return 0; /* a file can only be the last part; the mount itself finds out */
-        }
-        int next = openat(at, part, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        if (next < 0)
-            return error_errno(err, "open the subPath %s", below);
-        close(at);
-        at = next;
-    }
-    return 0;
-}
-
 static enum cri_propagation propagation(const struct json *mount)
 {
     const char *mode = json_str(mount, "mountPropagation", "None");
@@ -150,7 +102,9 @@ static int add_volume_mounts(const struct container_spec_input *in, struct arena
         const char *below = json_str(mount, "subPath", "");
         if (!str_empty(expression))
             below = env_expand(expression, &out->envs, a);
-        if (!str_empty(below) && sub_path(host, below, a, &host, err) < 0)
+        struct sub_path sub = { in->k->pods_dir, in->env->downward.pod->uid, out->name, volume,
+                                below,           (unsigned)out->mounts_n };
+        if (!str_empty(below) && volume_sub_path(&sub, a, &host, err) < 0)
             return -1;
         const char *target = json_str(mount, "mountPath", "");
         if (target[0] != '/')
@@ -158,7 +112,8 @@ static int add_volume_mounts(const struct container_spec_input *in, struct arena
         add_mount(out, a,
                   (struct cri_mount){ .container_path = target,
                                       .host_path = host,
-                                      .readonly = json_bool(mount, "readOnly", false),
+                                      .readonly = volume->is_read_only ||
+                                                  json_bool(mount, "readOnly", false),
                                       .propagation = propagation(mount) });
     }
     return 0;

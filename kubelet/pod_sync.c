@@ -350,6 +350,10 @@ static int setup_volumes(struct pod_sync *s)
         s->needs_retry = true;
         return -1;
     }
+    if (s->volumes.stale) {
+        pod_event(s, NULL, "Warning", "FailedMount", "%s", s->volumes.stale);
+        s->needs_retry = true;
+    }
     if (s->volumes.refresh_after_ns)
         pod_sync_wake_in(s, s->volumes.refresh_after_ns / NS_PER_MS);
     return 0;
@@ -476,6 +480,20 @@ static void remove_log_links(struct pod_sync *s)
                             s->state.containers[i].name, s->state.containers[i].id));
 }
 
+/* That of a pod of which only the uid is known; NULL. */
+static const char *find_log_dir(struct pod_sync *s)
+{
+    const char *suffix = arena_printf(s->a, "_%s", s->entry->uid), *found = NULL;
+    DIR *dir = opendir(POD_LOGS_DIR);
+    struct dirent *entry;
+    while (dir && !found && (entry = readdir(dir)))
+        if (str_has_suffix(entry->d_name, suffix))
+            found = arena_printf(s->a, POD_LOGS_DIR "/%s", entry->d_name);
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
 /* Everything of the pod on this node, once nothing of it runs. */
 static void remove_remains(struct pod_sync *s)
 {
@@ -491,11 +509,7 @@ static void remove_remains(struct pod_sync *s)
             log_warn("kubelet", "%s", err.message);
             s->needs_retry = true;
         }
-    const char *logs = s->pod ? pod_log_dir(s->pod, s->a)
-                       : s->state.sandboxes_n && s->state.sandboxes[0].name
-                           ? arena_printf(s->a, POD_LOGS_DIR "/%s_%s_%s", s->state.sandboxes[0].ns,
-                                          s->state.sandboxes[0].name, s->entry->uid)
-                           : NULL;
+    const char *logs = s->pod ? pod_log_dir(s->pod, s->a) : find_log_dir(s);
     if (logs && files_remove_tree(logs, &err) < 0)
         log_warn("kubelet", "%s", err.message);
     if (files_remove_tree(pod_dir(s->k, s->entry->uid, s->a), &err) < 0) {

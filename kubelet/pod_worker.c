@@ -2,6 +2,8 @@
 /* pod_worker.c - one keyed queue of pods. */
 #include "kubelet/pod_worker.h"
 
+#include <dirent.h>
+
 #include "base/cond.h"
 #include "base/log.h"
 #include "kubelet/image_gc.h"
@@ -271,7 +273,31 @@ int pod_worker_job(struct pod_entry *e, void (*fn)(struct pod_entry *e, void *ar
     return -1;
 }
 
-/* ---- what the runtime has that no source knows: pods deleted while we were away ---- */
+/* ---- what is on the node and no source knows: pods deleted while we were away ---- */
+
+static void adopt(struct pod_worker *w, const char *uid)
+{
+    pthread_mutex_lock(&w->lock);
+    bool is_new = !hashmap_get(&w->entries, uid_key(uid));
+    if (is_new)
+        entry_make_locked(w, uid)->is_gone = true;
+    pthread_mutex_unlock(&w->lock);
+    if (is_new)
+        pod_worker_wake(w, uid);
+}
+
+/* Folders whose sandbox has gone before them: secrets may be mounted there. */
+static void adopt_folders(struct pod_worker *w)
+{
+    DIR *dir = opendir(w->k->pods_dir);
+    if (!dir)
+        return;
+    struct dirent *entry;
+    while ((entry = readdir(dir)))
+        if (entry->d_name[0] != '.')
+            adopt(w, entry->d_name);
+    closedir(dir);
+}
 
 static void adopt_orphans(struct pod_worker *w)
 {
@@ -279,21 +305,14 @@ static void adopt_orphans(struct pod_worker *w)
     struct error err = { 0 };
     struct cri_sandbox *sandboxes;
     size_t n;
+    adopt_folders(w);
     if (cri_list_sandboxes(w->k->cri, NULL, a, &sandboxes, &n, &err) < 0) {
         log_warn("kubelet", "list what runs: %s", err.message);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        if (str_empty(sandboxes[i].uid))
-            continue;
-        pthread_mutex_lock(&w->lock);
-        bool is_new = !hashmap_get(&w->entries, uid_key(sandboxes[i].uid));
-        if (is_new)
-            entry_make_locked(w, sandboxes[i].uid)->is_gone = true;
-        pthread_mutex_unlock(&w->lock);
-        if (is_new)
-            pod_worker_wake(w, sandboxes[i].uid);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (!str_empty(sandboxes[i].uid))
+            adopt(w, sandboxes[i].uid);
 }
 
 /* False when it is time to end. */

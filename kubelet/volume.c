@@ -11,21 +11,23 @@
 
 #include "base/files.h"
 #include "kubelet/volume_kinds.h"
+#include "kubelet/volume_writer.h"
 
 #define OWNERSHIP_DEPTH_MAX 256
+#define MOUNTS_BYTES_MAX    (64 * 1024 * 1024)
 
 static const struct kind {
     const char *field;
     const char *folder; /* upstream's plugin names, which backup tools look for */
     volume_setup_fn *setup;
-    bool is_owned; /* fsGroup is applied here; volumes made of files do it as they write */
+    bool is_written; /* we write its files, with their owners, and containers only read them */
 } kinds[] = {
-    { "emptyDir", "kubernetes.io~empty-dir", volume_setup_empty_dir, true },
+    { "emptyDir", "kubernetes.io~empty-dir", volume_setup_empty_dir, false },
     { "hostPath", NULL, volume_setup_host_path, false },
-    { "configMap", "kubernetes.io~configmap", volume_setup_config_map, false },
-    { "secret", "kubernetes.io~secret", volume_setup_secret, false },
-    { "downwardAPI", "kubernetes.io~downward-api", volume_setup_downward, false },
-    { "projected", "kubernetes.io~projected", volume_setup_projected, false },
+    { "configMap", "kubernetes.io~configmap", volume_setup_config_map, true },
+    { "secret", "kubernetes.io~secret", volume_setup_secret, true },
+    { "downwardAPI", "kubernetes.io~downward-api", volume_setup_downward, true },
+    { "projected", "kubernetes.io~projected", volume_setup_projected, true },
 };
 
 const struct volume *volume_find(const struct volume_list *l, const char *name)
@@ -86,6 +88,14 @@ static int set_group(struct volume_setup *v, struct error *err)
     return 0;
 }
 
+static int setup_kind(const struct kind *kind, struct volume_setup *v, const char **path,
+                      struct error *err)
+{
+    if (kind->setup(v, path, err) < 0)
+        return -1;
+    return kind->folder && !kind->is_written ? set_group(v, err) : 0;
+}
+
 static int setup_one(struct kubelet_context *k, const struct downward_context *pod,
                      const struct json *spec, struct arena *a, struct volume_list *out,
                      struct error *err)
@@ -99,10 +109,17 @@ static int setup_one(struct kubelet_context *k, const struct downward_context *p
         v.dir = arena_printf(a, "%s/%s/volumes/%s/%s", k->pods_dir, pod->pod->uid,
                              kinds[i].folder ? kinds[i].folder : "-", name);
         const char *path;
-        if (kinds[i].setup(&v, &path, err) < 0 || (kinds[i].is_owned && set_group(&v, err) < 0))
-            return error_wrap(err, "MountVolume.SetUp failed for volume \"%s\" ", name);
+        struct error failure = { 0 };
+        if (setup_kind(&kinds[i], &v, &path, &failure) < 0) {
+            error_wrap(&failure, "MountVolume.SetUp failed for volume \"%s\" ", name);
+            if (!kinds[i].is_written || !volume_is_written(v.dir)) {
+                *err = failure;
+                return -1;
+            }
+            out->stale = arena_strdup(a, failure.message);
+        }
         out->items = arena_grow(a, out->items, out->n, &out->capacity, sizeof(*out->items));
-        out->items[out->n++] = (struct volume){ name, path };
+        out->items[out->n++] = (struct volume){ name, path, kinds[i].is_written };
         if (v.refresh_after_ns &&
             (!out->refresh_after_ns || v.refresh_after_ns < out->refresh_after_ns))
             out->refresh_after_ns = v.refresh_after_ns;
@@ -122,29 +139,59 @@ int volume_setup(struct kubelet_context *k, const struct downward_context *pod, 
     return 0;
 }
 
+/* ---- removal ---- */
+
+/* A path of /proc/self/mounts: spaces and the like are \\ooo there. */
+static char *unescaped(struct bytes text, struct arena *a)
+{
+    char *out = arena_alloc(a, text.len + 1), *to = out;
+    for (const char *p = text.data, *end = p + text.len; p < end;) {
+        if (*p == '\\' && end - p >= 4) {
+            *to++ = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
+            p += 4;
+        } else {
+            *to++ = *p++;
+        }
+    }
+    *to = '\0';
+    return out;
+}
+
+/* Ends every mount below DIR, the newest first: a tree with a mount in it is never removed, as what
+ * is removed would be the host's. */
+static int unmount_below(const char *dir, struct error *err)
+{
+    scoped(arena) struct arena *a = arena_new();
+    struct bytes mounts;
+    if (files_read("/proc/self/mounts", MOUNTS_BYTES_MAX, a, &mounts, err) < 0)
+        return -1;
+    size_t n = 0, capacity = 0, len = strlen(dir);
+    const char **paths = NULL;
+    const char *eol;
+    for (const char *p = mounts.data, *end = p + mounts.len;
+         p < end && (eol = memchr(p, '\n', (size_t)(end - p))); p = eol + 1) {
+        const char *from = memchr(p, ' ', (size_t)(eol - p));
+        const char *to = from ? memchr(from + 1, ' ', (size_t)(eol - from - 1)) : NULL;
+        if (!to)
+            continue;
+        const char *path = unescaped((struct bytes){ from + 1, (size_t)(to - from - 1) }, a);
+        if (!str_has_prefix(path, dir) || path[len] != '/')
+            continue;
+        paths = arena_grow(a, paths, n, &capacity, sizeof(*paths));
+        paths[n++] = path;
+    }
+    while (n-- > 0)
+        if (umount2(paths[n], MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL)
+            return error_errno(err, "unmount %s", paths[n]);
+    return 0;
+}
+
 int volume_teardown(struct kubelet_context *k, const char *uid, struct error *err)
 {
     scoped(arena) struct arena *a = arena_new();
-    const char *root = arena_printf(a, "%s/%s/volumes", k->pods_dir, uid);
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        if (!kinds[i].folder)
-            continue;
-        const char *folder = arena_printf(a, "%s/%s", root, kinds[i].folder);
-        DIR *dir = opendir(folder);
-        if (!dir)
-            continue;
-        struct dirent *e;
-        while ((e = readdir(dir))) {
-            const char *path = arena_printf(a, "%s/%s", folder, e->d_name);
-            if (e->d_name[0] == '.' || !files_is_mount_point(path))
-                continue;
-            if (umount2(path, MNT_DETACH) < 0) {
-                error_errno(err, "unmount %s", path);
-                closedir(dir);
-                return -1;
-            }
-        }
-        closedir(dir);
-    }
-    return files_remove_tree(root, err);
+    const char *dir = pod_dir(k, uid, a);
+    if (unmount_below(dir, err) < 0 ||
+        files_remove_tree(arena_printf(a, "%s/volume-subpaths", dir), err) < 0)
+        return -1;
+    return files_remove_tree(arena_printf(a, "%s/volumes", dir), err);
 }

@@ -17,14 +17,18 @@
 struct volume {
     const char *name;      /* as in spec.volumes */
     const char *host_path; /* what a container mounts */
+    bool is_read_only;     /* its files are ours to write: containers never may */
 };
 struct volume_list {
     struct volume *items;
     size_t n, capacity;
     int64_t refresh_after_ns; /* 0: never; else from now: a token is due for renewal */
+    const char *stale;        /* why a volume that was made before keeps its old files; NULL */
 };
 
-/* ERR_NOT_FOUND and a message in upstream's words when something a volume needs is not there. */
+/* ERR_NOT_FOUND and a message in upstream's words when something a volume needs is not there.  One
+ * that was made before and cannot be brought up to date is no error: *OUT says so, and containers
+ * go on with the files there are. */
 must_check int volume_setup(struct kubelet_context *k, const struct downward_context *pod,
                             struct arena *a, struct volume_list *out, struct error *err);
 /* Unmounts and removes everything of the pod. */

@@ -151,7 +151,7 @@ static int mount_tmpfs(struct volume_setup *v, struct error *err)
         return -1;
     if (files_is_mount_point(v->dir))
         return 0;
-    if (mount("tmpfs", v->dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755") < 0)
+    if (mount("tmpfs", v->dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") < 0)
         return error_errno(err, "mount a tmpfs on %s", v->dir);
     return 0;
 }

@@ -15,9 +15,9 @@ static int mount_memory(struct volume_setup *v, struct error *err)
 {
     struct quantity limit;
     const char *text = json_str(v->source, "sizeLimit", NULL);
-    const char *options = "mode=0777";
+    const char *options = "mode=1777";
     if (text && quantity_parse(text, &limit) == 0 && limit.nano > 0)
-        options = arena_printf(v->a, "mode=0777,size=%" PRId64, quantity_value(&limit));
+        options = arena_printf(v->a, "mode=1777,size=%" PRId64, quantity_value(&limit));
     if (mount("tmpfs", v->dir, "tmpfs", 0, options) < 0)
         return error_errno(err, "mount a tmpfs on %s", v->dir);
     return 0;

@@ -86,15 +86,21 @@ static int write_file(const char *path, const struct volume_file *f, int64_t gro
     return 0;
 }
 
-static int own_dir(const char *path, int64_t group, struct error *err)
+static int own_dir(const char *path, mode_t mode, int64_t group, struct error *err)
 {
-    if (chmod(path, 0755) < 0)
-        return error_errno(err, "set the mode of %s", path);
-    if (group < 0)
-        return 0;
-    if (chown(path, (uid_t)-1, (gid_t)group) < 0 || chmod(path, 02755) < 0)
+    if (group >= 0 && chown(path, (uid_t)-1, (gid_t)group) < 0)
         return error_errno(err, "give %s to group %lld", path, (long long)group);
+    if (chmod(path, mode | (group >= 0 ? S_ISGID | 0550 : 0)) < 0)
+        return error_errno(err, "set the mode of %s", path);
     return 0;
+}
+
+static int own_top(const char *dir, int64_t group, struct error *err)
+{
+    struct stat st;
+    if (stat(dir, &st) < 0)
+        return error_errno(err, "stat %s", dir);
+    return own_dir(dir, 0777 | (st.st_mode & S_ISVTX), group, err);
 }
 
 static int write_set(const char *set, const struct volume_files *files, int64_t group,
@@ -104,8 +110,10 @@ static int write_set(const char *set, const struct volume_files *files, int64_t 
         char *path = arena_printf(a, "%s/%s", set, files->items[i].path);
         for (char *p = path + strlen(set) + 1; (p = strchr(p, '/')); p++) {
             *p = '\0';
-            if ((mkdir(path, 0755) < 0 && errno != EEXIST) || own_dir(path, group, err) < 0)
+            if (mkdir(path, 0755) < 0 && errno != EEXIST)
                 return error_errno(err, "make the folder %s", path);
+            if (own_dir(path, 0755, group, err) < 0)
+                return -1;
             *p = '/';
         }
         if (write_file(path, &files->items[i], group, err) < 0)
@@ -157,6 +165,12 @@ static int make_set(const char *dir, struct arena *a, const char **set, struct e
     return mkdir(*set, 0755) < 0 ? error_errno(err, "make the folder %s", *set) : 0;
 }
 
+bool volume_is_written(const char *dir)
+{
+    scoped(str) char *data = xasprintf("%s/..data", dir);
+    return access(data, F_OK) == 0;
+}
+
 int volume_write(const char *dir, const struct volume_files *files, int64_t group,
                  struct error *err)
 {
@@ -167,12 +181,12 @@ int volume_write(const char *dir, const struct volume_files *files, int64_t grou
     ssize_t old_len = readlink(data, old, sizeof(old) - 1);
     if (old_len > 0 && is_current(dir, files, a))
         return 0;
-    if (files_make_dirs(dir, 0755, err) < 0 || own_dir(dir, group, err) < 0)
+    if (files_make_dirs(dir, 0755, err) < 0 || own_top(dir, group, err) < 0)
         return -1;
     const char *set;
     if (make_set(dir, a, &set, err) < 0)
         return -1;
-    if (own_dir(set, group, err) < 0 || write_set(set, files, group, a, err) < 0) {
+    if (own_dir(set, 0755, group, err) < 0 || write_set(set, files, group, a, err) < 0) {
         struct error ignored = { 0 };
         if (files_remove_tree(set, &ignored) < 0)
             return -1;

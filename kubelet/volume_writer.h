@@ -32,6 +32,9 @@ struct volume_files { /* zero-initialised is empty */
 /* ERR_INVALID if the path leaves the volume. */
 must_check int volume_files_add(struct volume_files *f, struct arena *a, struct volume_file file,
                                 struct error *err);
-/* GROUP -1: none; else it may read everything. */
+bool volume_is_written(const char *dir); /* some set of files is there */
+
+/* GROUP -1: none; else it may read everything.  DIR itself is open to everybody, and sticky if it
+ * was so before, as upstream's: what is in it is not, and containers see it read-only. */
 must_check int volume_write(const char *dir, const struct volume_files *files, int64_t group,
                             struct error *err);
