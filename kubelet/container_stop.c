@@ -52,13 +52,18 @@ static void run_stop(struct pod_entry *e, void *arg)
     struct stop *t = arg;
     struct error err = { 0 };
     int64_t grace_s = run_pre_stop(e, t);
-    if (cri_stop_container(e->worker->k->cri, t->id, grace_s, &err) < 0 &&
-        err.code != ERR_NOT_FOUND)
+    bool has_failed = cri_stop_container(e->worker->k->cri, t->id, grace_s, &err) < 0 &&
+                      err.code != ERR_NOT_FOUND;
+    if (has_failed)
         log_warn("kubelet", "stop container %s of pod %s: %s", t->name, e->uid, err.message);
 
     pthread_mutex_lock(&e->worker->lock);
     for (struct container_memory *m = e->containers; m; m = m->next) {
-        if (str_equal(m->name, t->name) && str_equal(m->stop_id, t->id) && --m->stops == 0) {
+        if (!str_equal(m->name, t->name) || !str_equal(m->stop_id, t->id))
+            continue;
+        free(m->stop_error);
+        m->stop_error = has_failed ? xstrdup(err.message) : NULL;
+        if (--m->stops == 0) {
             free(m->stop_id);
             m->stop_id = NULL;
         }
@@ -67,11 +72,32 @@ static void run_stop(struct pod_entry *e, void *arg)
     stop_free(t);
 }
 
+/* True once after a stop that failed: the next one waits for the queue's back-off. */
+static bool has_failed(struct pod_sync *s, struct container_memory *m)
+{
+    pthread_mutex_lock(&s->worker->lock);
+    char *why = m->stop_error;
+    m->stop_error = NULL;
+    pthread_mutex_unlock(&s->worker->lock);
+    if (!why)
+        return false;
+    if (s->pod && (s->is_gone || s->is_deleting || s->entry->failed_reason))
+        pod_event(s, NULL, "Warning", "FailedKillPod",
+                  "error killing pod: failed to \"KillContainer\" for \"%s\" with "
+                  "KillContainerError: \"%s\"",
+                  m->name, why);
+    free(why);
+    s->needs_retry = true;
+    return true;
+}
+
 void container_stop(struct pod_sync *s, const struct json *spec, const struct cri_container *c,
                     int64_t grace_s, const char *message)
 {
     struct container_memory *m = container_memory(s->entry, c->name);
     int64_t deadline_ns = clock_monotonic_ns(s->k->clock) + grace_s * NS_PER_S;
+    if (has_failed(s, m))
+        return;
     pthread_mutex_lock(&s->worker->lock);
     bool is_stopping = m->stops && str_equal(m->stop_id, c->id);
     /* A shorter grace period (kubectl delete --force after delete) makes a second job. */

@@ -93,6 +93,11 @@ static void stop_sandboxes(struct pod_sync *s)
         if (cri_stop_sandbox(s->k->cri, s->state.sandboxes[i].id, &err) < 0 &&
             err.code != ERR_NOT_FOUND) {
             log_warn("kubelet", "stop sandbox of pod %s: %s", s->entry->uid, err.message);
+            if (s->pod)
+                pod_event(s, NULL, "Warning", "FailedKillPod",
+                          "error killing pod: failed to \"KillPodSandbox\" for \"%s\" with "
+                          "KillPodSandboxError: \"%s\"",
+                          s->entry->uid, err.message);
             s->needs_retry = true;
         }
         s->has_changed = true;

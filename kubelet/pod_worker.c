@@ -52,6 +52,7 @@ static void container_memory_free(struct container_memory *m)
     free(m->pull_failure_reason);
     free(m->pull_error);
     free(m->stop_id);
+    free(m->stop_error);
     free(m->hooked_id);
     free(m);
 }
@@ -264,7 +265,7 @@ int pod_worker_job(struct pod_entry *e, void (*fn)(struct pod_entry *e, void *ar
     pthread_mutex_lock(&w->lock);
     e->jobs++;
     pthread_mutex_unlock(&w->lock);
-    if (worker_pool_submit(w->pool, run_job, j, err) == 0)
+    if (worker_pool_submit(w->jobs, run_job, j, err) == 0)
         return 0;
     pthread_mutex_lock(&w->lock);
     e->jobs--;
@@ -349,8 +350,12 @@ static void *keep_house(void *arg)
 struct pod_worker *pod_worker_new(struct kubelet_context *k, struct error *err)
 {
     struct worker_pool *pool = worker_pool_new("pod", POD_THREADS_MAX, POD_QUEUED_MAX, err);
-    if (!pool)
+    struct worker_pool *jobs = worker_pool_new("pod-job", POD_JOBS_MAX, POD_QUEUED_MAX, err);
+    if (!pool || !jobs) {
+        worker_pool_free(pool);
+        worker_pool_free(jobs);
         return NULL;
+    }
     struct pod_worker *w = xcalloc(1, sizeof(*w));
     struct workqueue_config queue = {
         .clock = k->clock,
@@ -359,6 +364,7 @@ struct pod_worker *pod_worker_new(struct kubelet_context *k, struct error *err)
     };
     w->k = k;
     w->pool = pool;
+    w->jobs = jobs;
     w->queue = workqueue_new(&queue);
     pthread_mutex_init(&w->lock, NULL);
     cond_init(&w->wake);
@@ -388,7 +394,8 @@ void pod_worker_stop(struct pod_worker *w)
         pthread_join(w->dispatcher, NULL);
         pthread_join(w->housekeeper, NULL);
     }
-    worker_pool_free(w->pool);
+    worker_pool_free(w->pool); /* turns submit jobs */
+    worker_pool_free(w->jobs);
 }
 
 void pod_worker_free(struct pod_worker *w)

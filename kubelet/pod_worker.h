@@ -5,8 +5,8 @@
  *     informer, manifests, runtime events, probes, jobs  --uid-->  queue  -->  pod_sync()
  *
  * A pod is an entry from the moment a source or the runtime has it until nothing of it is left.
- * What takes long (pulls, stops, hooks) is a job on the same pool, which puts the key back when it
- * is done, so that a sync never waits for a registry or a grace period.
+ * What takes long (pulls, stops, hooks) is a job on a pool of its own, which puts the key back when
+ * it is done, so that a sync never waits for a registry or a grace period.
  *
  * Threads: any.
  */
@@ -20,6 +20,7 @@
 #include "kubelet/kubelet_context.h"
 
 #define POD_THREADS_MAX 128 /* every pod of a full node may be in a call at once */
+#define POD_JOBS_MAX    512 /* pulls, hooks and grace periods: several for each of its pods */
 #define POD_QUEUED_MAX  4096
 
 enum pull_state { PULL_IDLE, PULL_RUNNING, PULL_DONE, PULL_FAILED };
@@ -41,6 +42,7 @@ struct container_memory {
     unsigned stops;           /* jobs that stop it */
     int64_t stop_deadline_ns; /* of the earliest */
     char *stop_id;            /* the container they stop */
+    char *stop_error;         /* why the last one did not; NULL: it did */
     char *hooked_id;          /* the container whose postStart is being run */
 };
 
@@ -65,7 +67,7 @@ struct pod_entry {
 struct pod_worker {
     struct kubelet_context *k;
     struct workqueue *queue;
-    struct worker_pool *pool;
+    struct worker_pool *pool, *jobs; /* of turns; of what takes long */
     pthread_t dispatcher, housekeeper;
     bool is_started;
     pthread_mutex_t lock; /* no other lock is taken under it */
@@ -101,7 +103,7 @@ void pod_worker_list(struct pod_worker *w, struct object_list *out);
 
 /* ---- for pod_sync.c and what it is made of ---- */
 
-/* Runs FN(E, ARG) on the pool; E stays until it has returned, then its key is queued. */
+/* Runs FN(E, ARG) on the jobs' pool; E stays until it has returned, then its key is queued. */
 must_check int pod_worker_job(struct pod_entry *e, void (*fn)(struct pod_entry *e, void *arg),
                               void *arg, struct error *err);
 struct container_memory *container_memory(struct pod_entry *e, const char *name);
