@@ -55,7 +55,14 @@ static bool is_in_sandbox(const struct pod_sync *s, const struct cri_container *
 
 static bool is_over(const struct cri_container *c)
 {
-    return c && c->state != CRI_CONTAINER_RUNNING;
+    return c && c->state == CRI_CONTAINER_EXITED;
+}
+
+/* Made and never started, or of a runtime that has lost track of it: started (again), whatever the
+ * restart policy. */
+static bool is_half_done(const struct cri_container *c)
+{
+    return c->state == CRI_CONTAINER_CREATED || c->state == CRI_CONTAINER_UNKNOWN;
 }
 
 /* Is there anything that a (new) sandbox would be for? */
@@ -224,7 +231,11 @@ static bool bring_container(struct pod_sync *s, const struct json *spec, bool is
         return !is_hook_running(s, c);
     }
     unsigned next = container_restart_count(c) + 1;
-    if (c->state == CRI_CONTAINER_CREATED) {
+    if (is_half_done(c)) {
+        struct error err = { 0 }; /* what is lost may still run */
+        if (c->state == CRI_CONTAINER_UNKNOWN &&
+            cri_stop_container(s->k->cri, c->id, MINIMUM_GRACE_S, &err) < 0)
+            log_warn("kubelet", "stop container %s: %s", c->id, err.message);
         container_start(s, spec, next);
         return true;
     }
