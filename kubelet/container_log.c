@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,13 +13,16 @@
 #define BLOCK_BYTES    (64 * 1024)
 #define LINE_BYTES_MAX (1024 * 1024) /* the runtime splits at 16 KiB; more is not a log of its */
 #define PIECE_BYTES    (32 * 1024)
-/* After the log was closed the runtime may need this long to say that the container has ended. */
-#define ENDING_CHECK_MS 50
+/* After the log was closed the runtime may need this long, and so many times, to say that the
+ * container has ended; what runs on then will close it once more. */
+#define ENDING_CHECK_MS   50
+#define ENDING_CHECKS_MAX 200
 
 struct reader {
     const struct container_log_options *o;
     const char *path;
-    int fd, notify_fd;
+    int fd;
+    struct log_follower follower;
     struct buffer in;  /* read, not yet made into lines */
     struct buffer out; /* made, not yet written */
     int64_t written;
@@ -182,74 +184,53 @@ static bool reopen_if_rotated(struct reader *r)
     return true;
 }
 
-/* Events of the log's folder: *WAS_CLOSED if some file's writer has gone. */
-static void take_events(struct reader *r, bool *was_closed)
-{
-    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-    ssize_t n;
-    while ((n = read(r->notify_fd, events, sizeof(events))) > 0) {
-        for (char *p = events; p < events + n;) {
-            const struct inotify_event *e = (const struct inotify_event *)p;
-            *was_closed |= (e->mask & IN_CLOSE_WRITE) != 0;
-            p += sizeof(*e) + e->len;
-        }
-    }
-}
-
 static int watch_folder(struct reader *r, struct error *err)
 {
     scoped(str) char *dir = xstrdup(r->path);
     char *slash = strrchr(dir, '/');
     if (slash)
         *slash = '\0';
-    r->notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (r->notify_fd < 0 ||
-        inotify_add_watch(r->notify_fd, dir, IN_MODIFY | IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO) <
-            0)
-        return error_errno(err, "watch %s", dir);
-    return 0;
+    return log_watch_begin(r->o->watch, &r->follower, dir, err);
+}
+
+/* Waits for something in the log's folder, at most WAIT_MS; false when it is time to stop. */
+static bool wait_for_more(struct reader *r, int wait_ms)
+{
+    struct pollfd p[2] = { { .fd = r->follower.wake_fd, .events = POLLIN },
+                           { .fd = r->o->cancel_fd, .events = POLLIN } };
+    uint64_t count;
+    if (poll(p, 2, wait_ms) > 0 && p[1].revents)
+        return false;
+    return read(r->follower.wake_fd, &count, sizeof(count)) >= 0 || errno == EAGAIN;
 }
 
 static int follow(struct reader *r, struct error *err)
 {
     bool is_ending = !r->o->is_running(r->o->arg);
+    int checks = 0;            /* whether it has ended, since the log was closed */
     if (read_rest(r, err) < 0) /* what came between the first read and the watch */
         return -1;
     while (!is_ending && !r->is_finished) {
-        struct pollfd p[2] = { { .fd = r->notify_fd, .events = POLLIN },
-                               { .fd = r->o->cancel_fd, .events = POLLIN } };
-        static const int forever = -1;
-        int wait_ms = forever;
-        for (bool was_closed = false;;) {
-            int ready = poll(p, 2, wait_ms);
-            if (ready < 0 && errno != EINTR)
-                return error_errno(err, "wait for %s", r->path);
-            if (ready > 0 && p[1].revents)
-                return 0;
-            take_events(r, &was_closed);
+        if (!wait_for_more(r, checks > 0 ? ENDING_CHECK_MS : -1))
+            return 0;
+        if (atomic_exchange(&r->follower.was_closed, false))
+            checks = ENDING_CHECKS_MAX;
+        if (read_rest(r, err) < 0)
+            return -1;
+        if (reopen_if_rotated(r)) {
+            checks = 0;
             if (read_rest(r, err) < 0)
                 return -1;
-            if (reopen_if_rotated(r)) {
-                was_closed = false;
-                if (read_rest(r, err) < 0)
-                    return -1;
-            }
-            if (r->is_finished)
-                return 0;
-            if (was_closed && !r->o->is_running(r->o->arg)) {
-                is_ending = true;
-                break;
-            }
-            /* Closed but still running by its word: it is about to end, or the runtime restarts. */
-            wait_ms = was_closed ? ENDING_CHECK_MS : forever;
         }
+        is_ending = checks > 0 && !r->o->is_running(r->o->arg);
+        checks -= checks > 0;
     }
     return read_rest(r, err);
 }
 
 int container_log_read(const char *path, const struct container_log_options *o, struct error *err)
 {
-    struct reader r = { .o = o, .path = path, .notify_fd = -1 };
+    struct reader r = { .o = o, .path = path };
     r.fd = open(path, O_RDONLY | O_CLOEXEC);
     if (r.fd < 0) {
         error_errno(err, "open %s", path);
@@ -259,15 +240,14 @@ int container_log_read(const char *path, const struct container_log_options *o, 
     }
     off_t from = o->tail_lines >= 0 ? tail_offset(r.fd, o->tail_lines) : 0;
     lseek(r.fd, from, SEEK_SET);
-    int rc = o->follow ? watch_folder(&r, err) : 0;
-    if (rc == 0)
-        rc = read_rest(&r, err);
+    bool is_watched = o->follow && watch_folder(&r, err) == 0;
+    int rc = o->follow && !is_watched ? -1 : read_rest(&r, err);
     if (rc == 0 && o->follow)
         rc = follow(&r, err);
     buffer_free(&r.in);
     buffer_free(&r.out);
     close(r.fd);
-    if (r.notify_fd >= 0)
-        close(r.notify_fd);
+    if (is_watched)
+        log_watch_end(o->watch, &r.follower);
     return rc;
 }

@@ -9,10 +9,9 @@
  */
 #pragma once
 
-#include <stdatomic.h>
-
 #include "base/arena.h"
 #include "base/error.h"
+#include "kubelet/log_watch.h"
 
 enum log_streams { LOG_STREAM_STDOUT = 1, LOG_STREAM_STDERR = 2, LOG_STREAM_ALL = 3 };
 
@@ -23,7 +22,9 @@ struct container_log_options {
     bool timestamps;
     bool follow;
     unsigned streams; /* enum log_streams */
-    /* For FOLLOW: whether the container still runs, asked after its log was closed. */
+    /* For FOLLOW: what tells of new lines, and whether the container still runs, asked after its
+     * log was closed. */
+    struct log_watch *watch;
     bool (*is_running)(void *arg);
     int cancel_fd; /* readable: stop; -1: none */
     void *arg;

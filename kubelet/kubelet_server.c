@@ -19,15 +19,18 @@
 
 #define FORWARD_PORTS_MAX  64
 #define SERVER_LOOPS       1
-#define SERVER_THREADS_MAX 64 /* followers of logs hold one each */
+#define SERVER_THREADS_MAX 64
 #define SERVER_QUEUED_MAX  256
+#define LOG_READERS_MAX    512 /* each holds a thread for as long as it reads or follows */
 #define STOP_GRACE_MS      1000
 #define LOG_CHUNKS_MAX     32 /* pieces of a log that wait for a slow reader */
 
 struct kubelet_server {
     struct kubelet_server_config config;
     struct http_server *http;
-    struct worker_pool *pool;
+    struct worker_pool *pool, *log_pool;
+    struct log_watch *log_watch;
+    atomic_int log_readers;
     atomic_bool is_stopping;
 };
 
@@ -39,6 +42,8 @@ struct call { /* one request on a worker; lives in the request's arena */
     size_t parts_n;
     void (*run)(struct call *c);
 };
+
+static void run_call(void *arg);
 
 /* ---- answers ---- */
 
@@ -184,8 +189,25 @@ static int parse_log_options(struct call *c, struct container_log_options *o, st
     return 0;
 }
 
+/* Why a container waits, from what the API has of the pod or its mirror; NULL: it does not. */
+static const char *waiting_reason(struct call *c, const struct object *pod, const char *name)
+{
+    scoped(object) struct object *seen = informer_get(c->server->config.k->pods, &pod->key);
+    static const char *const lists[] = { "status.containerStatuses", "status.initContainerStatuses",
+                                         "status.ephemeralContainerStatuses" };
+    for (size_t i = 0; seen && i < ARRAY_LEN(lists); i++) {
+        json_each_item (json_at(seen->doc, lists[i]), s) {
+            const char *reason = json_str(s, "state.waiting.reason", NULL);
+            if (str_equal(json_str(s, "name", ""), name))
+                return reason ? arena_strdup(c->a, reason) : NULL;
+        }
+    }
+    return NULL;
+}
+
 /* Why there is no log, from what the status says. */
-static int no_log(const struct object *pod, const char *name, bool is_previous, struct error *err)
+static int no_log(struct call *c, const struct object *pod, const char *name, bool is_previous,
+                  struct error *err)
 {
     if (!pod_container(pod, name))
         return error_set(err, ERR_BAD_REQUEST, "container %s is not valid for pod %s", name,
@@ -194,15 +216,9 @@ static int no_log(const struct object *pod, const char *name, bool is_previous, 
         return error_set(err, ERR_BAD_REQUEST,
                          "previous terminated container \"%s\" in pod \"%s\" not found", name,
                          pod->key.name);
-    static const char *const lists[] = { "status.containerStatuses", "status.initContainerStatuses",
-                                         "status.ephemeralContainerStatuses" };
-    const char *reason = "ContainerCreating";
-    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-        json_each_item (json_at(pod->doc, lists[i]), s) {
-            if (str_equal(json_str(s, "name", ""), name))
-                reason = json_str(s, "state.waiting.reason", reason);
-        }
-    }
+    const char *reason = waiting_reason(c, pod, name);
+    if (!reason)
+        reason = "ContainerCreating";
     if (str_equal(reason, "ErrImagePull"))
         reason = "image can't be pulled";
     else if (str_equal(reason, "ImagePullBackOff"))
@@ -222,16 +238,14 @@ static int find_log(struct call *c, struct cri_container *out, struct error *err
     struct cri_container *newest, *before;
     if (find_containers(c, pod, name, &newest, &before, err) < 0)
         return -1;
-    struct cri_container *wanted = newest;
-    if (is_previous) {
-        /* One that ended and waits for its next start is what was before. */
-        wanted = newest && newest->state == CRI_CONTAINER_EXITED && !before ? newest : before;
-    }
+    /* One that ended and waits for its next start is what was before. */
+    bool is_past = newest && newest->state == CRI_CONTAINER_EXITED && waiting_reason(c, pod, name);
+    struct cri_container *wanted = is_previous && !is_past ? before : newest;
     if (!wanted || !pod_container(pod, name))
-        return no_log(pod, name, is_previous, err);
+        return no_log(c, pod, name, is_previous, err);
     if (cri_container_status(c->server->config.k->cri, wanted->id, c->a, out, err) < 0)
         return -1;
-    return str_empty(out->log_path) ? no_log(pod, name, is_previous, err) : 0;
+    return str_empty(out->log_path) ? no_log(c, pod, name, is_previous, err) : 0;
 }
 
 static void run_logs(struct call *c)
@@ -264,6 +278,7 @@ static void run_logs(struct call *c)
     l.stream = http_stream_start(c->req, &head, on_log_closed, &l);
     options.arg = &l;
     options.cancel_fd = l.cancel_fd;
+    options.watch = c->server->log_watch;
     if (container_log_read(container.log_path, &options, &err) < 0 && err.code != ERR_CANCELED)
         log_warn("kubelet", "log of container %s: %s", container.id, err.message);
     http_stream_end(l.stream);
@@ -273,6 +288,26 @@ static void run_logs(struct call *c)
         poll(&closed, 1, -1);
     } while (read(l.cancel_fd, &count, sizeof(count)) < 0);
     close(l.cancel_fd);
+}
+
+static void run_log_reader(void *arg)
+{
+    struct call *c = arg;
+    struct kubelet_server *s = c->server;
+    run_call(c);
+    atomic_fetch_sub(&s->log_readers, 1);
+}
+
+/* A pool apart: who follows logs keeps nobody from anything else. */
+static int submit_log_reader(struct call *c, struct error *err)
+{
+    struct kubelet_server *s = c->server;
+    if (atomic_fetch_add(&s->log_readers, 1) < LOG_READERS_MAX &&
+        worker_pool_submit(s->log_pool, run_log_reader, c, err) == 0)
+        return 0;
+    atomic_fetch_sub(&s->log_readers, 1);
+    return error_set(err, ERR_TOO_MANY_REQUESTS, "%d readers of logs are at work on this node",
+                     LOG_READERS_MAX);
 }
 
 /* ---- exec, attach, port-forward ---- */
@@ -511,11 +546,21 @@ static void handle(struct http_request *req, void *arg)
         struct error err = { 0 };
         c->run = routes[i].run;
         http_request_detach(req);
-        if (worker_pool_submit(s->pool, run_call, c, &err) < 0)
+        int rc = c->run == run_logs ? submit_log_reader(c, &err)
+                                    : worker_pool_submit(s->pool, run_call, c, &err);
+        if (rc < 0)
             respond_text(req, 429, err.message);
         return;
     }
     respond_text(req, 404, "404 page not found");
+}
+
+static void server_free(struct kubelet_server *s)
+{
+    worker_pool_free(s->pool);
+    worker_pool_free(s->log_pool);
+    log_watch_free(s->log_watch);
+    free(s);
 }
 
 struct kubelet_server *kubelet_server_start(const struct kubelet_server_config *config,
@@ -524,6 +569,7 @@ struct kubelet_server *kubelet_server_start(const struct kubelet_server_config *
     struct kubelet_server *s = xcalloc(1, sizeof(*s));
     s->config = *config;
     s->pool = worker_pool_new("kubelet-api", SERVER_THREADS_MAX, SERVER_QUEUED_MAX, err);
+    s->log_pool = worker_pool_new("kubelet-logs", LOG_READERS_MAX, LOG_READERS_MAX, err);
     struct http_server_config http = {
         .bind_address = "0.0.0.0",
         .port = config->port,
@@ -532,12 +578,11 @@ struct kubelet_server *kubelet_server_start(const struct kubelet_server_config *
         .handle = handle,
         .arg = s,
     };
-    s->http = s->pool ? http_server_start(&http, err) : NULL;
+    s->log_watch = s->pool && s->log_pool ? log_watch_new(err) : NULL;
+    s->http = s->log_watch ? http_server_start(&http, err) : NULL;
     if (s->http)
         return s;
-    if (s->pool)
-        worker_pool_free(s->pool);
-    free(s);
+    server_free(s);
     return NULL;
 }
 
@@ -552,6 +597,5 @@ void kubelet_server_stop(struct kubelet_server *s)
         return;
     atomic_store(&s->is_stopping, true);
     http_server_stop(s->http, STOP_GRACE_MS);
-    worker_pool_free(s->pool);
-    free(s);
+    server_free(s);
 }

@@ -55,6 +55,7 @@ static void append(struct fixture *f, const char *text)
 static int set_up(void **state)
 {
     struct fixture *f = xcalloc(1, sizeof(*f));
+    struct error err = { 0 };
     strcpy(f->dir, "/tmp/container_log_test.XXXXXX");
     if (!mkdtemp(f->dir))
         return -1;
@@ -65,6 +66,7 @@ static int set_up(void **state)
                                            .limit_bytes = -1,
                                            .streams = LOG_STREAM_ALL,
                                            .cancel_fd = -1,
+                                           .watch = log_watch_new(&err),
                                            .is_running = is_running,
                                            .write = take,
                                            .arg = f };
@@ -78,6 +80,7 @@ static int tear_down(void **state)
     struct fixture *f = *state;
     struct error err = { 0 };
     buffer_free(&f->out);
+    log_watch_free(f->o.watch);
     int rc = files_remove_tree(f->dir, &err);
     pthread_mutex_destroy(&f->lock);
     pthread_cond_destroy(&f->changed);
@@ -185,6 +188,46 @@ static void a_follower_sees_new_lines_a_rotation_and_the_end(void **state)
     assert_string_equal(f->out.data, "one\ntwo\nthree\nfour\nfive\nsix\n");
 }
 
+/* More than a user may have inotify instances, by default. */
+#define FOLLOWERS 150
+
+static size_t count(struct fixture *f, const char *text)
+{
+    size_t n = 0;
+    for (const char *p = f->out.data; p && (p = strstr(p, text)); p++)
+        n++;
+    return n;
+}
+
+static void wait_for_all(struct fixture *f, const char *text)
+{
+    pthread_mutex_lock(&f->lock);
+    while (count(f, text) < FOLLOWERS)
+        pthread_cond_wait(&f->changed, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void many_followers_see_the_same_lines(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t threads[FOLLOWERS];
+    f->o.follow = true;
+    atomic_store(&f->is_running, true);
+    for (size_t i = 0; i < FOLLOWERS; i++)
+        pthread_create(&threads[i], NULL, follow, f);
+    wait_for_all(f, "three\n");
+    append(f, "2026-11-20T10:00:03Z stdout F four\n");
+    wait_for_all(f, "four\n");
+    atomic_store(&f->is_running, false);
+    append(f, "2026-11-20T10:00:05Z stdout F five\n");
+    for (size_t i = 0; i < FOLLOWERS; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        assert_ptr_equal(result, f);
+    }
+    assert_int_equal(count(f, "five\n"), FOLLOWERS);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -195,6 +238,7 @@ int main(void)
         T(old_lines_other_streams_and_too_many_bytes_are_left_out),
         T(a_log_that_is_not_there_is_not_found),
         T(a_follower_sees_new_lines_a_rotation_and_the_end),
+        T(many_followers_see_the_same_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
