@@ -96,6 +96,17 @@ struct grpc_stream {
     uint64_t begins_at; /* no byte of it is among so many first ones of the connection */
 };
 
+const char *grpc_status_name(enum grpc_status status)
+{
+    static const char *const names[] = {
+        "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+        "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+        "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+        "DataLoss", "Unauthenticated"
+    };
+    return names[status < ARRAY_LEN(names) ? status : GRPC_UNKNOWN];
+}
+
 static enum error_code error_code_of(enum grpc_status status)
 {
     switch (status) {

@@ -30,6 +30,7 @@ enum grpc_status { /* the numbers of the protocol */
                    GRPC_DATA_LOSS = 15,
                    GRPC_UNAUTHENTICATED = 16,
 };
+const char *grpc_status_name(enum grpc_status status); /* "NotFound", as clients in Go print it */
 
 /* ---- client.  Threads: any; calls share one connection, which is made anew when lost ---- */
 

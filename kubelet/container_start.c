@@ -199,16 +199,16 @@ void container_start(struct pod_sync *s, const struct json *container, unsigned 
     s->has_changed = true;
     if (cri_create_container(s->k->cri, s->state.sandbox->id, &config, &s->sandbox_config, s->a,
                              &id, &err) < 0) {
-        fail(s, name, "CreateContainerError", err.message);
+        fail(s, name, "CreateContainerError", cri_error_message(&err));
         return;
     }
-    pod_event(s, name, "Normal", "Created", "Created container: %s", name);
+    pod_event(s, name, "Normal", "Created", "Container created");
     link_log(s, name, id, attempt);
     if (cri_start_container(s->k->cri, id, &err) < 0) {
-        fail(s, name, "RunContainerError", err.message);
+        fail(s, name, "RunContainerError", cri_error_message(&err));
         return;
     }
-    pod_event(s, name, "Normal", "Started", "Started container %s", name);
+    pod_event(s, name, "Normal", "Started", "Container started");
     container_set_note(s, name, NULL, NULL);
     start_post_start(s, container, id);
 }

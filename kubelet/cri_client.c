@@ -138,6 +138,24 @@ static int call_long(struct cri_client *c, const char *path, struct bytes reques
     return rc;
 }
 
+static const char rpc_error[] = "rpc error: code = ", rpc_description[] = " desc = ";
+
+static void name_status(struct error *err, enum grpc_status status)
+{
+    struct error named = { .code = err->code };
+    snprintf(named.message, sizeof(named.message), "%s%s%s%.*s", rpc_error,
+             grpc_status_name(status), rpc_description, (int)sizeof(named.message) - 64,
+             err->message);
+    *err = named;
+}
+
+const char *cri_error_message(const struct error *err)
+{
+    const char *text =
+        str_has_prefix(err->message, rpc_error) ? strstr(err->message, rpc_description) : NULL;
+    return text ? text + strlen(rpc_description) : err->message;
+}
+
 int cri_call(struct cri_client *c, const char *method, const ProtobufCMessage *request,
              int timeout_ms, const ProtobufCMessageDescriptor *response_type, struct arena *a,
              void *response, struct error *err)
@@ -162,6 +180,8 @@ int cri_call(struct cri_client *c, const char *method, const ProtobufCMessage *r
             err->code = ERR_NOT_FOUND;
         else if (status == GRPC_DEADLINE_EXCEEDED)
             err->code = ERR_TIMEOUT;
+        if (status != GRPC_OK)
+            name_status(err, status);
         return -1;
     }
     if (!response)

@@ -3,7 +3,8 @@
  * cri_client.h - the Container Runtime Interface as plain structs; protobuf stays in cri_*.c.
  *
  * Every call blocks until the runtime has answered.  What a call returns lives in the ARENA given.
- * ERR_UNAVAILABLE: the runtime is not there; ERR_NOT_FOUND as the runtime says it.
+ * ERR_UNAVAILABLE: the runtime is not there; ERR_NOT_FOUND as the runtime says it.  Messages of the
+ * runtime are as upstream's kubelet has them: "rpc error: code = NotFound desc = ...".
  *
  * Threads: any.
  */
@@ -22,6 +23,9 @@ DEFINE_SCOPED(cri_client, struct cri_client *, cri_client_free)
  * ERR_CANCELED: the node's agent stops, its containers do not. */
 void cri_client_interrupt(struct cri_client *c);
 bool cri_client_is_interrupted(struct cri_client *c); /* false for NULL */
+
+/* ERR's message without what tells of the protocol: upstream shows some without. */
+const char *cri_error_message(const struct error *err);
 
 /* ---- pieces ---- */
 

@@ -114,6 +114,15 @@ static int pull_with_auths(struct kubelet_context *k, const struct pull *p, stru
     return rc;
 }
 
+/* Of what a pull fails with, upstream shows the code only where it says something. */
+static void hide_unknown(struct error *err)
+{
+    if (!str_has_prefix(err->message, "rpc error: code = Unknown "))
+        return;
+    const char *text = cri_error_message(err);
+    memmove(err->message, text, strlen(text) + 1);
+}
+
 static void run_pull(struct pod_entry *e, void *arg)
 {
     struct pull *p = arg;
@@ -136,6 +145,7 @@ static void run_pull(struct pod_entry *e, void *arg)
                   "%" PRIu64 " bytes.",
                   p->image, took, took, image.size_bytes);
     } else {
+        hide_unknown(&err);
         pod_event(&s, p->container, "Warning", "Failed", "Failed to pull image \"%s\": %s",
                   p->image, err.message);
         pod_event(&s, p->container, "Warning", "Failed", "Error: ErrImagePull");
@@ -232,8 +242,7 @@ static void fail_once(struct pod_sync *s, struct container_memory *m, const char
 {
     if (!str_equal(m->reason, reason)) {
         pod_event(s, m->name, "Warning",
-                  str_equal(reason, "InvalidImageName") ? "InspectFailed" : "ErrImageNeverPull",
-                  "%s", event);
+                  str_equal(reason, "ErrImageNeverPull") ? reason : "InspectFailed", "%s", event);
         pod_event(s, m->name, "Warning", "Failed", "Error: %s", reason);
     }
     container_set_note(s, m->name, reason, message);
@@ -269,7 +278,9 @@ int image_ensure(struct pod_sync *s, const struct json *container, struct cri_im
     struct error err = { 0 };
     int is_present = cri_image_status(s->k->cri, image, s->a, out, &err);
     if (is_present < 0) {
-        container_set_note(s, m->name, "ImageInspectError", err.message);
+        const char *why =
+            arena_printf(s->a, "Failed to inspect image \"%s\": %s", image, err.message);
+        fail_once(s, m, "ImageInspectError", why, why);
         s->needs_retry = true;
         return 0;
     }

@@ -110,7 +110,8 @@ static void tell_failure(struct prober *p, enum probe_result result, const char 
     scoped(arena) struct arena *a = arena_new();
     event_record_field(p->owner->k->events, p->pod, container_field_path(p->pod, p->container, a),
                        "Warning", "Unhealthy", "%s probe %s: %s", kinds[p->kind].word,
-                       result == PROBE_ERROR ? "errored" : "failed", output);
+                       result == PROBE_ERROR ? "errored and resulted in unknown state" : "failed",
+                       output);
 }
 
 static void run_probe(void *arg)

@@ -30,6 +30,14 @@ static const char *bracketed(const char *host, struct arena *a)
     return strchr(host, ':') ? arena_printf(a, "[%s]", host) : host;
 }
 
+static const char *joined(const struct cri_strings *words, struct arena *a)
+{
+    const char *text = words->n ? words->items[0] : "";
+    for (size_t i = 1; i < words->n; i++)
+        text = arena_printf(a, "%s %s", text, words->items[i]);
+    return text;
+}
+
 static enum probe_result run_exec(const struct probe_target *t, const struct json *exec,
                                   int64_t timeout_s, struct arena *a, const char **output)
 {
@@ -43,7 +51,7 @@ static enum probe_result run_exec(const struct probe_target *t, const struct jso
                        strstr(err.message, "timed out");
         *output = is_late
                       ? arena_printf(a, "command timed out: \"%s\" timed out after %" PRId64 "s",
-                                     command.n ? command.items[0] : "", timeout_s)
+                                     joined(&command, a), timeout_s)
                       : arena_strdup(a, err.message);
         return is_late ? PROBE_FAILURE : PROBE_ERROR;
     }
@@ -116,12 +124,6 @@ static enum probe_result run_tcp(const struct probe_target *t, const struct json
 static const char *grpc_failure(const char *target, enum grpc_status status, int64_t timeout_s,
                                 const struct error *err, struct arena *a)
 {
-    static const char *const codes[] = {
-        "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
-        "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
-        "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
-        "DataLoss", "Unauthenticated"
-    };
     /* Upstream dials until its time is over, and tells nothing but that. */
     if (status == GRPC_UNAVAILABLE && str_has_prefix(err->message, "dial "))
         return arena_printf(a,
@@ -137,7 +139,7 @@ static const char *grpc_failure(const char *target, enum grpc_status status, int
         return arena_printf(a, "timeout: health rpc did not complete within %" PRId64 "s",
                             timeout_s);
     return arena_printf(a, "error: health rpc probe failed: rpc error: code = %s desc = %s",
-                        codes[status < ARRAY_LEN(codes) ? status : GRPC_UNKNOWN], err->message);
+                        grpc_status_name(status), err->message);
 }
 
 /* grpc.health.v1.Health: a request is {1: service}, an answer {1: status}, of which 1 is SERVING.

@@ -115,7 +115,7 @@ reading() {
     like "get -w sees a change" 'watched' timeout 15 bash -c "
         (sleep 1; nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig label configmap web-config watched=yes >/dev/null) &
         nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get configmap web-config -w --show-labels --request-timeout=4s"
-    like "describe pod" 'Started container web' k describe pods -l app=web
+    like "describe pod" 'Container started' k describe pods -l app=web
     like "describe deployment" 'ScalingReplicaSet' k describe deployment web
     like "describe service" 'Endpoints:\s+10\.42\.\S+:8080' k describe service web
     like "describe node" 'Kubelet Version' k describe node node1
