@@ -95,7 +95,9 @@ static void on_node(const struct informer_event *e)
     pthread_mutex_unlock(&k->lock);
     const char *before = e->old ? json_str(e->old->doc, "spec.podCIDR", "") : "";
     const char *now = e->new ? json_str(e->new->doc, "spec.podCIDR", "") : "";
-    if (node && (!e->new || !str_equal(before, now)))
+    bool was_closed = e->old && json_bool(e->old->doc, "spec.unschedulable", false);
+    bool is_closed = e->new && json_bool(e->new->doc, "spec.unschedulable", false);
+    if (node && (!e->new || !str_equal(before, now) || was_closed != is_closed))
         node_status_wake(node);
 }
 

@@ -36,7 +36,7 @@ struct node_status {
     pthread_t thread;
     int64_t begun_ns;   /* monotonic, as the next */
     int64_t written_ns; /* when the status was last written */
-    bool is_registered, was_ready;
+    bool is_registered, was_closed;
     char *network; /* the pod range the CNI file was written for */
 
     pthread_mutex_t lock; /* guards what follows */
@@ -312,6 +312,59 @@ static struct json *make_status(struct node_status *n, const struct json *old, s
     return status;
 }
 
+/* ---- events ---- */
+
+static const char *condition_status(const struct json *status, const char *type)
+{
+    json_each_item (json_get(status, "conditions"), c)
+        if (str_equal(json_str(c, "type", ""), type))
+            return json_str(c, "status", "");
+    return "";
+}
+
+static void tell_node(struct node_status *n, const struct object *node, const char *reason)
+{
+    event_record(n->k->events, node, "Normal", reason, "Node %s status is now: %s", n->k->node_name,
+                 reason);
+}
+
+/* What has changed, against what the API said before: a kubelet that begins finds its node as it
+ * was. */
+static void tell_changes(struct node_status *n, const struct object *node,
+                         const struct json *status)
+{
+    const struct json *old = json_get(node->doc, "status");
+    const char *now = condition_status(status, "Ready");
+    const char *boot_before = json_str(old, "nodeInfo.bootID", "");
+    const char *boot = json_str(status, "nodeInfo.bootID", "");
+    if (!str_empty(boot_before) && !str_equal(boot_before, boot))
+        event_record(n->k->events, node, "Warning", "Rebooted",
+                     "Node %s has been rebooted, boot id: %s", n->k->node_name, boot);
+    if (!str_equal(condition_status(old, "Ready"), now)) {
+        bool is_ready = str_equal(now, "True");
+        tell_node(n, node, is_ready ? "NodeReady" : "NodeNotReady");
+        log_info("kubelet", "node %s is %s", n->k->node_name, is_ready ? "ready" : "not ready");
+    }
+}
+
+static void tell_schedulable(struct node_status *n, const struct object *node)
+{
+    bool is_closed = json_bool(node->doc, "spec.unschedulable", false);
+    if (is_closed != n->was_closed)
+        tell_node(n, node, is_closed ? "NodeNotSchedulable" : "NodeSchedulable");
+    n->was_closed = is_closed;
+}
+
+/* As upstream: the pressures are told at every start, being none. */
+static void tell_start(struct node_status *n, const struct object *node)
+{
+    static const char *const fine[] = { "NodeHasSufficientMemory", "NodeHasNoDiskPressure",
+                                        "NodeHasSufficientPID" };
+    event_record(n->k->events, node, "Normal", "Starting", "Starting kubelet.");
+    for (size_t i = 0; i < ARRAY_LEN(fine); i++)
+        tell_node(n, node, fine[i]);
+}
+
 /* ---- writing ---- */
 
 static int register_node(struct node_status *n, struct error *err)
@@ -331,7 +384,7 @@ static int register_node(struct node_status *n, struct error *err)
     scoped(object) struct object *made = NULL;
     if (client_create(n->k->client, &resources[RESOURCE_NODES], "", doc, &made, err) == 0) {
         log_info("kubelet", "node %s registered", n->k->node_name);
-        event_record(n->k->events, made, "Normal", "Starting", "Starting kubelet.");
+        tell_start(n, made);
         return 0;
     }
     if (err->code != ERR_ALREADY_EXISTS)
@@ -342,7 +395,7 @@ static int register_node(struct node_status *n, struct error *err)
         return -1;
     struct json *updated = json_clone(old->doc, a);
     put_labels(n, a, updated);
-    event_record(n->k->events, old, "Normal", "Starting", "Starting kubelet.");
+    tell_start(n, old);
     if (json_equal(updated, old->doc))
         return 0;
     return client_update(n->k->client, &resources[RESOURCE_NODES], &key, updated, NULL, err);
@@ -363,21 +416,6 @@ static bool is_same_but_for_time(const struct json *x, const struct json *y, str
     return json_equal(one, two);
 }
 
-static void tell_ready(struct node_status *n, const struct object *node, const struct json *status)
-{
-    bool is_ready = false;
-    json_each_item (json_get(status, "conditions"), c)
-        if (str_equal(json_str(c, "type", ""), "Ready"))
-            is_ready = str_equal(json_str(c, "status", ""), "True");
-    if (is_ready != n->was_ready) {
-        const char *reason = is_ready ? "NodeReady" : "NodeNotReady";
-        event_record(n->k->events, node, "Normal", reason, "Node %s status is now: %s",
-                     n->k->node_name, reason);
-        log_info("kubelet", "node %s is %s", n->k->node_name, is_ready ? "ready" : "not ready");
-    }
-    n->was_ready = is_ready;
-}
-
 static int write_status(struct node_status *n, struct error *err)
 {
     struct object_key key = { "", n->k->node_name };
@@ -393,16 +431,18 @@ static int write_status(struct node_status *n, struct error *err)
         struct json *status = make_status(n, old, a);
         int64_t now_ns = clock_monotonic_ns(n->k->clock);
         bool is_due = !n->written_ns || now_ns - n->written_ns >= STATUS_PERIOD_NS;
-        tell_ready(n, node, status);
+        tell_schedulable(n, node);
         if (!is_due && old && is_same_but_for_time(status, old, a))
             return 0;
         struct json *doc = json_clone(node->doc, a);
         json_put(a, doc, "status", *status);
         rc = client_update_status(n->k->client, &resources[RESOURCE_NODES], &key, doc, NULL, err);
-        if (rc == 0)
+        if (rc == 0) {
             n->written_ns = now_ns;
-        else if (err->code != ERR_CONFLICT)
+            tell_changes(n, node, status);
+        } else if (err->code != ERR_CONFLICT) {
             return -1;
+        }
     }
     return rc;
 }
