@@ -27,7 +27,10 @@ char *termination_log_path(const struct kubelet_context *k, const char *uid, con
 
 const char *pod_hostname(const struct object *pod, struct arena *a)
 {
-    const char *name = json_str(pod->doc, "spec.hostname", "");
+    const char *name = json_str(pod->doc, "spec.hostnameOverride", NULL);
+    if (name)
+        return name;
+    name = json_str(pod->doc, "spec.hostname", "");
     if (str_empty(name))
         name = pod->key.name;
     char *cut = arena_strndup(a, name, strnlen(name, HOSTNAME_BYTES_MAX));
@@ -40,7 +43,7 @@ const char *pod_domain_name(const struct kubelet_context *k, const struct object
                             struct arena *a)
 {
     const char *subdomain = json_str(pod->doc, "spec.subdomain", "");
-    if (str_empty(subdomain))
+    if (str_empty(subdomain) || json_str(pod->doc, "spec.hostnameOverride", NULL))
         return NULL;
     return arena_printf(a, "%s.%s.%s.svc.%s", pod_hostname(pod, a), subdomain, pod->key.ns,
                         k->cluster_domain);

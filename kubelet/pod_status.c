@@ -19,8 +19,7 @@ struct build {
     const struct json *old; /* the status that is there */
     /* counted while container statuses are made */
     int pending_init, failed_init;
-    int running, waiting, stopped, succeeded, unknown;
-    bool has_init_running;
+    int running, waiting, stopped, succeeded, restarting;
 };
 
 bool container_is_sidecar(const struct json *init_container)
@@ -28,20 +27,34 @@ bool container_is_sidecar(const struct json *init_container)
     return str_equal(json_str(init_container, "restartPolicy", ""), "Always");
 }
 
+/* Whether a rule of restartPolicyRules tells to restart: the first whose exit codes match. */
+static bool has_rule(const struct json *container, int exit_code)
+{
+    json_each_item (json_get(container, "restartPolicyRules"), rule) {
+        bool is_listed = false;
+        json_each_item (json_at(rule, "exitCodes.values"), value)
+            is_listed |= json_is(value, JSON_INT) && value->integer == exit_code;
+        bool wants_listed = str_equal(json_str(rule, "exitCodes.operator", ""), "In");
+        if (str_equal(json_str(rule, "action", ""), "Restart") && is_listed == wants_listed)
+            return true;
+    }
+    return false;
+}
+
 bool container_restarts(const struct object *pod, const struct json *container, bool is_init,
                         int exit_code)
 {
-    if (is_init && container_is_sidecar(container))
-        return true;
     const char *policy = json_str(pod->doc, "spec.restartPolicy", "Always");
     const char *own = json_str(container, "restartPolicy", "");
-    if (!is_init && !str_empty(own))
+    if (has_rule(container, exit_code))
+        return true;
+    if (!str_empty(own))
         policy = own;
+    else if (is_init && str_equal(policy, "Always"))
+        policy = "OnFailure";
     if (str_equal(policy, "Never"))
         return false;
-    if (is_init || str_equal(policy, "OnFailure"))
-        return exit_code != 0;
-    return true;
+    return !str_equal(policy, "OnFailure") || exit_code != 0;
 }
 
 static const struct container_note *find_note(const struct pod_status_input *in, const char *name)
@@ -263,10 +276,13 @@ static void main_statuses(struct build *b, struct json *status)
         if (json_at(s, "state.running")) {
             b->running++;
         } else if (json_at(s, "state.terminated")) {
+            int code = (int)json_int(s, "state.terminated.exitCode", 1);
             b->stopped++;
-            b->succeeded += json_int(s, "state.terminated.exitCode", 1) == 0;
+            b->succeeded += code == 0;
+            b->restarting += container_restarts(b->in->pod, spec, false, code);
         } else if (json_at(s, "lastState.terminated")) {
             b->stopped++;
+            b->restarting++;
         } else {
             b->waiting++;
         }
@@ -302,14 +318,12 @@ static void ephemeral_statuses(struct build *b, struct json *status)
 
 static const char *phase_of_main(const struct build *b)
 {
-    const struct object *pod = b->in->pod;
-    const char *policy = json_str(pod->doc, "spec.restartPolicy", "Always");
     const char *old = json_str(b->old, "phase", "");
     if (b->in->failed_reason)
         return "Failed";
     if (str_equal(old, "Succeeded") || str_equal(old, "Failed"))
         return old; /* an end is final */
-    if (b->failed_init && str_equal(policy, "Never"))
+    if (b->failed_init)
         return "Failed";
     if (b->in->is_terminating && b->running == 0 && !pod_state_is_running(b->in->state))
         return b->stopped && b->succeeded == b->stopped && !b->waiting && !b->pending_init
@@ -317,15 +331,10 @@ static const char *phase_of_main(const struct build *b)
                    : "Failed";
     if (b->pending_init || b->waiting)
         return "Pending";
-    if (b->running)
+    if (b->running || b->restarting)
         return "Running";
-    if (b->stopped) {
-        if (str_equal(policy, "Always"))
-            return "Running";
-        if (b->stopped == b->succeeded)
-            return "Succeeded";
-        return str_equal(policy, "Never") ? "Failed" : "Running";
-    }
+    if (b->stopped)
+        return b->stopped == b->succeeded ? "Succeeded" : "Failed";
     return "Pending";
 }
 
