@@ -96,7 +96,7 @@ static void on_node(const struct informer_event *e)
     const char *before = e->old ? json_str(e->old->doc, "spec.podCIDR", "") : "";
     const char *now = e->new ? json_str(e->new->doc, "spec.podCIDR", "") : "";
     bool was_closed = e->old && json_bool(e->old->doc, "spec.unschedulable", false);
-    bool is_closed = e->new && json_bool(e->new->doc, "spec.unschedulable", false);
+    bool is_closed = e->new &&json_bool(e->new->doc, "spec.unschedulable", false);
     if (node && (!e->new || !str_equal(before, now) || was_closed != is_closed))
         node_status_wake(node);
 }
@@ -274,6 +274,14 @@ int kubelet_run(struct kubelet *k, struct error *err)
     };
     if (start_server(k, err) < 0)
         return error_wrap(err, "start the kubelet's server");
+    /* Before pods are worked on: what runs and is of no source by then, is ended. */
+    scoped(str) char *own = xasprintf("%s/agent/pod-manifests", k->config.data_dir);
+    const char *dir = k->config.static_pod_dir ? k->config.static_pod_dir : own;
+    struct static_pods *statics = static_pods_start(k->worker, dir, err);
+    if (!statics)
+        return -1;
+    atomic_store(&k->statics, statics);
+
     struct node_status *node = node_status_start(&config, err);
     if (!node)
         return -1;
@@ -284,12 +292,7 @@ int kubelet_run(struct kubelet *k, struct error *err)
     k->is_running = true;
     pthread_cond_signal(&k->wake);
     pthread_mutex_unlock(&k->lock);
-
-    scoped(str) char *own = xasprintf("%s/agent/pod-manifests", k->config.data_dir);
-    const char *dir = k->config.static_pod_dir ? k->config.static_pod_dir : own;
-    struct static_pods *statics = static_pods_start(k->worker, dir, err);
-    atomic_store(&k->statics, statics);
-    return statics ? 0 : -1;
+    return 0;
 }
 
 void kubelet_stop(struct kubelet *k)

@@ -602,10 +602,11 @@ void pod_sync(struct pod_entry *e)
     scoped(arena) struct arena *a = arena_new();
     struct pod_sync s = { .entry = e, .worker = w, .k = w->k, .a = a };
     pthread_mutex_lock(&w->lock);
-    s.pod = e->pod ? object_ref(e->pod) : NULL;
+    scoped(object) struct object *pod = e->pod ? object_ref(e->pod) : NULL;
     s.is_gone = e->is_gone;
     s.is_static = e->is_static;
     pthread_mutex_unlock(&w->lock);
+    s.pod = pod ? pod_with_status(&s, pod) : NULL;
     if (!e->is_finished)
         one_turn(&s);
 

@@ -56,6 +56,9 @@ void container_stop(struct pod_sync *s, const struct json *spec, const struct cr
 
 /* ---- status_manager.c ---- */
 
+/* The pod as the turn works on it: a static one with the status of its mirror. */
+struct object *pod_with_status(struct pod_sync *s, struct object *pod);
+
 /* Builds the status from the state and writes it if it differs; returns the phase. */
 const char *status_update(struct pod_sync *s, bool is_terminating);
 /* Removes the API object after its last status. */

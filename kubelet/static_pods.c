@@ -228,7 +228,6 @@ static void drain(int fd)
 static void *run(void *arg)
 {
     struct static_pods *s = arg;
-    read_folder(s);
     int wait_ms = put_mirrors_right(s) ? -1 : MIRROR_RETRY_MS;
     for (;;) {
         struct pollfd p[2] = { { .fd = s->notify_fd, .events = POLLIN },
@@ -262,11 +261,13 @@ struct static_pods *static_pods_start(struct pod_worker *w, const char *dir, str
         inotify_add_watch(s->notify_fd, dir,
                           IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) < 0) {
         error_errno(err, "watch the manifests in %s", dir);
-    } else if (pthread_create(&s->thread, NULL, run, s) == 0) {
-        return s;
     } else {
+        read_folder(s);
+        if (pthread_create(&s->thread, NULL, run, s) == 0)
+            return s;
         error_set(err, ERR_INTERNAL, "start the thread for static pods");
     }
+    object_list_deinit(&s->pods);
     close(s->wake_fd);
     if (s->notify_fd >= 0)
         close(s->notify_fd);

@@ -13,6 +13,7 @@
 
 struct static_pods;
 
+/* When it returns, the worker knows the pods that were in the folder. */
 struct static_pods *static_pods_start(struct pod_worker *w, const char *dir, struct error *err);
 void static_pods_stop(struct static_pods *s);
 /* The API's view of a mirror changed or went: it is put right. */

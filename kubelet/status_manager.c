@@ -23,6 +23,19 @@ static struct object *api_object(struct pod_sync *s)
     return mirror;
 }
 
+struct object *pod_with_status(struct pod_sync *s, struct object *pod)
+{
+    s->pod = pod;
+    scoped(object) struct object *mirror = pod && s->is_static ? api_object(s) : NULL;
+    const struct json *status = mirror ? json_get(mirror->doc, "status") : NULL;
+    if (!status || !str_equal(object_annotation(mirror, ANNOTATION_CONFIG_MIRROR), pod->uid))
+        return object_ref(pod);
+    struct arena *a = arena_new();
+    struct json *doc = json_clone(pod->doc, a);
+    json_put(a, doc, "status", json_clone_value(status, a));
+    return draft_publish(draft_from_take(pod->resource, a, doc), 0);
+}
+
 static void add_notes(struct pod_sync *s, const char *list, bool is_init,
                       struct pod_status_input *in, struct container_note *notes)
 {
