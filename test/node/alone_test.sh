@@ -165,7 +165,7 @@ command_line() {
     refuses "a bad taint" '--node-taint: "a=b" is not a taint like key=value:NoSchedule$' server --node-taint a=b
     refuses "a bad node name" '--node-name: "Node_1" is not a name like node-1' server --node-name Node_1
     refuses "a part without a kubeconfig" '--kubeconfig: needs a value$' scheduler
-    refuses "a configuration file that is not there" "read $data/none.yaml: No such file" server --config "$data/none.yaml"
+    refuses "a configuration file that is not there" "--config: read $data/none.yaml: No such file" server --config "$data/none.yaml"
     echo 'prot: 1' > "$data/bad.yaml"
     refuses "an unknown key in the file" "$data/bad.yaml: unknown key \"prot\"$" server --config "$data/bad.yaml"
     echo 'https-listen-port: many' > "$data/bad.yaml"
