@@ -162,16 +162,16 @@ int claim_objects(struct controller *c, const struct object *owner, int resource
     return 0;
 }
 
-static void enqueue_selecting(struct controller *c, const struct object *orphan)
+void enqueue_selecting(struct controller *c, const struct object *o)
 {
     scoped(arena) struct arena *a = arena_new();
     scoped(object_list) struct object_list owners = { 0 };
-    cache_list_namespace(c, c->spec->watches[0].resource, orphan->key.ns, &owners);
+    cache_list_namespace(c, c->spec->watches[0].resource, o->key.ns, &owners);
     object_list_each (&owners, owner) {
         struct error err = { 0 };
         const struct selector *s = owner_selector(owner, a, &err);
         if (s && !selector_is_empty(s) &&
-            selector_matches(s, json_at(orphan->doc, "metadata.labels")))
+            selector_matches(s, json_at(o->doc, "metadata.labels")))
             enqueue_key(c, &owner->key);
     }
 }

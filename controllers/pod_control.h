@@ -33,6 +33,8 @@ informer_index_fn index_orphans;
 /* As enqueue_owner; an orphan wakes those owners in its namespace whose spec.selector matches it.
  * Needs the index "namespace" on the owners. */
 void enqueue_owner_or_selecting(struct controller *c, const struct informer_event *e);
+/* The owners in O's namespace whose spec.selector matches O. */
+void enqueue_selecting(struct controller *c, const struct object *o);
 
 /* A pod as TEMPLATE says, in OWNER's namespace and controlled by it; it has no name yet. */
 struct draft *pod_from_template(const struct object *owner, const struct json *template);

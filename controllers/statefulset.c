@@ -9,6 +9,7 @@
  * OrderedReady) and leaves the rest to the events that follow.
  */
 #include "controllers/revisions.h"
+#include "controllers/statefulset_claims.h"
 
 #define LABEL_POD_NAME "statefulset.kubernetes.io/pod-name"
 #define LABEL_INDEX    "apps.kubernetes.io/pod-index"
@@ -102,72 +103,9 @@ static void tell(struct sync *s, const char *verb, const char *reason, const cha
 
 /* ---- one pod ---- */
 
-static const char *claim_name(struct sync *s, const struct json *template, int64_t ordinal)
+static struct claims claims_of(struct sync *s, int64_t ordinal, const char *pod)
 {
-    return arena_printf(s->c->arena, "%s-%s-%lld", json_str(template, "metadata.name", ""),
-                        s->set->key.name, (long long)ordinal);
-}
-
-static struct draft *draft_claim(struct sync *s, const struct json *template, const char *name)
-{
-    struct draft *d = draft_new(&resources[RESOURCE_PERSISTENTVOLUMECLAIMS]);
-    struct arena *a = d->arena;
-    static const char *const copied[] = { "metadata.labels", "metadata.annotations", "spec" };
-    json_put_str(a, d->doc, "metadata.namespace", s->set->key.ns);
-    json_put_str(a, d->doc, "metadata.name", name);
-    for (size_t i = 0; i < ARRAY_LEN(copied); i++) {
-        const struct json *v = json_at(template, copied[i]);
-        if (v)
-            json_put(a, d->doc, copied[i], json_clone_value(v, a));
-    }
-    struct json *labels = json_make_object(a, d->doc, "metadata.labels");
-    json_each_member (json_at(s->set->doc, "spec.selector.matchLabels"), m)
-        json_set(a, labels, m->name, json_clone_value(&m->value, a));
-    return d;
-}
-
-static int create_claims(struct sync *s, int64_t ordinal, const char *pod, struct error *err)
-{
-    json_each_item (json_at(s->set->doc, "spec.volumeClaimTemplates"), template) {
-        const char *name = claim_name(s, template, ordinal);
-        struct object_key key = { s->set->key.ns, name };
-        scoped(object) struct object *there =
-            cache_get(s->c, RESOURCE_PERSISTENTVOLUMECLAIMS, &key);
-        if (there)
-            continue;
-        scoped(draft) struct draft *d = draft_claim(s, template, name);
-        struct error failure = { 0 };
-        if (create_object(s->c, d, NULL, &failure) == 0) {
-            event_record(s->c->events, s->set, "Normal", "SuccessfulCreate",
-                         "create Claim %s Pod %s in StatefulSet %s success", name, pod,
-                         s->set->key.name);
-        } else if (failure.code != ERR_ALREADY_EXISTS) {
-            event_record(s->c->events, s->set, "Warning", "FailedCreate",
-                         "create Claim %s for Pod %s in StatefulSet %s failed error: %s", name, pod,
-                         s->set->key.name, failure.message);
-            return error_set(err, failure.code, "%s", failure.message);
-        }
-    }
-    return 0;
-}
-
-/* A claim's volume takes the place of one of that name in the template. */
-static void put_volumes(struct sync *s, struct draft *pod, int64_t ordinal)
-{
-    struct arena *a = pod->arena;
-    json_each_item (json_at(s->set->doc, "spec.volumeClaimTemplates"), template) {
-        const char *name = json_str(template, "metadata.name", "");
-        struct json *volumes = json_make_array(a, pod->doc, "spec.volumes");
-        for (size_t i = volumes->len; i-- > 0;) {
-            if (str_equal(json_str(&volumes->items[i], "name", ""), name))
-                json_remove_item(volumes, i);
-        }
-        struct json *volume = json_new(a, JSON_OBJECT);
-        json_put_str(a, volume, "name", name);
-        json_put_str(a, volume, "persistentVolumeClaim.claimName",
-                     claim_name(s, template, ordinal));
-        json_append(a, volumes, *volume);
-    }
+    return (struct claims){ .c = s->c, .set = s->set, .ordinal = ordinal, .pod = pod };
 }
 
 static struct json *template_of(const struct object *revision, struct arena *a)
@@ -177,22 +115,35 @@ static struct json *template_of(const struct object *revision, struct arena *a)
     return template;
 }
 
+static const char *pod_name(struct sync *s, int64_t ordinal)
+{
+    return arena_printf(s->c->arena, "%s-%lld", s->set->key.name, (long long)ordinal);
+}
+
+static void put_identity(struct draft *pod, const char *name, int64_t ordinal)
+{
+    struct arena *a = pod->arena;
+    struct json *labels = json_make_object(a, pod->doc, "metadata.labels");
+    json_set(a, labels, LABEL_POD_NAME, json_string_value(a, name));
+    json_set(a, labels, LABEL_INDEX,
+             json_string_value(a, arena_printf(a, "%lld", (long long)ordinal)));
+}
+
 static struct draft *draft_pod(struct sync *s, const struct object *revision, int64_t ordinal)
 {
     struct draft *pod = pod_from_template(s->set, template_of(revision, s->c->arena));
     struct arena *a = pod->arena;
-    const char *number = arena_printf(a, "%lld", (long long)ordinal);
-    const char *name = arena_printf(a, "%s-%s", s->set->key.name, number);
-    struct json *labels = json_make_object(a, pod->doc, "metadata.labels");
-    json_set(a, labels, LABEL_POD_NAME, json_string_value(a, name));
-    json_set(a, labels, LABEL_INDEX, json_string_value(a, number));
-    json_set(a, labels, LABEL_REVISION, json_string_value(a, revision->key.name));
+    const char *name = pod_name(s, ordinal);
+    put_identity(pod, name, ordinal);
+    json_set(a, json_make_object(a, pod->doc, "metadata.labels"), LABEL_REVISION,
+             json_string_value(a, revision->key.name));
     json_put_str(a, pod->doc, "metadata.name", name);
     json_put_str(a, pod->doc, "spec.hostname", name);
     const char *service = json_str(s->set->doc, "spec.serviceName", "");
     if (*service)
         json_put_str(a, pod->doc, "spec.subdomain", service);
-    put_volumes(s, pod, ordinal);
+    struct claims claims = claims_of(s, ordinal, name);
+    claims_put_volumes(&claims, pod);
     return pod;
 }
 
@@ -200,18 +151,19 @@ static int create_replica(struct sync *s, int64_t ordinal, struct error *err)
 {
     bool keeps_old = is_rolling(s) && ordinal < s->start + partition(s);
     scoped(draft) struct draft *pod = draft_pod(s, keeps_old ? s->current : s->update, ordinal);
+    scoped(object) struct object *made = NULL;
     const char *name = json_str(pod->doc, "metadata.name", "");
+    struct claims claims = claims_of(s, ordinal, name);
     struct error failure = { 0 };
-    if (create_claims(s, ordinal, name, err) < 0)
-        return -1;
-    if (create_object(s->c, pod, NULL, &failure) < 0) {
+    if (claims_create(&claims, &failure) < 0 || create_object(s->c, pod, &made, &failure) < 0) {
         if (is_namespace_terminating(&failure))
             return 0;
-        tell(s, "create", "FailedCreate", name, &failure);
+        if (failure.code != ERR_ALREADY_EXISTS) /* a pod that is not of this set has the name */
+            tell(s, "create", "FailedCreate", name, &failure);
         return error_set(err, failure.code, "%s", failure.message);
     }
     tell(s, "create", "SuccessfulCreate", name, NULL);
-    return 0;
+    return claims_set_owners(&claims, made, true, err);
 }
 
 static int delete_replica(struct sync *s, const struct object *pod, struct error *err)
@@ -222,6 +174,27 @@ static int delete_replica(struct sync *s, const struct object *pod, struct error
         return error_set(err, failure.code, "%s", failure.message);
     }
     tell(s, "delete", "SuccessfulDelete", pod->key.name, NULL);
+    return 0;
+}
+
+/* What users took away comes back: the label with its name, and the owners of its claims. */
+static int restore_replica(struct sync *s, const struct object *pod, int64_t ordinal,
+                           struct error *err)
+{
+    struct claims claims = claims_of(s, ordinal, pod->key.name);
+    if (claims_set_owners(&claims, pod, true, err) < 0)
+        return -1;
+    if (str_equal(object_label(pod, LABEL_POD_NAME), pod->key.name))
+        return 0;
+    scoped(draft) struct draft *d = object_edit(pod);
+    struct error failure = { 0 };
+    put_identity(d, pod->key.name, ordinal);
+    if (update_object(s->c, d, NULL, &failure) < 0) {
+        if (failure.code != ERR_CONFLICT)
+            tell(s, "update", "FailedUpdate", pod->key.name, &failure);
+        return error_set(err, failure.code, "%s", failure.message);
+    }
+    tell(s, "update", "SuccessfulUpdate", pod->key.name, NULL);
     return 0;
 }
 
@@ -237,14 +210,28 @@ static int restart_finished(struct sync *s, const struct object *pod, struct err
     return delete_replica(s, pod, err) < 0 ? -1 : s->is_ordered;
 }
 
+static int step_missing(struct sync *s, int64_t ordinal, struct error *err)
+{
+    struct claims claims = claims_of(s, ordinal, pod_name(s, ordinal));
+    if (claims_are_stale(&claims))
+        return 1; /* their end brings the set back */
+    return create_replica(s, ordinal, err) < 0 ? -1 : s->is_ordered;
+}
+
 static int step_replica(struct sync *s, int64_t i, struct error *err)
 {
     const struct object *pod = s->replicas[i];
     if (!pod)
-        return create_replica(s, s->start + i, err) < 0 ? -1 : s->is_ordered;
+        return step_missing(s, s->start + i, err);
     if (pod_is_finished(pod) && !object_is_deleting(pod))
         return restart_finished(s, pod, err);
-    return s->is_ordered && (!is_healthy(pod) || !is_available(s, pod));
+    struct claims claims = claims_of(s, s->start + i, pod->key.name);
+    if (str_equal(json_str(pod->doc, "status.phase", ""), "Pending") &&
+        claims_create(&claims, err) < 0)
+        return -1;
+    if (s->is_ordered && (!is_healthy(pod) || !is_available(s, pod)))
+        return 1;
+    return restore_replica(s, pod, s->start + i, err);
 }
 
 static const struct object *first_unhealthy(const struct sync *s)
@@ -264,9 +251,20 @@ static int step_condemned(struct sync *s, const struct object *pod, struct error
 {
     if (object_is_deleting(pod))
         return s->is_ordered;
-    if (s->is_ordered && !is_running_and_ready(pod) && first_unhealthy(s) != pod)
+    if (s->is_ordered && !is_available(s, pod) && first_unhealthy(s) != pod)
         return 1;
     return delete_replica(s, pod, err) < 0 ? -1 : s->is_ordered;
+}
+
+/* Before any of them is deleted: a claim that is to go with its pod must know it. */
+static int hand_over_claims(struct sync *s, struct error *err)
+{
+    object_list_each (&s->condemned, pod) {
+        struct claims claims = claims_of(s, ordinal_of(s->set, pod), pod->key.name);
+        if (claims_set_owners(&claims, pod, false, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* From the highest number down, one at a time, and none while another one is not healthy. */
@@ -291,6 +289,8 @@ static int take_steps(struct sync *s, struct error *err)
     int rc = 0;
     for (int64_t i = 0; i < s->n && rc == 0; i++)
         rc = step_replica(s, i, err);
+    if (rc == 0)
+        rc = hand_over_claims(s, err);
     object_list_each (&s->condemned, pod) {
         if (rc == 0)
             rc = step_condemned(s, pod, err);
@@ -434,6 +434,13 @@ static int reconcile(struct controller *c, const struct object_key *key, struct 
     return s.set ? sync_set(&s, err) : 0;
 }
 
+/* The end of a claim that went with an earlier pod: the next pod of that name may come. */
+static void enqueue_for_claim(struct controller *c, const struct informer_event *e)
+{
+    if (!e->new && str_equal(json_str(object_controller(e->old), "kind", ""), "Pod"))
+        enqueue_selecting(c, e->old);
+}
+
 const struct controller_spec statefulset_controller = {
     .name = "statefulset",
     .account = "statefulset-controller",
@@ -443,7 +450,7 @@ const struct controller_spec statefulset_controller = {
         { RESOURCE_STATEFULSETS,           enqueue_self },
         { RESOURCE_PODS,                   enqueue_owner_or_selecting },
         { RESOURCE_CONTROLLERREVISIONS,    enqueue_owner },
-        { RESOURCE_PERSISTENTVOLUMECLAIMS, NULL },
+        { RESOURCE_PERSISTENTVOLUMECLAIMS, enqueue_for_claim },
     },
     .indexes = {
         { RESOURCE_STATEFULSETS, "namespace", informer_index_namespace },
