@@ -108,6 +108,14 @@ static int finish_create(struct strategy_call *call, struct draft *new_take, str
     return store_new(call, take_ptr(&new), doc, out, err);
 }
 
+/* Names are made up after admission, as upstream does: what it refuses again and again is one
+ * event that counts ("pods "web-6c468cbf58-" is forbidden"), not one for each name. */
+static const char *name_for_admission(const struct draft *new)
+{
+    const char *name = json_str(new->doc, "metadata.name", "");
+    return *name ? name : json_str(new->doc, "metadata.generateName", "");
+}
+
 int rest_create_object(struct request *r, struct draft *new_take, const struct write_options *o,
                        struct outcome *out, struct error *err)
 {
@@ -120,7 +128,6 @@ int rest_create_object(struct request *r, struct draft *new_take, const struct w
     outcome_about(out, r);
     if (object_meta_prepare_create(&call, new, err) < 0)
         return -1;
-    object_meta_generate_name(new);
     reset_status(new);
     schema_default(new->resource, new->doc, new->arena);
     if (!o->is_apply)
@@ -131,9 +138,10 @@ int rest_create_object(struct request *r, struct draft *new_take, const struct w
                                        .subresource = r->info.subresource,
                                        .verb = REQUEST_CREATE,
                                        .ns = json_str(new->doc, "metadata.namespace", ""),
-                                       .name = json_str(new->doc, "metadata.name", "") };
+                                       .name = name_for_admission(new) };
     if (admission_admit(&call, &at, new, err) < 0)
         return -1;
+    object_meta_generate_name(new);
     if (finish_create(&call, take_ptr(&new), out, err) < 0)
         return -1;
     out->http_status = 201;

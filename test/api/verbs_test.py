@@ -133,6 +133,13 @@ class Create(ApiTest):
         answer = self.admin.post(self.path("configmaps"), "x" * (4 << 20))
         self.assertEqual(answer.code, 413)
 
+    def test_admission_refuses_before_a_name_is_made_up(self):
+        answer = self.admin.post(self.path("pods"), {"metadata": {"generateName": "web-"}, "spec": {
+            "serviceAccountName": "ghost", "containers": [{"name": "c", "image": "i"}]}})
+        self.assertStatus(answer, 403, "Forbidden",
+                          'pods "web-" is forbidden: error looking up service account '
+                          f'{self.ns}/ghost: serviceaccount "ghost" not found')
+
     def pod_of_class(self, name, **spec):
         spec = {"runtimeClassName": name, "containers": [{"name": "c", "image": "i"}], **spec}
         return self.admin.post(self.path("pods"), {"metadata": {"name": "p"}, "spec": spec})
