@@ -16,6 +16,7 @@
 #define FINALIZER        "batch.kubernetes.io/job-tracking"
 #define ANNOTATION_INDEX "batch.kubernetes.io/job-completion-index"
 #define ANNOTATION_FAILS "batch.kubernetes.io/job-index-failure-count"
+#define INDEX_VARIABLE   "JOB_COMPLETION_INDEX"
 #define UNCOUNTED_MAX    500
 #define INDEXES_MAX      1000000
 #define BURST_PODS       500
@@ -157,26 +158,34 @@ static const char *print_ranges(const char *done, int64_t n, struct arena *a)
 
 /* ---- what a failed pod means: podFailurePolicy ---- */
 
-static bool exit_code_matches(const struct json *rule, const struct object *pod,
-                              const struct json **container)
+/* The containers that a pod's end may be blamed on. */
+static const char *const container_lists[] = { "status.containerStatuses",
+                                               "status.initContainerStatuses" };
+
+static bool has_value(const struct json *values, int64_t n)
+{
+    json_each_item (values, v) {
+        if (v->integer == n)
+            return true;
+    }
+    return false;
+}
+
+/* The first container that has failed with a code that RULE is about; NULL: none. */
+static const struct json *exit_code_match(const struct json *rule, const struct object *pod)
 {
     const struct json *on = json_get(rule, "onExitCodes");
     const char *only = json_str(on, "containerName", NULL);
     bool wants_in = str_equal(json_str(on, "operator", "In"), "In");
-    json_each_item (json_at(pod->doc, "status.containerStatuses"), k) {
-        const struct json *code = json_at(k, "state.terminated.exitCode");
-        if (!json_is(code, JSON_INT) || code->integer == 0 ||
-            (only && !str_equal(only, json_str(k, "name", ""))))
-            continue;
-        bool is_in = false;
-        json_each_item (json_get(on, "values"), v)
-            is_in = is_in || v->integer == code->integer;
-        if (is_in == wants_in) {
-            *container = k;
-            return true;
+    for (size_t i = 0; on && i < ARRAY_LEN(container_lists); i++) {
+        json_each_item (json_at(pod->doc, container_lists[i]), k) {
+            int64_t code = json_int(k, "state.terminated.exitCode", 0);
+            if (code != 0 && (!only || str_equal(only, json_str(k, "name", ""))) &&
+                has_value(json_get(on, "values"), code) == wants_in)
+                return k;
         }
     }
-    return false;
+    return NULL;
 }
 
 static const struct json *pod_condition_matches(const struct json *rule, const struct object *pod)
@@ -195,9 +204,9 @@ static const char *policy_action(struct sync *s, const struct object *pod, const
 {
     int i = 0;
     json_each_item (json_at(s->job->doc, "spec.podFailurePolicy.rules"), rule) {
-        const struct json *container = NULL, *k = NULL;
+        const struct json *container = exit_code_match(rule, pod), *k = NULL;
         const char *action = json_str(rule, "action", "");
-        if (json_get(rule, "onExitCodes") && exit_code_matches(rule, pod, &container))
+        if (container)
             *message = arena_printf(s->c->arena,
                                     "Container %s for pod %s/%s failed with exit code %lld "
                                     "matching %s rule at index %d",
@@ -297,8 +306,10 @@ static int64_t restarts(const struct sync *s)
         const char *phase = json_str(pod->doc, "status.phase", "");
         if (!str_equal(phase, "Running") && !str_equal(phase, "Pending"))
             continue;
-        json_each_item (json_at(pod->doc, "status.containerStatuses"), k)
-            n += json_int(k, "restartCount", 0);
+        for (size_t i = 0; i < ARRAY_LEN(container_lists); i++) {
+            json_each_item (json_at(pod->doc, container_lists[i]), k)
+                n += json_int(k, "restartCount", 0);
+        }
     }
     return n;
 }
@@ -334,11 +345,17 @@ static struct verdict judge_indexes(const struct sync *s)
     return (struct verdict){ 0 };
 }
 
+/* What an earlier reconcile has decided stays. */
+static struct verdict verdict_of(const struct sync *s, const char *condition)
+{
+    const struct json *k = object_condition(s->job, condition);
+    if (!k || !str_equal(json_str(k, "status", ""), "True"))
+        return (struct verdict){ 0 };
+    return (struct verdict){ json_str(k, "reason", ""), json_str(k, "message", "") };
+}
+
 static struct verdict judge_failure(struct sync *s)
 {
-    const struct json *target = object_condition(s->job, "FailureTarget");
-    if (target && str_equal(json_str(target, "status", ""), "True"))
-        return (struct verdict){ json_str(target, "reason", ""), json_str(target, "message", "") };
     object_list_each (&s->pods, pod) {
         const char *message = NULL;
         if (has_failed(s, pod) && str_equal(policy_action(s, pod, &message), "FailJob"))
@@ -376,11 +393,8 @@ static bool rule_holds(const struct sync *s, const struct json *rule)
 
 static struct verdict judge_success(struct sync *s)
 {
-    const struct json *met = object_condition(s->job, "SuccessCriteriaMet");
     const struct json *completions = json_at(s->job->doc, "spec.completions");
     int i = 0;
-    if (met && str_equal(json_str(met, "status", ""), "True"))
-        return (struct verdict){ json_str(met, "reason", ""), json_str(met, "message", "") };
     if (is_indexed(s->job)) {
         json_each_item (json_at(s->job->doc, "spec.successPolicy.rules"), rule) {
             if (rule_holds(s, rule))
@@ -395,6 +409,18 @@ static struct verdict judge_success(struct sync *s)
     return enough ? (struct verdict){ "CompletionsReached",
                                       "Reached expected number of succeeded pods" }
                   : (struct verdict){ 0 };
+}
+
+/* A job that has failed and succeeded since it was last looked at has failed. */
+static void judge(struct sync *s)
+{
+    s->success = verdict_of(s, "SuccessCriteriaMet");
+    if (!s->success.reason)
+        s->failure = verdict_of(s, "FailureTarget");
+    if (!s->success.reason && !s->failure.reason)
+        s->failure = judge_failure(s);
+    if (!s->success.reason && !s->failure.reason)
+        s->success = judge_success(s);
 }
 
 /* ---- more or fewer pods ---- */
@@ -459,6 +485,15 @@ static int64_t free_index(struct sync *s, const char *taken, int64_t *next)
     return -1;
 }
 
+static bool has_index_variable(const struct json *container)
+{
+    json_each_item (json_get(container, "env"), env) {
+        if (str_equal(json_str(env, "name", ""), INDEX_VARIABLE))
+            return true;
+    }
+    return false;
+}
+
 static void put_index(struct sync *s, struct draft *pod, int64_t index)
 {
     struct arena *a = pod->arena;
@@ -478,8 +513,10 @@ static void put_index(struct sync *s, struct draft *pod, int64_t index)
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         struct json *list = json_find(pod->doc, lists[i]);
         for (size_t n = 0; list && n < list->len; n++) {
+            if (has_index_variable(&list->items[n]))
+                continue;
             struct json *env = json_new(a, JSON_OBJECT);
-            json_put_str(a, env, "name", "JOB_COMPLETION_INDEX");
+            json_put_str(a, env, "name", INDEX_VARIABLE);
             json_put_str(a, env, "valueFrom.fieldRef.fieldPath",
                          "metadata.labels['" ANNOTATION_INDEX "']");
             json_append(a, json_make_array(a, &list->items[n], "env"), *env);
@@ -541,21 +578,48 @@ static int take_finalizer(struct controller *c, const struct object *pod, struct
     return 0;
 }
 
-static int delete_pods(struct sync *s, int64_t surplus, struct error *err)
+/* Active pods, those to be deleted first first. */
+static void list_active(struct sync *s, struct object_list *active)
 {
-    scoped(object_list) struct object_list active = { 0 };
     object_list_each (&s->pods, pod) {
         if (pod_is_active(pod))
-            object_list_add(&active, pod);
+            object_list_add(active, pod);
     }
-    sort_for_deletion(&active, &active, wall_ns(s->c), s->c->arena);
-    for (int64_t i = 0; i < surplus && i < (int64_t)active.n; i++) {
+    sort_for_deletion(active, active, wall_ns(s->c), s->c->arena);
+}
+
+/* Moves pods to the front whose index is beyond the completions (there were more once) or is a
+ * better pod's as well.  How many there are. */
+static int64_t put_strays_first(struct sync *s, struct object_list *active)
+{
+    char *taken = arena_zalloc(s->c->arena, (size_t)s->indexes + 1);
+    struct object **sorted = arena_alloc(s->c->arena, (active->n + 1) * sizeof(*sorted));
+    size_t strays = 0, kept = active->n;
+    for (size_t n = active->n; n-- > 0;) {
+        int64_t i = index_of(active->items[n]);
+        bool is_stray = i < 0 || i >= s->indexes || taken[i];
+        if (is_stray) {
+            sorted[strays++] = active->items[n];
+        } else {
+            sorted[--kept] = active->items[n];
+            taken[i] = 1;
+        }
+    }
+    for (size_t n = 0; n < active->n; n++)
+        active->items[n] = sorted[n];
+    return (int64_t)strays;
+}
+
+static int delete_pods(struct sync *s, const struct object_list *active, int64_t surplus,
+                       struct error *err)
+{
+    for (int64_t i = 0; i < surplus && i < (int64_t)active->n; i++) {
         /* A pod that is only surplus is no failure: it is not to be counted. */
-        if (!s->failure.reason && take_finalizer(s->c, active.items[i], err) < 0)
+        if (!s->failure.reason && take_finalizer(s->c, active->items[i], err) < 0)
             return -1;
-        if (delete_pod(s->c, s->job, active.items[i], err) < 0)
+        if (delete_pod(s->c, s->job, active->items[i], err) < 0)
             return -1;
-        s->ready -= pod_is_ready(active.items[i]);
+        s->ready -= pod_is_ready(active->items[i]);
         s->active--;
         s->terminating++;
     }
@@ -564,10 +628,14 @@ static int delete_pods(struct sync *s, int64_t surplus, struct error *err)
 
 static int manage_pods(struct sync *s, struct error *err)
 {
-    int64_t wanted = wanted_active(s);
-    if (s->active > wanted)
-        return delete_pods(s, s->active - wanted, err);
-    int64_t missing = wanted - s->active;
+    scoped(object_list) struct object_list active = { 0 };
+    int64_t wanted = wanted_active(s), surplus = s->active - wanted;
+    if (surplus > 0 || is_indexed(s->job))
+        list_active(s, &active);
+    int64_t strays = is_indexed(s->job) ? put_strays_first(s, &active) : 0;
+    if (surplus > 0 || strays > 0)
+        return delete_pods(s, &active, surplus > strays ? surplus : strays, err);
+    int64_t missing = -surplus;
     if (replaces_only_failed(s->job))
         missing -= s->terminating;
     return missing > 0 && !backs_off(s) ? create_pods(s, missing, err) : 0;
@@ -740,9 +808,7 @@ static int sync_job(struct sync *s, struct error *err)
     if (!selector || claim_objects(s->c, s->job, RESOURCE_PODS, selector, &s->pods, err) < 0)
         return -1;
     count_pods(s);
-    s->success = judge_success(s);
-    if (!s->success.reason)
-        s->failure = judge_failure(s);
+    judge(s);
     struct error failure = { 0 };
     int rc = manage_pods(s, &failure);
     if (write_progress(s, err) < 0 || release_counted(s, err) < 0 || write_counts(s, err) < 0)

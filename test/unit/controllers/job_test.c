@@ -202,6 +202,79 @@ static void pods_of_a_job_that_is_gone_are_released(void **state)
     fake_wait(t->fake, has_no_finalizers, NULL, "no finalizers");
 }
 
+static void init_containers_count_as_well(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t, ",'completions':1,'parallelism':1,'podFailurePolicy':{'rules':[{'action':'FailJob',"
+               "'onExitCodes':{'operator':'In','values':[42]}}]}");
+    cluster_start(t, &job_controller, NULL);
+    wait_value(t, NAME, "status.active", "1");
+    scoped(object_list) struct object_list pods = { 0 };
+    fake_list(t->fake, RESOURCE_PODS, &pods);
+    fake_merge(t->fake, RESOURCE_PODS, "default", pods.items[0]->key.name,
+               "{'status':{'phase':'Failed','initContainerStatuses':[{'name':'i','state':{"
+               "'terminated':{'exitCode':42}}}]}}");
+    wait_condition(t, NAME, "Failed", "True/PodFailurePolicy");
+}
+
+static void restarts_of_init_containers_fail_a_job(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t, ",'completions':1,'parallelism':1");
+    fake_merge(t->fake, NAME,
+               "{'spec':{'backoffLimit':2,'template':{'spec':{'restartPolicy':'OnFailure'}}}}");
+    cluster_start(t, &job_controller, NULL);
+    wait_value(t, NAME, "status.active", "1");
+    scoped(object_list) struct object_list pods = { 0 };
+    fake_list(t->fake, RESOURCE_PODS, &pods);
+    fake_merge(t->fake, RESOURCE_PODS, "default", pods.items[0]->key.name,
+               "{'status':{'phase':'Pending','initContainerStatuses':[{'restartCount':2}]}}");
+    wait_condition(t, NAME, "Failed", "True/BackoffLimitExceeded");
+}
+
+static void a_job_that_failed_and_succeeded_at_once_has_failed(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t, ",'completions':1,'parallelism':2");
+    fake_merge(t->fake, NAME, "{'spec':{'backoffLimit':0}}");
+    static const struct {
+        const char *name, *phase;
+    } ends[] = { { "a", "Succeeded" }, { "b", "Failed" } };
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        char text[600];
+        snprintf(text, sizeof(text),
+                 "{'metadata':{'namespace':'default','name':'%s','uid':'%s','labels':{'job':"
+                 "'work'},'finalizers':['batch.kubernetes.io/job-tracking'],'ownerReferences':[{"
+                 "'apiVersion':'batch/v1','kind':'Job','name':'work','uid':'j','controller':true"
+                 "}]},'status':{'phase':'%s'}}",
+                 ends[i].name, ends[i].name, ends[i].phase);
+        fake_store(t->fake, RESOURCE_PODS, text);
+    }
+    cluster_start(t, &job_controller, NULL);
+    wait_condition(t, NAME, "Failed", "True/BackoffLimitExceeded");
+}
+
+static bool has_only_index_0(struct fake_client *f, void *arg)
+{
+    (void)arg;
+    scoped(object_list) struct object_list pods = { 0 };
+    fake_list(f, RESOURCE_PODS, &pods);
+    return pods.n == 1 &&
+           str_equal(object_annotation(pods.items[0], "batch.kubernetes.io/job-completion-index"),
+                     "0");
+}
+
+static void a_job_that_shrinks_keeps_the_indexes_it_still_has(void **state)
+{
+    struct cluster *t = *state;
+    put_job(t, "," INDEXED);
+    cluster_start(t, &job_controller, NULL);
+    wait_value(t, NAME, "status.active", "3");
+    fake_merge(t->fake, NAME, "{'spec':{'completions':1,'parallelism':1}}");
+    wait_value(t, NAME, "status.active", "1");
+    fake_wait(t->fake, has_only_index_0, NULL, "only the pod of index 0");
+}
+
 static bool has_two_rules(struct fake_client *f, void *arg)
 {
     (void)arg;
@@ -235,6 +308,10 @@ int main(void)
         TEST(too_many_failed_indexes_end_the_job),
         TEST(a_success_policy_may_be_content_with_less),
         TEST(a_failure_policy_may_ignore_or_end),
+        TEST(init_containers_count_as_well),
+        TEST(restarts_of_init_containers_fail_a_job),
+        TEST(a_job_that_failed_and_succeeded_at_once_has_failed),
+        TEST(a_job_that_shrinks_keeps_the_indexes_it_still_has),
         TEST(a_suspended_job_has_no_pods),
         TEST(pods_of_a_job_that_is_gone_are_released),
         TEST(an_aggregated_role_has_the_rules_of_its_parts),
