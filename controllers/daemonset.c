@@ -5,16 +5,33 @@
  * The controller says which node a pod is for by a node affinity on the node's name; the scheduler
  * binds it.
  */
+#include <pthread.h>
+
 #include "api/node_selector.h"
+#include "base/hashmap.h"
 #include "controllers/nodes.h"
 #include "controllers/revisions.h"
 
 #define LABEL_GENERATION "pod-template-generation"
+#define SETBACK_FIRST_NS NS_PER_S
+#define SETBACK_MAX_NS   (15 * 60 * NS_PER_S)
+
+/* A node may turn its pod away as soon as it is there, again and again. */
+struct setback {
+    int64_t at_ns, delay_ns;
+    char name[]; /* "uid of the set/node" */
+};
+
+struct setbacks {
+    pthread_mutex_t lock;
+    struct hashmap of; /* by their names */
+};
 
 /* The pods of one node. */
 struct place {
     const struct object *node;
     bool should_run, may_continue;
+    bool has_failed; /* the next pod waits until the failed one is taken away */
     struct object *old,
         *new; /* the oldest active pod of an old and of the present template; borrowed */
     size_t pods_n;
@@ -217,16 +234,84 @@ static bool has_terminating(const struct sync *s, const struct place *p)
     return false;
 }
 
-/* A failed pod stays in the way of the next one on its node. */
-static int replace_failed(struct sync *s, struct error *err)
+/* What has not failed for long is forgotten when another one fails. */
+static void forget_one(struct setbacks *all, int64_t now)
+{
+    hashmap_each (&all->of, e) {
+        struct setback *b = e->value;
+        if (now - b->at_ns > 2 * SETBACK_MAX_NS) {
+            free(hashmap_remove(&all->of, e->key));
+            return;
+        }
+    }
+}
+
+static struct setback *find_setback(struct setbacks *all, const char *name, int64_t now)
+{
+    forget_one(all, now);
+    struct setback *b = hashmap_get(&all->of, bytes_of(name));
+    if (!b) {
+        b = xcalloc(1, sizeof(*b) + strlen(name) + 1);
+        strcpy(b->name, name);
+        hashmap_put(&all->of, bytes_of(b->name), b);
+    }
+    if (now - b->at_ns > 2 * SETBACK_MAX_NS)
+        b->delay_ns = 0;
+    return b;
+}
+
+/* How long a pod that failed on NODE stays: 1 s after one was replaced there, 2 s after the next.
+ * 0: it goes now, and counts. */
+static int64_t setback_ns(struct sync *s, const char *node)
+{
+    struct setbacks *all = s->c->state;
+    const char *name = arena_printf(s->c->arena, "%s/%s", s->set->uid, node);
+    int64_t now = clock_monotonic_ns(s->c->clock);
+    pthread_mutex_lock(&all->lock);
+    struct setback *b = find_setback(all, name, now);
+    int64_t left = b->delay_ns ? b->at_ns + b->delay_ns - now : 0;
+    if (left <= 0) {
+        b->at_ns = now;
+        b->delay_ns = b->delay_ns ? b->delay_ns * 2 : SETBACK_FIRST_NS;
+        if (b->delay_ns > SETBACK_MAX_NS)
+            b->delay_ns = SETBACK_MAX_NS;
+    }
+    pthread_mutex_unlock(&all->lock);
+    return left > 0 ? left : 0;
+}
+
+static int replace_finished(struct sync *s, const struct object *pod, struct place *p,
+                            struct error *err)
+{
+    bool failed = str_equal(json_str(pod->doc, "status.phase", ""), "Failed");
+    int64_t wait_ns = failed && p->may_continue ? setback_ns(s, p->node->key.name) : 0;
+    if (wait_ns > 0) {
+        p->has_failed = true;
+        enqueue_key_after(s->c, &s->set->key, wait_ns / NS_PER_MS + 1);
+        return 0;
+    }
+    event_record(s->c->events, s->set, failed ? "Warning" : "Normal",
+                 failed ? "FailedDaemonPod" : "SucceededDaemonPod",
+                 "Found %s daemon pod %s/%s on node %s, will try to %s it",
+                 failed ? "failed" : "succeeded", pod->key.ns, pod->key.name, p->node->key.name,
+                 failed ? "kill" : "delete");
+    return delete_pod(s->c, s->set, pod, err);
+}
+
+/* Pods that have ended are in the way of the next ones; those that wait for a node that is gone
+ * wait for ever. */
+static int clear_away(struct sync *s, struct error *err)
 {
     object_list_each (&s->pods, pod) {
-        if (!str_equal(json_str(pod->doc, "status.phase", ""), "Failed") || object_is_deleting(pod))
+        struct place *p = place_of(s, pod);
+        int rc = 0;
+        if (object_is_deleting(pod))
             continue;
-        event_record(s->c->events, s->set, "Warning", "FailedDaemonPod",
-                     "Found failed daemon pod %s/%s on node %s, will try to kill it", pod->key.ns,
-                     pod->key.name, node_of(pod));
-        if (delete_pod(s->c, s->set, pod, err) < 0)
+        if (p && pod_is_finished(pod))
+            rc = replace_finished(s, pod, p, err);
+        else if (!p && str_empty(json_str(pod->doc, "spec.nodeName", "")))
+            rc = delete_pod(s->c, s->set, pod, err);
+        if (rc < 0)
             return -1;
     }
     return 0;
@@ -252,7 +337,9 @@ static bool is_available(struct sync *s, const struct object *pod)
 static int manage_node(struct sync *s, struct place *p, int64_t surge, struct error *err)
 {
     if (!p->old && !p->new)
-        return p->should_run && !has_terminating(s, p) ? create_on(s, p->node, err) : 0;
+        return p->should_run && !p->has_failed && !has_terminating(s, p)
+                   ? create_on(s, p->node, err)
+                   : 0;
     size_t allowed = p->may_continue ? 1 : 0;
     if (allowed && surge > 0 && is_rolling(s) && p->old && p->new && !is_available(s, p->new))
         allowed = 2;
@@ -297,7 +384,8 @@ static int roll(struct sync *s, int64_t surge, struct error *err)
     int64_t added = 0;
     for (size_t i = 0; i < s->nodes.n; i++) {
         struct place *p = &s->places[i];
-        missing += p->should_run && !is_available(s, p->new) && !is_available(s, p->old);
+        if (p->should_run && (p->old ? p->new != NULL : !is_available(s, p->new)))
+            missing++;
         added += p->old && p->new;
     }
     for (size_t i = 0; i < s->nodes.n; i++) {
@@ -325,7 +413,7 @@ static int roll(struct sync *s, int64_t surge, struct error *err)
 static int manage(struct sync *s, struct error *err)
 {
     int64_t surge = is_rolling(s) ? rolling_limit(s, "maxSurge", 0) : 0;
-    if (replace_failed(s, err) < 0)
+    if (clear_away(s, err) < 0)
         return -1;
     for (size_t i = 0; i < s->nodes.n; i++) {
         if (manage_node(s, &s->places[i], surge, err) < 0)
@@ -454,6 +542,25 @@ static void enqueue_all(struct controller *c, const struct informer_event *e)
         enqueue_key(c, &set->key);
 }
 
+static int init(struct controller *c, struct error *err)
+{
+    (void)err;
+    struct setbacks *all = xcalloc(1, sizeof(*all));
+    pthread_mutex_init(&all->lock, NULL);
+    c->state = all;
+    return 0;
+}
+
+static void deinit(struct controller *c)
+{
+    struct setbacks *all = c->state;
+    hashmap_each (&all->of, e)
+        free(e->value);
+    hashmap_deinit(&all->of);
+    pthread_mutex_destroy(&all->lock);
+    free(all);
+}
+
 const struct controller_spec daemonset_controller = {
     .name = "daemonset",
     .account = "daemon-set-controller",
@@ -470,5 +577,7 @@ const struct controller_spec daemonset_controller = {
         OWNED_INDEXES(RESOURCE_PODS),
         { RESOURCE_CONTROLLERREVISIONS, "controller", informer_index_controller },
     },
+    .init = init,
     .reconcile = reconcile,
+    .deinit = deinit,
 };

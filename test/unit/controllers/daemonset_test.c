@@ -98,6 +98,72 @@ static void a_failed_pod_is_replaced(void **state)
     wait_count(t, RESOURCE_PODS, 1);
 }
 
+/* Ends the first pod that has not ended. */
+static void end_pod(struct cluster *t, const char *phase)
+{
+    scoped(object_list) struct object_list pods = { 0 };
+    fake_list(t->fake, RESOURCE_PODS, &pods);
+    object_list_each (&pods, pod) {
+        char text[64];
+        if (!str_empty(json_str(pod->doc, "status.phase", "")))
+            continue;
+        snprintf(text, sizeof(text), "{'status':{'phase':'%s'}}", phase);
+        fake_merge(t->fake, RESOURCE_PODS, "default", pod->key.name, text);
+        return;
+    }
+    fail_msg("no pod is left");
+}
+
+static bool has_a_new_pod(struct fake_client *f, void *arg)
+{
+    (void)arg;
+    scoped(object_list) struct object_list pods = { 0 };
+    fake_list(f, RESOURCE_PODS, &pods);
+    return pods.n == 1 && !json_at(pods.items[0]->doc, "status.phase");
+}
+
+static void a_node_that_turns_pods_away_gets_them_slowly(void **state)
+{
+    struct cluster *t = *state;
+    t->has_clock = true; /* and nobody moves it */
+    put_node(t, "n1", "", "");
+    put_set(t, "a", "");
+    cluster_start(t, &daemonset_controller, NULL);
+    wait_count(t, RESOURCE_PODS, 1);
+    end_pod(t, "Failed");
+    fake_wait(t->fake, has_a_new_pod, NULL, "a new pod at once");
+    end_pod(t, "Failed");
+    fake_merge(t->fake, NAME, "{'spec':{'minReadySeconds':1}}");
+    wait_value(t, NAME, "status.observedGeneration", "2"); /* the failed pod has been seen, too */
+    assert_int_equal(fake_count(t->fake, RESOURCE_PODS), 1);
+    assert_false(has_a_new_pod(t->fake, NULL));
+    fake_clock_advance(&t->clock, 2 * NS_PER_S);
+    fake_merge(t->fake, NAME, "{'spec':{'minReadySeconds':2}}");
+    fake_wait(t->fake, has_a_new_pod, NULL, "a new pod after a second");
+}
+
+static void a_pod_that_has_succeeded_is_replaced(void **state)
+{
+    struct cluster *t = *state;
+    put_node(t, "n1", "", "");
+    put_set(t, "a", "");
+    cluster_start(t, &daemonset_controller, NULL);
+    wait_count(t, RESOURCE_PODS, 1);
+    end_pod(t, "Succeeded");
+    fake_wait(t->fake, has_a_new_pod, NULL, "a new pod");
+}
+
+static void a_pod_that_waits_for_a_node_that_is_gone_goes(void **state)
+{
+    struct cluster *t = *state;
+    put_node(t, "n1", "", "");
+    put_set(t, "a", "");
+    cluster_start(t, &daemonset_controller, NULL);
+    wait_count(t, RESOURCE_PODS, 1);
+    fake_drop(t->fake, RESOURCE_NODES, "", "n1");
+    wait_count(t, RESOURCE_PODS, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +171,9 @@ int main(void)
         TEST(a_selector_and_its_labels_decide_where),
         TEST(a_new_template_replaces_the_pods_one_by_one),
         TEST(a_failed_pod_is_replaced),
+        TEST(a_node_that_turns_pods_away_gets_them_slowly),
+        TEST(a_pod_that_has_succeeded_is_replaced),
+        TEST(a_pod_that_waits_for_a_node_that_is_gone_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
