@@ -69,24 +69,55 @@ static struct object *workload_of(struct controller *c, const struct object *o)
     return above ? above : take_ptr(&owner);
 }
 
-/* Adds up the replicas of the workloads, each once.  -1: a pod has none, so nobody can say. */
-static int64_t count_expected(struct sync *s)
+/* Why there is no workload for POD, which somebody controls. */
+static int blame(const struct object *pod, struct error *err)
 {
-    int64_t sum = 0;
+    const struct json *ref = object_controller(pod);
+    const char *version = json_str(ref, "apiVersion", ""), *slash = strchr(version, '/');
+    char group[128], name[256];
+    snprintf(group, sizeof(group), "%.*s", slash ? (int)(slash - version) : 0, version);
+    const struct resource *r =
+        resource_find_kind(group, slash ? slash + 1 : version, json_str(ref, "kind", ""));
+    if (r && !scalable_of(ref))
+        return error_set(err, ERR_INVALID, "%s does not implement the scale subresource",
+                         resource_qualified(r, name, sizeof(name)));
+    return error_set(err, ERR_INVALID, "found no controllers for pod \"%s\"", pod->key.name);
+}
+
+/* Pods that nobody controls do not count: who has such should say how many pods are enough. */
+static void warn_of_unmanaged(struct sync *s)
+{
+    scoped(buffer) struct buffer selector = { 0 };
+    json_print(json_at(s->budget->doc, "spec.selector"), &selector);
+    event_record(s->c->events, s->budget, "Warning", "UnmanagedPods",
+                 "Pods selected by this PodDisruptionBudget (selector: %.*s) were found to be "
+                 "unmanaged. As a result, the status of the PDB cannot be calculated correctly, "
+                 "which may result in undefined behavior. To account for these pods please set "
+                 "\".spec.minAvailable\" field of the PDB to an integer value.",
+                 (int)selector.len, selector.data);
+}
+
+/* Adds up the replicas of the workloads, each once. */
+static int count_expected(struct sync *s, struct error *err)
+{
+    bool has_unmanaged = false;
     scoped(object_list) struct object_list seen = { 0 };
     object_list_each (&s->pods, pod) {
         scoped(object) struct object *owner = workload_of(s->c, pod);
-        if (!owner)
-            return -1;
-        bool is_new = true;
+        bool is_managed = object_controller(pod), is_new = is_managed;
+        has_unmanaged = has_unmanaged || !is_managed;
+        if (is_managed && !owner)
+            return blame(pod, err);
         object_list_each (&seen, other)
             is_new = is_new && !str_equal(other->uid, owner->uid);
         if (!is_new)
             continue;
-        sum += json_int(owner->doc, "spec.replicas", 1);
+        s->expected += json_int(owner->doc, "spec.replicas", 1);
         object_list_add(&seen, owner);
     }
-    return sum;
+    if (has_unmanaged)
+        warn_of_unmanaged(s);
+    return 0;
 }
 
 static int64_t at_least_zero(int64_t n)
@@ -109,9 +140,8 @@ static int set_targets(struct sync *s, struct error *err)
         s->expected = (int64_t)s->pods.n;
         return 0;
     }
-    s->expected = count_expected(s);
-    if (s->expected < 0)
-        return error_set(err, ERR_INVALID, "found no controller ref for a pod of the budget");
+    if (count_expected(s, err) < 0)
+        return -1;
     if (int_or_percent(most ? most : least, s->expected, true, &n) < 0)
         return error_set(err, ERR_INVALID, "a limit is neither a number nor a percentage");
     s->desired = most ? at_least_zero(s->expected - n) : n;

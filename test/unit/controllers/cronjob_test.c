@@ -104,6 +104,34 @@ static void a_budget_counts_what_may_go(void **state)
                    "False/InsufficientPods");
 }
 
+static void a_budget_does_not_count_pods_of_nobody(void **state)
+{
+    struct cluster *t = *state;
+    fake_store(
+        t->fake, RESOURCE_REPLICASETS,
+        "{'metadata':{'namespace':'default','name':'web','uid':'rs'},'spec':{'replicas':2}}");
+    fake_store(t->fake, RESOURCE_PODS,
+               "{'metadata':{'namespace':'default','name':'web-0','labels':{'app':'web'},"
+               "'ownerReferences':[{'apiVersion':'apps/v1','kind':'ReplicaSet','name':'web','uid':"
+               "'rs','controller':true}]},'spec':{},'status':{}}");
+    fake_store(t->fake, RESOURCE_PODS,
+               "{'metadata':{'namespace':'default','name':'bare','labels':{'app':'web'}}}");
+    fake_store(t->fake, RESOURCE_PODDISRUPTIONBUDGETS,
+               "{'metadata':{'namespace':'default','name':'b'},'spec':{'maxUnavailable':1,"
+               "'selector':{'matchLabels':{'app':'web'}}}}");
+    cluster_start(t, &disruption_controller, NULL);
+    wait_value(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "status.expectedPods", "2");
+    wait_value(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "status.desiredHealthy", "1");
+    fake_store(t->fake, RESOURCE_PODS,
+               "{'metadata':{'namespace':'default','name':'work-0','labels':{'app':'web'},"
+               "'ownerReferences':[{'apiVersion':'batch/v1','kind':'Job','name':'work','uid':'j',"
+               "'controller':true}]},'spec':{},'status':{}}");
+    wait_event(t, "Failed to calculate the number of expected pods: jobs.batch does not implement "
+                  "the scale subresource");
+    wait_condition(t, RESOURCE_PODDISRUPTIONBUDGETS, "default", "b", "DisruptionAllowed",
+                   "False/SyncFailed");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -111,6 +139,7 @@ int main(void)
         TEST(forbid_waits_for_the_job_before),
         TEST(a_finished_job_is_deleted_after_its_time),
         TEST(a_budget_counts_what_may_go),
+        TEST(a_budget_does_not_count_pods_of_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
