@@ -85,7 +85,9 @@ int binder_report(struct client *c, const struct pod_info *pod, const struct pod
     json_put_str(a, condition, "reason", report->reason);
     json_put_str(a, condition, "message", report->message);
     struct json *doc = json_new(a, JSON_OBJECT);
-    if (report->nominated)
+    if (str_equal(report->nominated, ""))
+        json_put(a, doc, "status.nominatedNodeName", *json_new(a, JSON_NULL));
+    else if (report->nominated)
         json_put_str(a, doc, "status.nominatedNodeName", report->nominated);
     return patch_status(c, pod, a, doc, condition, err);
 }

@@ -23,7 +23,7 @@ must_check int binder_select_node(struct client *c, const struct pod_info *pod,
 struct pod_report {
     const char *reason; /* of condition PodScheduled=False */
     const char *message;
-    const char *nominated; /* a node to be nominated for; NULL: as it is */
+    const char *nominated; /* a node to be nominated for; "": none; NULL: as it is */
 };
 /* Writes nothing when the pod says so already. */
 must_check int binder_report(struct client *c, const struct pod_info *pod,

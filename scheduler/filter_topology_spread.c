@@ -158,7 +158,7 @@ static void normalize(const struct cycle *c, struct node_info *const *nodes, int
 const struct filter_plugin filter_topology_spread = {
     .name = "PodTopologySpread",
     .events = EVENT_NODE_ADDED | EVENT_NODE_LABELS | EVENT_NODE_TAINTS | EVENT_POD_GONE |
-              EVENT_POD_PLACED,
+              EVENT_POD_PLACED | EVENT_NODE_GONE, /* the emptiest domain may have been its */
     .prepare = prepare,
     .filter = spread,
     .finish = finish,

@@ -32,6 +32,7 @@ enum cluster_event {
     EVENT_POD_GONE = 1 << 4,    /* one that had a node was deleted or has finished */
     EVENT_POD_PLACED = 1 << 5,  /* one got a node, or one that has one got other labels */
     EVENT_VOLUMES = 1 << 6,     /* a claim, a volume or a storage class is another one */
+    EVENT_NODE_GONE = 1 << 7,
 };
 
 enum queue_place {

@@ -129,21 +129,34 @@ static bool is_better(const struct candidate *a, const struct candidate *b)
     return a->victims_n && a->victims[0]->created_ns > b->victims[0]->created_ns;
 }
 
-/* It had victims on its node before: while they end, nobody else has to go. */
-static bool waits_for_victims(struct snapshot *s, const struct pod_info *pod)
+/* Others may end as well, for their own reasons and as slowly as they like. */
+static bool is_ending_victim(const struct pod_info *pod)
+{
+    const struct json *k = object_condition(pod->pod, "DisruptionTarget");
+    return object_is_deleting(pod->pod) && str_equal(json_str(k, "status", ""), "True") &&
+           str_equal(json_str(k, "reason", ""), "PreemptionByScheduler");
+}
+
+/* It had victims on its node before: while they end, nobody else has to go.  Unless the node would
+ * not do even without them. */
+static bool waits_for_victims(struct snapshot *s, const struct pod_info *pod,
+                              const enum verdict *verdicts)
 {
     const struct node_info *n = snapshot_node(s, pod->nominated_node);
-    for (size_t i = 0; n && i < n->pods_n; i++)
-        if (n->pods[i]->priority < pod->priority && object_is_deleting(n->pods[i]->pod))
+    if (!n || !n->node || verdicts[n->index] == NODE_UNRESOLVABLE)
+        return false;
+    for (size_t i = 0; i < n->pods_n; i++)
+        if (n->pods[i]->priority < pod->priority && is_ending_victim(n->pods[i]))
             return true;
     return false;
 }
 
-static bool is_eligible(struct snapshot *s, const struct pod_info *pod, struct preemption *out)
+static bool is_eligible(struct snapshot *s, const struct pod_info *pod,
+                        const enum verdict *verdicts, struct preemption *out)
 {
     if (!pod->may_preempt)
         buffer_add_str(&out->message, "not eligible due to preemptionPolicy=Never.");
-    else if (waits_for_victims(s, pod))
+    else if (waits_for_victims(s, pod, verdicts))
         buffer_add_str(&out->message,
                        "not eligible due to a terminating pod on the nominated node.");
     else
@@ -155,7 +168,7 @@ void preemption_find(struct snapshot *s, const struct pod_info *pod, const enum 
                      struct arena *arena, struct preemption *out)
 {
     *out = (struct preemption){ 0 };
-    if (!is_eligible(s, pod, out))
+    if (!is_eligible(s, pod, verdicts, out))
         return;
     struct reason_counts counts = { 0 };
     struct candidate best = { 0 };
@@ -172,6 +185,7 @@ void preemption_find(struct snapshot *s, const struct pod_info *pod, const enum 
     if (!best.node)
         reason_counts_print(&counts, s->nodes_n, &out->message);
     reason_counts_deinit(&counts);
+    out->is_hopeless = !best.node;
     out->node = best.node;
     out->victims = best.victims;
     out->victims_n = best.victims_n;

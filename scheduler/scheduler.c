@@ -149,6 +149,7 @@ struct write {
     char *node_name; /* binding: to this node; report: nominated for it, or NULL */
     int attempts;
     char *message;     /* report */
+    bool is_hopeless;  /* report: an earlier nomination is of no use any more */
     bool *is_selected; /* claims that are to be told the node, as in the pod */
     struct pod_info **victims;
     size_t victims_n;
@@ -218,6 +219,8 @@ static void report_pod(void *arg)
     struct write *w = arg;
     struct error err = { 0 };
     struct pod_report report = { "Unschedulable", w->message, w->node_name };
+    if (w->is_hopeless)
+        report.nominated = "";
     event_record(w->s->recorder, w->pod->pod, "Warning", "FailedScheduling", "%s", w->message);
     if (binder_report(w->s->client, w->pod, &report, w->s->clock, &err) < 0 &&
         err.code != ERR_NOT_FOUND)
@@ -272,6 +275,9 @@ static void give_up(struct scheduler *s, struct queued_pod *p, struct schedule_r
                           preemption.message.data);
     }
     struct write *w = write_new(s, p->info, preemption.node ? preemption.node->name : NULL);
+    w->is_hopeless = preemption.is_hopeless;
+    if (w->is_hopeless)
+        forget_nomination(s, p->info->key);
     w->message = buffer_take(&r->message);
     w->victims = xcalloc(preemption.victims_n + 1, sizeof(w->victims[0]));
     for (size_t i = 0; i < preemption.victims_n; i++)
@@ -476,6 +482,7 @@ static void read_letter(struct scheduler *s, struct letter *l)
         break;
     case LETTER_NODE_GONE:
         snapshot_remove_node(&s->snapshot, l->object->key.name);
+        pod_queue_wake(&s->queue, EVENT_NODE_GONE);
         break;
     case LETTER_KEPT:
     case LETTER_KEPT_GONE:

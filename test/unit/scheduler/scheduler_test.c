@@ -223,6 +223,80 @@ static void the_important_pod_preempts(void **state)
     wait_for_node(f, "high", "node1");
 }
 
+static bool is_not_nominated(struct fake_client *fake, void *arg)
+{
+    scoped(object) struct object *o = fake_get(fake, RESOURCE_PODS, "default", arg);
+    return o && !json_at(o->doc, "status.nominatedNodeName");
+}
+
+/* What is there already comes before what is made then. */
+static void start_and_read(struct fixture *f)
+{
+    struct error err = { 0 };
+    start(f);
+    assert_int_equal(informer_set_wait(f->informers, 20000, &err), 0);
+}
+
+static void put_nominated(struct fixture *f, const char *name, const char *cpu)
+{
+    scoped(str) char *text = xasprintf(
+        "{'metadata':{'namespace':'default','name':'%s','uid':'uid-%s'},'spec':{'schedulerName':"
+        "'default-scheduler','priority':100,'containers':[{'name':'c','resources':{'requests':{"
+        "'cpu':'%s'}}}]},'status':{'phase':'Pending','nominatedNodeName':'node1'}}",
+        name, name, cpu);
+    fake_store(f->fake, RESOURCE_PODS, text);
+}
+
+static void a_nomination_that_is_of_no_use_is_taken_back(void **state)
+{
+    struct fixture *f = *state;
+    put_node(f, "node1", "4");
+    put_pod(f, "high", "3", "'priority':200,'nodeName':'node1'");
+    start_and_read(f);
+    put_nominated(f, "low", "3");
+    fake_wait(f->fake, is_not_nominated, "low", "low is nominated no longer");
+    put_pod(f, "small", "1", "");
+    wait_for_node(f, "small", "node1");
+}
+
+static void only_victims_are_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    put_node(f, "node1", "4");
+    put_pod(f, "ending", "1", "'priority':1,'nodeName':'node1'");
+    fake_merge(f->fake, RESOURCE_PODS, "default", "ending",
+               "{'metadata':{'deletionTimestamp':'2026-01-01T00:00:00Z','finalizers':['a/b']}}");
+    put_pod(f, "low", "3", "'priority':1,'nodeName':'node1'");
+    start_and_read(f);
+    put_nominated(f, "high", "4");
+    struct expected gone = { "low", NULL, NULL };
+    fake_wait(f->fake, pod_says, &gone, "low is gone");
+    fake_drop(f->fake, RESOURCE_PODS, "default", "ending");
+    wait_for_node(f, "high", "node1");
+}
+
+static void a_node_that_goes_takes_its_domain_with_it(void **state)
+{
+    struct fixture *f = *state;
+    const char *spread = "'topologySpreadConstraints':[{'maxSkew':1,'topologyKey':'zone',"
+                         "'whenUnsatisfiable':'DoNotSchedule','labelSelector':{}}]";
+    put_node(f, "node1", "4");
+    put_node(f, "node2", "100m");
+    fake_merge(f->fake, RESOURCE_NODES, "", "node1", "{'metadata':{'labels':{'zone':'a'}}}");
+    fake_merge(f->fake, RESOURCE_NODES, "", "node2", "{'metadata':{'labels':{'zone':'b'}}}");
+    start(f);
+    put_pod(f, "web-0", "1", spread);
+    wait_for_node(f, "web-0", "node1");
+    put_pod(f, "web-1", "1", spread);
+    wait_for_message(f, "web-1",
+                     "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod "
+                     "topology spread constraints. no new claims to deallocate, preemption: 0/2 "
+                     "nodes are available: 1 No preemption victims found for incoming pod, 1 "
+                     "Preemption is not helpful for scheduling.");
+    fake_drop(f->fake, RESOURCE_NODES, "", "node2");
+    wait_for_node(f, "web-1", "node1");
+}
+
 static bool claim_has_node(struct fake_client *fake, void *arg)
 {
     (void)arg;
@@ -297,6 +371,9 @@ int main(void)
         T(a_failed_binding_is_tried_again),
         T(pods_of_other_schedulers_and_gated_ones_are_left_alone),
         T(the_important_pod_preempts),
+        T(a_nomination_that_is_of_no_use_is_taken_back),
+        T(only_victims_are_waited_for),
+        T(a_node_that_goes_takes_its_domain_with_it),
         T(a_volume_is_made_for_the_node_before_the_pod_gets_it),
         T(no_node_is_given_more_than_it_has),
     };
