@@ -170,8 +170,7 @@ void enqueue_selecting(struct controller *c, const struct object *o)
     object_list_each (&owners, owner) {
         struct error err = { 0 };
         const struct selector *s = owner_selector(owner, a, &err);
-        if (s && !selector_is_empty(s) &&
-            selector_matches(s, json_at(o->doc, "metadata.labels")))
+        if (s && !selector_is_empty(s) && selector_matches(s, json_at(o->doc, "metadata.labels")))
             enqueue_key(c, &owner->key);
     }
 }

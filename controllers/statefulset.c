@@ -437,7 +437,7 @@ static int reconcile(struct controller *c, const struct object_key *key, struct 
 /* The end of a claim that went with an earlier pod: the next pod of that name may come. */
 static void enqueue_for_claim(struct controller *c, const struct informer_event *e)
 {
-    if (!e->new && str_equal(json_str(object_controller(e->old), "kind", ""), "Pod"))
+    if (!e->new &&str_equal(json_str(object_controller(e->old), "kind", ""), "Pod"))
         enqueue_selecting(c, e->old);
 }
 

@@ -68,12 +68,43 @@ static bool is_claim_used(struct controller *c, const struct object_key *key)
     return pods.n > 0;
 }
 
+struct sought {
+    struct bytes claim;
+    bool is_found;
+};
+
+static void compare_claim(struct bytes value, void *ctx)
+{
+    struct sought *s = ctx;
+    s->is_found = s->is_found || bytes_equal(value, s->claim);
+}
+
+/* The cache knows no pod that uses the claim; the server has the last word, for what is set free
+ * does not come back. */
+static int check_is_unused(struct controller *c, const struct object_key *key, struct error *err)
+{
+    char text[KEY_TEXT_BYTES_MAX];
+    struct sought sought = { .claim = object_key_text(key, text) };
+    struct client_list_options options = { .ns = key->ns };
+    scoped(object_list) struct object_list pods = { 0 };
+    if (client_list(c->client, &resources[RESOURCE_PODS], &options, &pods, NULL, err) < 0)
+        return -1;
+    object_list_each (&pods, pod)
+        index_claims(pod, compare_claim, &sought);
+    return sought.is_found ? error_set(err, ERR_CONFLICT, "a pod that uses it is not cached yet")
+                           : 0;
+}
+
 static int protect_claim(struct controller *c, const struct object_key *key, struct error *err)
 {
     scoped(object) struct object *claim = cache_get(c, RESOURCE_PERSISTENTVOLUMECLAIMS, key);
-    if (!claim || (object_is_deleting(claim) && is_claim_used(c, key)))
+    bool is_ending = claim && object_is_deleting(claim);
+    if (!claim || (is_ending && is_claim_used(c, key)))
         return 0;
-    return put_finalizer(c, claim, CLAIM_FINALIZER, !object_is_deleting(claim), err);
+    if (is_ending && object_has_finalizer(claim, CLAIM_FINALIZER) &&
+        check_is_unused(c, key, err) < 0)
+        return -1;
+    return put_finalizer(c, claim, CLAIM_FINALIZER, !is_ending, err);
 }
 
 static void enqueue_claim(struct bytes value, void *ctx)

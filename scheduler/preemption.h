@@ -12,7 +12,7 @@ struct preemption {
     struct node_info *node;          /* NULL: it does not help */
     const struct pod_info **victims; /* in the arena; borrowed from the snapshot */
     size_t victims_n;
-    bool is_hopeless; /* no node would do, nor one that the pod is nominated for */
+    bool is_hopeless;      /* no node would do, nor one that the pod is nominated for */
     struct buffer message; /* why it does not help, in upstream's words; the caller's to free */
 };
 

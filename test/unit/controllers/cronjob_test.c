@@ -135,10 +135,8 @@ static void a_budget_does_not_count_pods_of_nobody(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_job_is_made_when_the_time_has_come),
-        TEST(forbid_waits_for_the_job_before),
-        TEST(a_finished_job_is_deleted_after_its_time),
-        TEST(a_budget_counts_what_may_go),
+        TEST(a_job_is_made_when_the_time_has_come),     TEST(forbid_waits_for_the_job_before),
+        TEST(a_finished_job_is_deleted_after_its_time), TEST(a_budget_counts_what_may_go),
         TEST(a_budget_does_not_count_pods_of_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

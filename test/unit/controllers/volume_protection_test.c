@@ -70,6 +70,20 @@ static void a_claim_stays_while_a_pod_uses_it(void **state)
     wait_gone(t, RESOURCE_PERSISTENTVOLUMECLAIMS, "default", "two-data");
 }
 
+static void a_pod_that_the_cache_has_not_seen_protects_as_well(void **state)
+{
+    struct cluster *t = *state;
+    fake_fail(t->fake, VERB_WATCH, RESOURCE_PODS, 1000000, ERR_UNAVAILABLE, "broken");
+    cluster_start(t, &pvc_protection_controller, NULL);
+    put_user(t, "one", ON_NODE, CLAIM);
+    put_claim(t, "c", DELETED_CLAIM);
+    put_claim(t, "unused", DELETED_CLAIM);
+    wait_gone(t, RESOURCE_PERSISTENTVOLUMECLAIMS, "default", "unused");
+    assert_int_equal(fake_count(t->fake, RESOURCE_PERSISTENTVOLUMECLAIMS), 1);
+    fake_drop(t->fake, RESOURCE_PODS, "default", "one");
+    wait_gone(t, RESOURCE_PERSISTENTVOLUMECLAIMS, "default", "c");
+}
+
 static void a_volume_goes_when_it_is_not_bound(void **state)
 {
     struct cluster *t = *state;
@@ -92,6 +106,7 @@ int main(void)
         TEST(a_claim_that_nobody_uses_goes),
         TEST(a_claim_without_protection_gets_it),
         TEST(a_claim_stays_while_a_pod_uses_it),
+        TEST(a_pod_that_the_cache_has_not_seen_protects_as_well),
         TEST(a_volume_goes_when_it_is_not_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
