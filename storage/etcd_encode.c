@@ -13,12 +13,6 @@
 #define QUEUED_BYTES_AGAIN ((size_t)256 << 10)
 #define PATIENCE_MS        100 /* for a whole message */
 
-/* Values lie here and there, and a short one is copied before the processor sees where it ends.  So
- * the next ones are on their way from memory while one is copied; of a long one its start. */
-#define PAIRS_AHEAD      6
-#define BYTES_AHEAD      4096
-#define CACHE_LINE_BYTES 64
-
 enum wire_type { WIRE_VARINT, WIRE_BYTES = 2 };
 
 /* Numbers of fields, from etcd.proto. */
@@ -142,13 +136,6 @@ static char *room_for(struct parts *p, size_t len)
     return p->at;
 }
 
-static void fetch_ahead(const struct storage_range_result *r, size_t i)
-{
-    struct bytes value = i < r->n ? r->kvs[i].value : (struct bytes){ 0 };
-    for (size_t at = 0; at < value.len && at < BYTES_AHEAD; at += CACHE_LINE_BYTES)
-        __builtin_prefetch(value.data + at);
-}
-
 static size_t range_size(const struct etcd_server *s, const struct storage_range_result *r)
 {
     size_t size =
@@ -195,10 +182,8 @@ void etcd_encode_range(struct etcd_request *rq, const struct storage_range_resul
     grpc_call_send_header(rq->call, size);
     struct parts p = { .call = rq->call, .patience_ns = PATIENCE_MS * NS_PER_MS };
     p.at = put_range_start(room_for(&p, PART_BYTES), s, r);
-    for (size_t i = 0; i < r->n; i++) {
-        fetch_ahead(r, i + PAIRS_AHEAD);
+    for (size_t i = 0; i < r->n; i++)
         p.at = put_kv(room_for(&p, delimited_size(kv_size(&r->kvs[i]))), RANGE_KVS, &r->kvs[i]);
-    }
     send_part(&p);
     if (storage_hold_check(s->storage, hold, &err) < 0)
         etcd_fail(rq, &err); /* a message followed by an error is no answer */

@@ -230,9 +230,6 @@ struct version *key_index_next_key(struct version *v, int64_t revision)
     do
         v = following(v);
     while (v && (bytes_equal(v->r.key, key) || !counts(v, revision)));
-    struct version *next = v ? following(v) : NULL;
-    if (next)
-        prefetch(next); /* who goes through many keys is about to ask for it */
     return v;
 }
 
