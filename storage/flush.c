@@ -19,7 +19,7 @@
 #include "storage/values.h"
 
 #define PART_BYTES                                                                                 \
-    ((size_t)2 << 20) /* of pages: LMDB keeps the memory of the largest transaction */
+    ((size_t)8 << 20) /* of pages: LMDB keeps the memory of the largest transaction */
 #define PAGE_BYTES       4096
 #define KEYS_PER_RELEASE 1000 /* each may map 16 pages of the file, as the kernel guesses */
 
