@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum action { ACTION_CRASH, ACTION_ERROR, ACTION_NO_SPACE, ACTION_DELAY };
+enum action { ACTION_CRASH, ACTION_ERROR, ACTION_NO_SPACE, ACTION_DELAY, ACTION_HOLD };
 
 #define NAME_BYTES_MAX 64
 
@@ -20,10 +20,12 @@ static struct point {
     enum action action;
     long delay_ms;
     long at; /* 0: every time */
-    long hits;
+    long hits, held;
 } points[FAILPOINTS_MAX];
 static size_t points_n;
+static unsigned long times_set;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the points */
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 atomic_bool failpoints_enabled;
 
@@ -42,7 +44,7 @@ static bool parse_point(const char *text, struct point *p)
         p->at = strtol(text + 1, (char **)&text, 10);
     if (*text && *text != ',')
         return false;
-    p->hits = 0;
+    p->hits = p->held = 0;
     if (strcmp(action, "crash") == 0)
         p->action = ACTION_CRASH;
     else if (strcmp(action, "error") == 0)
@@ -51,6 +53,8 @@ static bool parse_point(const char *text, struct point *p)
         p->action = ACTION_NO_SPACE;
     else if (strcmp(action, "delay") == 0)
         p->action = ACTION_DELAY;
+    else if (strcmp(action, "hold") == 0)
+        p->action = ACTION_HOLD;
     else
         return false;
     return true;
@@ -71,12 +75,24 @@ void failpoints_set(const char *text)
         text = text ? text + 1 : NULL;
     }
     atomic_store(&failpoints_enabled, points_n > 0);
+    times_set++;
+    pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
 
 __attribute__((constructor)) static void read_environment(void)
 {
     failpoints_set(getenv("CORACLE_FAILPOINTS"));
+}
+
+/* LOCK is held, and left while it waits. */
+static void hold(struct point *p)
+{
+    unsigned long since = times_set;
+    p->held++;
+    pthread_cond_broadcast(&changed);
+    while (times_set == since)
+        pthread_cond_wait(&changed, &lock);
 }
 
 /* Does NAME's action apply this time? */
@@ -91,6 +107,8 @@ static bool is_due(const char *name, struct point *out)
         p->hits++;
         due = !p->at || p->at == p->hits;
         *out = *p;
+        if (due && p->action == ACTION_HOLD)
+            hold(p);
     }
     pthread_mutex_unlock(&lock);
     return due;
@@ -116,6 +134,24 @@ bool failpoint_hit(const char *name)
     case ACTION_DELAY:
         nanosleep(&t, NULL);
         break;
+    case ACTION_HOLD: /* it is over */
+        break;
     }
     return false;
+}
+
+static long count_held(const char *name)
+{
+    for (size_t i = 0; i < points_n; i++)
+        if (strcmp(points[i].name, name) == 0)
+            return points[i].held;
+    return 0;
+}
+
+void failpoint_await(const char *name)
+{
+    pthread_mutex_lock(&lock);
+    while (!count_held(name))
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
 }

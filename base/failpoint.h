@@ -6,8 +6,9 @@
  * server
  *
  * Actions: crash (SIGKILL to itself), error and nospace (the place behaves as if its system call
- * failed with EIO or ENOSPC), delay:MS.  "@N": only at the Nth time (from 1); without it every
- * time. Costs one predictable branch when the variable is not set.
+ * failed with EIO or ENOSPC), delay:MS, hold (until the points are set anew).  "@N": only at the
+ * Nth time (from 1); without it every time. Costs one predictable branch when the variable is not
+ * set.
  *
  * Threads: any.
  */
@@ -31,3 +32,6 @@ static inline bool failpoint(const char *name)
 
 /* Replaces what the environment said, for unit tests.  NULL: off. */
 void failpoints_set(const char *text);
+
+/* Waits until somebody is held at NAME. */
+void failpoint_await(const char *name);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +39,27 @@ static void a_place_fails_every_time_or_only_at_the_nth(void **state)
         assert_int_equal(failpoint("third"), i == 3);
         assert_int_equal(errno, i == 3 ? ENOSPC : EIO);
     }
+}
+
+static void *pass(void *arg)
+{
+    assert_false(failpoint("here"));
+    atomic_store((atomic_bool *)arg, true);
+    return NULL;
+}
+
+static void who_is_held_goes_on_when_the_points_are_set_anew(void **state)
+{
+    (void)state;
+    atomic_bool has_passed = false;
+    pthread_t thread;
+    failpoints_set("here=hold");
+    assert_int_equal(pthread_create(&thread, NULL, pass, &has_passed), 0);
+    failpoint_await("here");
+    assert_false(atomic_load(&has_passed));
+    failpoints_set("here=hold"); /* for the next who comes by */
+    pthread_join(thread, NULL);
+    assert_true(atomic_load(&has_passed));
 }
 
 /* How a child ends that sets TEXT and then passes "here". */
@@ -79,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(nothing_fails_unless_it_is_told_to, teardown),
         cmocka_unit_test_teardown(a_place_fails_every_time_or_only_at_the_nth, teardown),
+        cmocka_unit_test_teardown(who_is_held_goes_on_when_the_points_are_set_anew, teardown),
         cmocka_unit_test(a_crash_leaves_no_time_for_anything),
         cmocka_unit_test(text_that_cannot_be_read_ends_the_program),
     };

@@ -108,10 +108,29 @@ static void leases_and_their_keys_survive_restarts(void **state)
     assert_int_equal(range(f, "a", NULL, 0).n, 0);
 }
 
+/* False: the lease was over first. */
+static bool try_put_leased(struct fixture *f, const char *key, int64_t lease)
+{
+    struct error err = { 0 };
+    struct storage_op op = { .type = STORAGE_PUT, .key = bytes_of(key), .lease = lease };
+    struct storage_txn txn = { .success = &op, .success_n = 1 };
+    struct storage_txn_result out;
+    if (storage_txn(f->s, &txn, f->arena, &out, &err) == 0)
+        return true;
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    return false;
+}
+
+static void put_leased_for_a_second(struct fixture *f, const char *key)
+{
+    while (!try_put_leased(f, key, grant(f, 0, 1)))
+        continue;
+}
+
 static void an_expired_lease_takes_its_keys_along(void **state)
 {
     struct fixture *f = *state;
-    put_leased(f, "a", grant(f, 0, 1));
+    put_leased_for_a_second(f, "a");
     while (range(f, "a", NULL, 0).n) /* ends by itself: the store deletes it */
         usleep(20000);
     assert_int_equal(storage_revision(f->s), 3);
@@ -171,15 +190,17 @@ static void an_end_is_of_one_lease_and_not_of_the_next_with_its_id(void **state)
 {
     struct fixture *f = *state;
     struct error err = { 0 };
-    int64_t id = grant(f, 0, 1);
-    put_leased(f, "first", id);
-    failpoints_set("storage.lease.before_expiry=delay:600");
-    usleep(1300000); /* by now it is expired, and its end about to be queued */
+    int64_t id;
+    do {
+        failpoints_set("storage.lease.before_expiry=hold");
+        id = grant(f, 0, 1);
+    } while (!try_put_leased(f, "first", id));
+    failpoint_await("storage.lease.before_expiry"); /* its end is about to be queued */
     assert_int_equal(storage_lease_revoke(f->s, id, &err), 0);
     assert_int_equal(grant(f, id, 60), id);
     put_leased(f, "second", id);
-    usleep(600000);
     failpoints_set(NULL);
+    assert_int_equal(storage_defragment(f->s, &err), 0); /* waits for that turn: it is queued */
     put_leased(f, "third", id);
     assert_int_equal(range(f, "first", "z", 0).n, 2);
 }
@@ -187,7 +208,7 @@ static void an_end_is_of_one_lease_and_not_of_the_next_with_its_id(void **state)
 static void an_end_that_the_disk_refuses_is_tried_again(void **state)
 {
     struct fixture *f = *state;
-    put_leased(f, "a", grant(f, 0, 1));
+    put_leased_for_a_second(f, "a");
     failpoints_set("storage.log.before_write=error@1");
     while (range(f, "a", NULL, 0).n)
         usleep(20000);
