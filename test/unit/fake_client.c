@@ -14,7 +14,7 @@
 #include "base/cond.h"
 #include "base/hashmap.h"
 
-#define FAKE_WAIT_S 20
+#define FAKE_WAIT_S 120
 #define FAKE_RULES  16
 
 struct slot { /* one object; its key is the text "<resource id>|<ns>/<name>" */
@@ -881,6 +881,14 @@ void fake_fail(struct fake_client *f, enum resource_verb verb, int resource_id, 
     }
     pthread_mutex_unlock(&f->lock);
     fail_msg("more than %d rules", FAKE_RULES);
+}
+
+void fake_heal(struct fake_client *f)
+{
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < FAKE_RULES; i++)
+        f->rules[i].count = 0;
+    pthread_mutex_unlock(&f->lock);
 }
 
 size_t fake_calls(struct fake_client *f, enum resource_verb verb, int resource_id)

@@ -38,13 +38,14 @@ void fake_list(struct fake_client *f, int resource_id, struct object_list *out);
 size_t fake_count(struct fake_client *f, int resource_id);
 
 /* Waits until PREDICATE holds, looking again after each write; fails the test when it does not
- * within 20 seconds.  PREDICATE runs without locks and may call the functions above. */
+ * within minutes.  PREDICATE runs without locks and may call the functions above. */
 void fake_wait(struct fake_client *f, bool (*predicate)(struct fake_client *f, void *arg),
                void *arg, const char *what);
 
 /* The next COUNT calls of VERB on the resource fail so. */
 void fake_fail(struct fake_client *f, enum resource_verb verb, int resource_id, int count,
                enum error_code code, const char *message);
+void fake_heal(struct fake_client *f); /* no more than have failed so far */
 /* How often VERB was called on the resource. */
 size_t fake_calls(struct fake_client *f, enum resource_verb verb, int resource_id);
 

@@ -10,7 +10,7 @@
 
 #include "test/unit/fake_client.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS 120000
 
 struct seen {
     pthread_mutex_t lock;

@@ -515,7 +515,7 @@ static void garbage_and_plain_text_do_not_harm_the_server(void **state)
         tls_client_new(&(struct tls_client_config){ .ca_pem = s->fixture->ca }, &err);
     for (int i = 0; i < 4; i++) {
         scoped(stream) struct stream *stream =
-            stream_dial(s->target, i % 2 ? tls : NULL, 5000, &err);
+            stream_dial(s->target, i % 2 ? tls : NULL, 60000, &err);
         scoped(buffer) struct buffer b = { 0 };
         const char *text = i < 2 ? "GET / HTTP/1.1\r\n\r\n"
                                  : "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\1\1\1\1\1\1\1";

@@ -226,7 +226,7 @@ static struct stream *dial(struct server *s)
     struct error err = { 0 };
     scoped(tls) struct tls *tls =
         tls_client_new(&(struct tls_client_config){ .ca_pem = s->fixture->ca }, &err);
-    struct stream *stream = stream_dial(s->address, tls, 5000, &err);
+    struct stream *stream = stream_dial(s->address, tls, 60000, &err);
     assert_non_null(stream);
     return stream;
 }
@@ -335,7 +335,7 @@ static void plain_text_to_a_tls_port_is_harmless(void **state)
 {
     struct server *s = *state;
     struct error err = { 0 };
-    scoped(stream) struct stream *stream = stream_dial(s->address, NULL, 5000, &err);
+    scoped(stream) struct stream *stream = stream_dial(s->address, NULL, 60000, &err);
     scoped(buffer) struct buffer b = { 0 };
     say(stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_false(read_until(stream, &b, "HTTP/1.1 200"));
@@ -559,7 +559,7 @@ static void stopping_ends_streams_and_upgraded_connections(void **state)
                   "Content-Length: 0\r\n\r\nup");
     assert_true(read_until(upgraded, &c, "\r\n\r\nup"));
     http_stream_end(s->stream);
-    http_server_stop(s->http, 100);
+    http_server_stop(s->http, 3000); /* the upgraded one stays for so long */
     s->http = NULL;
     assert_false(read_until(upgraded, &c, "never"));
     assert_true(read_until(watch, &b, "0\r\n\r\n"));

@@ -112,7 +112,7 @@ static void a_stream_works_with_and_without_tls(void **state)
         struct peer p = { 0 };
         char address[64];
         peer_start(&p, i ? server : NULL, address);
-        struct stream *s = stream_dial(address, i ? client : NULL, 5000, &err);
+        struct stream *s = stream_dial(address, i ? client : NULL, 60000, &err);
         assert_non_null(s);
         echo_some(s);
         stream_close(s);
@@ -138,7 +138,7 @@ static int handshake_with(struct tls *server, const struct tls_client_config *co
     struct peer p = { 0 };
     char address[64], byte;
     peer_start(&p, server, address);
-    struct stream *s = stream_dial(address, client, 5000, err);
+    struct stream *s = stream_dial(address, client, 60000, err);
     assert_non_null(s);
     int rc = stream_write(s, "x", 1, err);
     if (rc == 0 &&
@@ -306,7 +306,7 @@ static void shutting_down_wakes_the_reader_and_the_writer(void **state)
     struct peer p = { .is_silent = true };
     char address[64];
     peer_start(&p, NULL, address);
-    struct stream *s = stream_dial(address, NULL, 5000, &err);
+    struct stream *s = stream_dial(address, NULL, 60000, &err);
     assert_non_null(s);
     pthread_t reader, writer;
     assert_int_equal(pthread_create(&reader, NULL, read_forever, s), 0);

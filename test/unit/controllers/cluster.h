@@ -14,6 +14,8 @@
 #include "controllers/runtime.h"
 #include "test/unit/fake_client.h"
 
+#define WAIT_MS 120000 /* for what takes a moment */
+
 struct cluster {
     struct fake_client *fake;
     struct informer_set *informers;

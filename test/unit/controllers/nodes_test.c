@@ -89,7 +89,7 @@ static void a_lease_is_a_sign_of_life(void **state)
                  "{'metadata':{'namespace':'kube-node-lease','name':'n1'},'spec':{'renewTime':"
                  "'2027-01-15T08:00:40.000000Z'}}");
     struct informer *leases = informer_set_get(t->informers, &resources[RESOURCE_LEASES], NULL);
-    assert_true(informer_wait_revision(leases, lease->resource_version, 20000));
+    assert_true(informer_wait_revision(leases, lease->resource_version, WAIT_MS));
     pass(t, 40, "n1");
     wait_taint(t, "n1", "node.kubernetes.io/unschedulable", "NoSchedule", true);
     wait_condition(t, RESOURCE_NODES, "", "n1", "Ready", "True/KubeletReady");

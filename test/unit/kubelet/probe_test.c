@@ -86,12 +86,12 @@ static int tear_down(void **state)
 static struct object *begin_with_status(struct fixture *f, const char *field, const char *more,
                                         const char *status)
 {
-    scoped(str) char *text =
-        xasprintf("{'metadata':{'name':'p','namespace':'ns','uid':'u-probe'},'spec':{'containers':["
-                  "{'name':'c','ports':[{'name':'web','containerPort':%d}],"
-                  "'%s':{'httpGet':{'path':'/','port':'web'},'periodSeconds':1%s}}]},"
-                  "'status':{'containerStatuses':[%s]}}",
-                  http_server_port(f->server), field, more, status);
+    scoped(str) char *text = xasprintf(
+        "{'metadata':{'name':'p','namespace':'ns','uid':'u-probe'},'spec':{'containers':["
+        "{'name':'c','ports':[{'name':'web','containerPort':%d}],"
+        "'%s':{'httpGet':{'path':'/','port':'web'},'periodSeconds':1,'timeoutSeconds':60%s}}]},"
+        "'status':{'containerStatuses':[%s]}}",
+        http_server_port(f->server), field, more, status);
     struct object *pod = pod_from(text);
     struct probe_container running = { json_items_begin(json_at(pod->doc, "spec.containers")),
                                        "id1", clock_wall_ns(&system_clock) };
@@ -264,7 +264,8 @@ static void a_failure_is_told_in_upstreams_words(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *text = filled(cases[i].action, ports[cases[i].port], f->a), *output = "";
         const struct json *action = json_parse(bytes_of(text), f->a, NULL, &err);
-        assert_int_equal(probe_run(&target, action, 1, f->a, &output), PROBE_FAILURE);
+        int64_t timeout_s = cases[i].port == SERVER ? 60 : 1; /* it is in the text of some */
+        assert_int_equal(probe_run(&target, action, timeout_s, f->a, &output), PROBE_FAILURE);
         assert_string_equal(output, filled(cases[i].output, ports[cases[i].port], f->a));
     }
 }

@@ -25,7 +25,7 @@ static inline int serve(void **state)
         .bind_address = address,
         .scratch_dir = s->f->dir,
         .progress_notify_interval_ms = 50,
-        .snapshot_stall_ms = 50,
+        .snapshot_stall_ms = 500,
     };
     s->server = storage_etcd_start(&config, &err);
     if (!s->server)

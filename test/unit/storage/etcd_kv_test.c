@@ -510,7 +510,8 @@ static enum grpc_status read_snapshot(struct served *s, struct grpc_stream *stre
     return status;
 }
 
-/* As many who do not read as there are workers, and one who does. */
+/* As many who do not read as there are workers, and one who does: again where the machine was too
+ * slow for it. */
 static void who_does_not_read_a_snapshot_is_cut_off(void **state)
 {
     struct served *s = *state;
@@ -521,7 +522,10 @@ static void who_does_not_read_a_snapshot_is_cut_off(void **state)
     for (char key[] = "a"; key[0] <= 't'; key[0]++) /* more than the client takes unread */
         put(s->f, key, value);
     struct grpc_stream *idle[] = { ask_for_snapshot(s), ask_for_snapshot(s) };
-    assert_int_equal(read_snapshot(s, ask_for_snapshot(s)), GRPC_OK);
+    enum grpc_status reader;
+    while ((reader = read_snapshot(s, ask_for_snapshot(s))) == GRPC_ABORTED)
+        continue;
+    assert_int_equal(reader, GRPC_OK);
     enum grpc_status first = read_snapshot(s, idle[0]), second = read_snapshot(s, idle[1]);
     assert_true(first == GRPC_ABORTED || second == GRPC_ABORTED);
 }
