@@ -19,7 +19,7 @@ class InTurn(Client):
         super().__init__(servers[0].port, servers[0].admin.context)
         self.ports = itertools.cycle(s.port for s in servers)
 
-    def connect(self, timeout=30):
+    def connect(self, timeout=120):
         self.port = next(self.ports)
         return super().connect(timeout)
 

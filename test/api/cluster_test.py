@@ -5,7 +5,7 @@ import time
 
 from server import ApiTest, main
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 120
 LABELS = {"app": "web"}
 
 

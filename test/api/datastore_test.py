@@ -31,7 +31,7 @@ def start_server(name, *more):
 
 
 def refused(what, status, text, *args):
-    p = subprocess.run(args, capture_output=True, text=True, timeout=60)
+    p = subprocess.run(args, capture_output=True, text=True, timeout=300)
     said = p.stdout + p.stderr
     ok(p.returncode == status and text in said, what, f"status {p.returncode}", said)
 

@@ -48,7 +48,7 @@ class Encryption(ApiTest):
     def stored(self, plural, name):
         at = f"/registry/core/{plural}/{self.ns}/{name}"
         answer = subprocess.run(["etcdctl", "--endpoints", "unix://" + self.socket, "get", at, "--print-value-only"],
-                                env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=20, check=True)
+                                env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=120, check=True)
         return answer.stdout
 
     def secret(self, name, **data):
@@ -162,7 +162,7 @@ class Encryption(ApiTest):
         self.assertEqual(self.value("s"), "v")
 
     def etcd(self, *args, **kw):
-        return subprocess.run(["etcdctl", "--endpoints", "unix://" + self.socket, *args], check=True, timeout=20,
+        return subprocess.run(["etcdctl", "--endpoints", "unix://" + self.socket, *args], check=True, timeout=120,
                               env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, **kw)
 
     def test_a_value_that_is_no_object_is_an_error_until_it_is_gone(self):

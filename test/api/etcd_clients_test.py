@@ -18,7 +18,7 @@ except ImportError as e:
 from server import main
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CLIENT_SECONDS = 60
+CLIENT_SECONDS = 300
 INSTALL_SECONDS = 120
 
 

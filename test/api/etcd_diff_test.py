@@ -356,9 +356,9 @@ class Leases(Compared):
         self.same("Lease/LeaseLeases")
 
     def test_the_end_of_one(self):
-        self.same("Lease/LeaseGrant", pb.LeaseGrantRequest(ID=80, TTL=1))
+        self.same("Lease/LeaseGrant", pb.LeaseGrantRequest(ID=80, TTL=4))  # long enough to write the key on a slow machine
         self.put(b"short", lease=80)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             left = [self.pair.ask(s, "KV/Range", pb.RangeRequest(key=b"short", count_only=True)) for s in self.pair.servers()]
             if all(pb.RangeResponse.FromString(data).count == 0 for _, data in left):
@@ -376,7 +376,7 @@ class Leases(Compared):
             stream = server.channel.stream_stream(
                 "/etcdserverpb.Lease/LeaseKeepAlive", pb.LeaseKeepAliveRequest.SerializeToString,
                 pb.LeaseKeepAliveResponse.FromString)
-            answers = stream(iter([pb.LeaseKeepAliveRequest(ID=lease) for lease in (90, 404, 0, 90, -1)]), timeout=10)
+            answers = stream(iter([pb.LeaseKeepAliveRequest(ID=lease) for lease in (90, 404, 0, 90, -1)]), timeout=120)
             try:
                 told.append([etcd_pair.tell(m, {}) for m in answers] + [answers.code().name])
             except grpc.RpcError as e:
@@ -470,7 +470,7 @@ class Others(Compared):
             watched = []
             for server in self.pair.servers():
                 stream = server.channel.unary_stream("/grpc.health.v1.Health/Watch", None, None)(
-                    request.SerializeToString(), timeout=10)
+                    request.SerializeToString(), timeout=120)
                 try:
                     watched.append(next(stream))
                 except grpc.RpcError as e:
@@ -586,7 +586,7 @@ class Histories(Compared):
     def test_garbage(self):
         answers = []
         for server in self.pair.servers():
-            stream = server.channel.stream_stream("/etcdserverpb.Watch/Watch", None, None)(iter([b"\xff\xff"]), timeout=10)
+            stream = server.channel.stream_stream("/etcdserverpb.Watch/Watch", None, None)(iter([b"\xff\xff"]), timeout=120)
             try:
                 answers.append(list(stream))
             except grpc.RpcError as e:

@@ -7,7 +7,6 @@ import importlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,11 @@ import time
 
 import grpc
 
+from ports import free_port
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-START_SECONDS = 20
-CALL_SECONDS = 20
+START_SECONDS = 120
+CALL_SECONDS = 120
 ME = 0xfeed  # in a request: the member that is asked
 TTL_SECONDS_OFF = 3  # what may lie between two leases that were granted one after the other
 
@@ -54,12 +55,6 @@ def generate(directory):
     subprocess.run(["protoc", f"--python_out={directory}", f"--proto_path={TOP}/storage", "etcd.proto"], check=True)
     sys.path.insert(0, directory)
     return importlib.import_module("etcd_pb2")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,9 +17,11 @@ import tempfile
 import time
 import traceback
 
+from ports import free_port  # noqa: F401
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CORACLE = os.path.abspath(os.environ.get("CORACLE", f"{TOP}/build/coracle"))
-WAIT_SECONDS = 30
+WAIT_SECONDS = 120
 LOG_LINES = 25  # of each server, when something failed
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -60,12 +61,6 @@ def eventually(condition, seconds=WAIT_SECONDS):
 
 
 # ---- processes ----
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
 
 def spawn(name, *command):
     with open(f"{dir_}/{name}.log", "a") as log:

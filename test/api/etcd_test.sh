@@ -21,9 +21,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
+free_port() { python3 test/api/ports.py; }
 
 # start_etcd NAME: sets endpoint[NAME].
 declare -A endpoint
@@ -42,7 +40,7 @@ start_ours() {
     mkdir -p "$work/$name"
     exec {out}< <(exec "$build/test/etcd/etcd_store" "$work/$name" 127.0.0.1 0 "${@:2}" 2>"$work/$name.log")
     pids+=($!)
-    read -r -t 10 _ line <&"$out" || { cat "$work/$name.log" >&2; exit 1; }
+    read -r -t 120 _ line <&"$out" || { cat "$work/$name.log" >&2; exit 1; }
     endpoint[$name]=127.0.0.1:$line
 }
 
@@ -57,7 +55,18 @@ normalize() {
             s/("ts":)("[^"]*"|[0-9.]+)/\1T/; s/endpoint:\/\/[^"]*"/endpoint"/
             s/127\.0\.0\.1:[0-9]+/ADDRESS/g' | grep -v '^{"level"' || true
 }
-ctl() { timeout 20 etcdctl --endpoints "${endpoint[$target]}" "$@" 2>&1; }
+# What waits for a server has minutes, and nothing is expected within a time: the machine may be slow.
+ctl() { timeout 120 etcdctl --dial-timeout 60s --command-timeout 60s --endpoints "${endpoint[$target]}" "$@" 2>&1; }
+# until_true COMMAND...: tries for two minutes.
+until_true() {
+    for _ in $(seq 1200); do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    echo "$target: never happened: $*" | tee /dev/stderr
+    return 1
+}
+has_lines() { [ "$(wc -l < "$1")" -ge "$2" ]; }
 
 tests=0 failures=0
 # same NAME: runs the function NAME for both and compares.
@@ -93,13 +102,8 @@ start_etcd etcd
 start_ours ours
 start_etcd etcd_small --quota-backend-bytes 16000000
 start_ours ours_small 16000000
-for _ in $(seq 50); do
-    target=etcd_small ctl endpoint health >/dev/null && break
-    sleep 0.2
-done
-for _ in $(seq 50); do
-    target=etcd ctl endpoint health >/dev/null && break
-    sleep 0.2
+for target in etcd_small etcd; do
+    until_true ctl endpoint health
 done
 
 # ---- KV ----
@@ -188,20 +192,19 @@ transaction_errors() {
 
 # ---- watches ----
 
-# watching OUT ARGUMENTS...: a watch in the background; ends with unwatch.
+next_revision() { echo $(($(ctl get x -w json | jq .header.revision) + 1)); }
+# watching OUT ARGUMENTS...: a watch in the background; ends with unwatch.  It begins with what is written next, however
+# late it comes to it.
 watching() {
     local out=$1
     shift
+    [[ " $* " == *" --rev "* ]] || set -- "$@" --rev "$(next_revision)"
     etcdctl --endpoints "${endpoint[$target]}" watch "$@" > "$out" 2>&1 &
     watcher=$!
-    sleep 0.7
 }
-# unwatch OUT LINES: waits until the watch has printed that many.
+# unwatch OUT LINES: waits until the watch has printed that many.   unwatch OUT COMMAND...: until that is true.
 unwatch() {
-    for _ in $(seq 50); do
-        [ "$(wc -l < "$1")" -ge "$2" ] && break
-        sleep 0.1
-    done
+    if [ $# = 2 ]; then until_true has_lines "$1" "$2"; else until_true "${@:2}"; fi
     kill "$watcher" 2>/dev/null
     wait "$watcher" 2>/dev/null
     cat "$1"
@@ -214,8 +217,9 @@ a_watch_sees_what_comes() {
 a_watch_with_previous_values() {
     watching "$work/w" w --prefix --prev-kv
     ctl put w1 1 >/dev/null; ctl put w1 2 >/dev/null; ctl del w --prefix >/dev/null
-    unwatch "$work/w" 20
+    unwatch "$work/w" 18
 }
+has_events() { [ "$(jq -s '[.[].Events[]] | length' "$1")" -ge "$2" ]; }
 a_watch_from_the_past() {
     local now
     now=$(ctl put h 0 -w json | jq .header.revision)
@@ -223,7 +227,7 @@ a_watch_from_the_past() {
     ctl del h >/dev/null
     watching "$work/w" h --rev $((now + 1)) -w json
     ctl put h after >/dev/null
-    unwatch "$work/w" 2 | jq -cs '[.[].Events[]]'
+    unwatch "$work/w" has_events "$work/w" 5 | jq -cs '[.[].Events[]]'
 }
 a_transaction_is_one_message() {
     watching "$work/w" tx --prefix -w json
@@ -231,11 +235,14 @@ a_transaction_is_one_message() {
     unwatch "$work/w" 1
 }
 interactive_watches() {
-    { echo "watch i1"; echo "watch i2 i5"; sleep 1.5; } | timeout 5 etcdctl --endpoints "${endpoint[$target]}" watch -i > "$work/w" 2>&1 &
-    sleep 0.7
-    ctl put i1 1 >/dev/null; sleep 0.2; ctl put i3 1 >/dev/null; ctl put i5 1 >/dev/null
+    local from
+    from=$(next_revision)
+    : > "$work/w"
+    { echo "watch --rev $from i1"; echo "watch --rev $from i2 i5"; until_true has_lines "$work/w" 6; } |
+        etcdctl --endpoints "${endpoint[$target]}" watch -i > "$work/w" 2>&1 &
+    ctl put i1 1 >/dev/null; ctl put i3 1 >/dev/null; ctl put i5 1 >/dev/null
     wait $!
-    cat "$work/w"
+    sort "$work/w" # which of them comes first is not said
 }
 
 # ---- leases ----
@@ -254,8 +261,8 @@ leases() {
 short_leases() { ctl lease grant 1; ctl lease grant 99999999999; }
 a_lease_ends() {
     local id
-    id=$(ctl lease grant 2 | cut -d' ' -f2)
     watching "$work/w" ending
+    id=$(ctl lease grant 8 | cut -d' ' -f2) # long enough for the put
     ctl put ending x --lease "$id" >/dev/null
     unwatch "$work/w" 5
     ctl get ending -w json
@@ -279,6 +286,7 @@ compaction() {
 alarms() {
     ctl alarm list; ctl alarm disarm; ctl endpoint health | sed 's/took = .*/took/'
 }
+has_alarm() { [ -n "$(ctl alarm list)" ]; }
 # Until the quota is used up; how much that takes is each server's own.
 a_quota() {
     target=${target}_small
@@ -287,7 +295,7 @@ a_quota() {
         head -c 1000000 /dev/zero | tr '\0' v | ctl put "large$i" >"$work/quota.out" || break
     done
     tail -n 1 "$work/quota.out" | sed 's/^{.*//; s/.*Error: //'
-    sleep 0.2
+    until_true has_alarm
     ctl alarm list; ctl put small x | tail -n 1; ctl lease grant 100 | tail -n 1; ctl get small; ctl del large --prefix >/dev/null
     ctl compaction "$(ctl get x -w json | jq .header.revision)" | sed 's/[0-9]*$//'
     ctl defrag | sed 's/\[.*//'; ctl put small x | tail -n 1; ctl alarm list
@@ -333,35 +341,48 @@ formatted() {
 status() { ctl endpoint status -w json | jq -c '.[0].Status | has("version"), has("leader"), .dbSize > 0, .header.revision'; }
 
 plain_http_on_the_same_port() {
-    curl -s --max-time 5 "http://${endpoint[$target]}/health"
-    curl -s --max-time 5 "http://${endpoint[$target]}/version" | jq -c keys
-    curl -s --max-time 5 "http://${endpoint[$target]}/metrics" | grep -c '^process_resident_memory_bytes [0-9]'
-    curl -s --max-time 5 -o /dev/null -w '%{http_code}\n' "http://${endpoint[$target]}/nothing"
+    curl -s --max-time 60 "http://${endpoint[$target]}/health"
+    curl -s --max-time 60 "http://${endpoint[$target]}/version" | jq -c keys
+    curl -s --max-time 60 "http://${endpoint[$target]}/metrics" | grep -c '^process_resident_memory_bytes [0-9]'
+    curl -s --max-time 60 -o /dev/null -w '%{http_code}\n' "http://${endpoint[$target]}/nothing"
 }
 
 # ---- programs on top ----
 
 locks() {
     ctl lock mutex echo held | tail -n 1
-    timeout 1 etcdctl --endpoints "${endpoint[$target]}" lock mutex >/dev/null 2>&1
+    etcdctl --endpoints "${endpoint[$target]}" lock mutex > "$work/lock" 2>&1 &
+    until_true has_lines "$work/lock" 1
+    kill $!; wait $!
     ctl lock mutex echo again
 }
 elections() {
     etcdctl --endpoints "${endpoint[$target]}" elect leader first > "$work/elect" 2>&1 &
-    local first=$!
-    sleep 1
-    timeout 1 etcdctl --endpoints "${endpoint[$target]}" elect -l leader | tail -n 1
-    timeout 1 etcdctl --endpoints "${endpoint[$target]}" elect leader second | tail -n 1
+    local first=$! observer
+    until_true has_lines "$work/elect" 2
+    etcdctl --endpoints "${endpoint[$target]}" elect -l leader > "$work/observed" 2>&1 &
+    observer=$!
+    until_true has_lines "$work/observed" 2
+    kill "$observer"; wait "$observer"
+    tail -n 1 "$work/observed"
+    timeout 1 etcdctl --endpoints "${endpoint[$target]}" elect leader second | tail -n 1 # waits, as long as it may
     kill -INT "$first"; wait "$first"
     tail -n 1 "$work/elect"
 }
+is_mirrored() {
+    local keys
+    keys=$(ctl get k --prefix)
+    [ -n "$keys" ] && [ "$keys" = "$(target=mirror-$target ctl get k --prefix)" ]
+}
 mirrors() {
     start_ours "mirror-$target"
-    timeout 4 etcdctl --endpoints "${endpoint[$target]}" make-mirror "${endpoint[mirror-$target]}" --prefix k >/dev/null 2>&1 &
-    sleep 2
+    etcdctl --endpoints "${endpoint[$target]}" make-mirror "${endpoint[mirror-$target]}" --prefix k >/dev/null 2>&1 &
+    local mirror=$!
+    until_true is_mirrored
     ctl put k-mirrored now
-    wait $!
-    etcdctl --endpoints "${endpoint[mirror-$target]}" get k --prefix
+    until_true is_mirrored
+    kill "$mirror"; wait "$mirror"
+    target=mirror-$target ctl get k --prefix
     kill "${pids[-1]}" # it was started in a subshell, whose list goes with it
 }
 
@@ -375,23 +396,23 @@ etcd_restores_our_snapshot() {
     etcdctl snapshot restore "$work/snapshot" --data-dir "$work/restored" >/dev/null 2>&1 || return 1
     start_etcd restored || return 1
     target=restored
-    for _ in $(seq 50); do ctl endpoint health >/dev/null && break; sleep 0.2; done
+    until_true ctl endpoint health
     ctl get "" --prefix --sort-by KEY | md5sum | diff - "$work/before"
 }
 etcdctl_reaches_a_unix_socket() {
     mkdir -p "$work/unix"
     "$build/test/etcd/etcd_store" "$work/unix" "unix:$work/unix/socket" >"$work/unix.log" 2>&1 &
     pids+=($!)
-    for _ in $(seq 50); do [ -S "$work/unix/socket" ] && break; sleep 0.1; done
+    until_true test -S "$work/unix/socket"
     [ "$(stat -c %a "$work/unix/socket")" = 600 ] || return 1
-    [ "$(timeout 10 etcdctl --endpoints "unix://$work/unix/socket" put a b)" = OK ]
+    [ "$(timeout 60 etcdctl --endpoints "unix://$work/unix/socket" put a b)" = OK ]
 }
 it_passes_check_datascale() {
-    timeout 100 etcdctl --endpoints "${endpoint[ours]}" check datascale --load s 2>&1 | tee "$work/scale"
+    timeout 300 etcdctl --endpoints "${endpoint[ours]}" check datascale --load s 2>&1 | tee "$work/scale"
     grep -q ^PASS "$work/scale"
 }
 it_is_fast_enough_for_check_perf() {
-    timeout 100 etcdctl --endpoints "${endpoint[ours]}" check perf --load s 2>&1 | tail -n 4 | tee "$work/perf"
+    timeout 300 etcdctl --endpoints "${endpoint[ours]}" check perf --load s 2>&1 | tail -n 4 | tee "$work/perf"
     ! grep -q FAIL "$work/perf"
 }
 

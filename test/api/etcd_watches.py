@@ -6,7 +6,7 @@ import time
 
 import grpc
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 QUIET_SECONDS = 0.3  # more than etcd's pause between looks at watches that are behind
 PROGRESS = -1
 
@@ -26,6 +26,7 @@ class Stream:
         self.last = {}     # watch id -> the revision of its last event
         self.open_fragment = {}
         self.changed = time.monotonic()
+        self.created = 0
         call = server.channel.stream_stream("/etcdserverpb.Watch/Watch", pb.WatchRequest.SerializeToString,
                                             pb.WatchResponse.FromString)
         self.call = call(iter(self.requests.get, None))
@@ -46,6 +47,7 @@ class Stream:
         lines = self.told.setdefault(r.watch_id, [])
         if not r.header.cluster_id or not r.header.member_id or not r.header.raft_term:
             self.problems.append(f"watch {r.watch_id}: a header with holes")
+        self.created += r.created
         if r.created or r.canceled or not r.events:
             lines.append(f"created {r.created} canceled {r.canceled} compacted {r.compact_revision} "
                          f"reason {r.cancel_reason!r} header {r.header.revision}")
@@ -71,6 +73,10 @@ class Stream:
         with self.lock:
             return {k: list(v) for k, v in self.told.items() if v}, list(self.problems), self.changed
 
+    def has_created(self, n):
+        with self.lock:
+            return self.created >= n or "end" in self.told
+
     def stop(self):
         self.requests.put(None)
         self.call.cancel()
@@ -81,7 +87,7 @@ class Watches:
     def __init__(self, pair):
         self.pb = pair.pb
         self.streams = [Stream(self.pb, server) for server in pair.servers()]
-        self.sent = []
+        self.sent, self.creates = [], 0
 
     def send(self, request):
         self.sent.append(" ".join(str(request).split()) or "nothing")
@@ -89,6 +95,7 @@ class Watches:
             stream.requests.put(request)
 
     def create(self, **how):
+        self.creates += 1
         self.send(self.pb.WatchRequest(create_request=self.pb.WatchCreateRequest(**how)))
 
     def cancel(self, watch_id):
@@ -106,12 +113,13 @@ class Watches:
             stream.requests.put(None)
 
     def settle(self):
-        """Waits until both have said the same and nothing more comes; True if so."""
+        """Waits until both have all watches, have said the same, and nothing more comes; True if so."""
         end = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < end:
             time.sleep(0.03)
             (etcd, _, etcd_at), (ours, _, ours_at) = [s.snapshot() for s in self.streams]
-            if etcd == ours and etcd and time.monotonic() - max(etcd_at, ours_at) > QUIET_SECONDS:
+            has_all = all(s.has_created(self.creates) for s in self.streams)
+            if has_all and etcd == ours and etcd and time.monotonic() - max(etcd_at, ours_at) > QUIET_SECONDS:
                 return True
         return False
 

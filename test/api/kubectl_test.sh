@@ -20,12 +20,26 @@ not_ok() { count=$((count + 1)) failed=1; echo "not ok $count - $1"; sed 's/^/# 
 does() {
     local what=$1 pattern=$2
     shift 2
-    if timeout 60 "$kubectl" "$@" > "$dir/out" 2>&1 && grep -qE -- "$pattern" "$dir/out"; then ok "$release: $what"; else not_ok "$release: $what"; fi
+    if timeout 300 "$kubectl" "$@" > "$dir/out" 2>&1 && grep -qE -- "$pattern" "$dir/out"; then ok "$release: $what"; else not_ok "$release: $what"; fi
 }
 fails() {
     local what=$1 pattern=$2
     shift 2
-    if ! timeout 60 "$kubectl" "$@" > "$dir/out" 2>&1 && grep -qE -- "$pattern" "$dir/out"; then ok "$release: $what"; else not_ok "$release: $what"; fi
+    if ! timeout 300 "$kubectl" "$@" > "$dir/out" 2>&1 && grep -qE -- "$pattern" "$dir/out"; then ok "$release: $what"; else not_ok "$release: $what"; fi
+}
+# shows WHAT PATTERN ARGS...: kubectl ARGS, which does not end, prints PATTERN.
+shows() {
+    local what=$1 pattern=$2 watcher
+    shift 2
+    "$kubectl" "$@" > "$dir/out" 2>&1 < /dev/null &
+    watcher=$!
+    for _ in $(seq 2400); do
+        ! grep -qE -- "$pattern" "$dir/out" || break
+        sleep 0.05
+    done
+    kill "$watcher"
+    wait "$watcher" 2>/dev/null
+    if grep -qE -- "$pattern" "$dir/out"; then ok "$release: $what"; else not_ok "$release: $what"; fi
 }
 
 releases=()
@@ -37,12 +51,12 @@ if first=$(command -v kubectl); then
 fi
 [ ${#releases[@]} -gt 0 ] || { echo "ok 1 - kubectl # SKIP there is none"; exit 0; }
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(python3 "$top/test/api/ports.py")
 export KUBECONFIG=$dir/kubeconfig HOME=$dir
 "$program" server --disable-agent --data-dir "$dir/data" --config /dev/null --bind-address 127.0.0.1 \
     --https-listen-port "$port" --write-kubeconfig "$KUBECONFIG" > "$dir/log" 2>&1 < /dev/null &
 server=$!
-for _ in $(seq 200); do
+for _ in $(seq 2400); do
     [ "$(curl -sk "https://127.0.0.1:$port/readyz")" != ok ] || break
     sleep 0.05
 done
@@ -115,7 +129,7 @@ for kubectl in "${releases[@]}"; do
     does "get -o name" '^configmap/web$' get "${n[@]}" cm -l app=web -o name
     does "get --sort-by" web get "${n[@]}" cm --sort-by=.metadata.name
     does "get in pages" web get "${n[@]}" cm --chunk-size=1
-    does "get -w" web get "${n[@]}" cm web -w --request-timeout=1s
+    shows "get -w" web get "${n[@]}" cm web -w
     fails "get of nothing" 'NotFound.*deployments.apps "none" not found' get "${n[@]}" deploy none
     does "describe" 'OldReplicaSets' describe "${n[@]}" deploy web
     does "scale" scaled scale "${n[@]}" deploy web --replicas=1
@@ -156,11 +170,11 @@ for kubectl in "${releases[@]}"; do
     does "get --raw" '"major": "1"' get --raw /version
     does "events" SuccessfulCreate events "${n[@]}"
     does "get componentstatuses" 'scheduler +Healthy +ok' get componentstatuses
-    does "wait" 'condition met' wait "${n[@]}" cm/web --for=jsonpath='{.data.greeting}'=hello --timeout=5s
+    does "wait" 'condition met' wait "${n[@]}" cm/web --for=jsonpath='{.data.greeting}'=hello --timeout=120s
     does "delete --cascade=orphan" deleted delete "${n[@]}" deploy web --cascade=orphan
     does "its replica set is left" '^replicaset.apps/web-' get "${n[@]}" rs -o name
     does "delete --cascade=foreground" deleted delete "${n[@]}" rs --all --cascade=foreground
-    does "delete namespace" deleted delete namespace "$ns" --timeout=60s
+    does "delete namespace" deleted delete namespace "$ns" --timeout=240s
     fails "it is gone" NotFound get namespace "$ns"
 done
 echo "1..$count"

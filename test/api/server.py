@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,8 +17,10 @@ import time
 import unittest
 import urllib.parse
 
+from ports import free_port
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-START_SECONDS = 10
+START_SECONDS = 120
 
 
 class Answer:
@@ -39,7 +40,7 @@ class Client:
     def __init__(self, port, context, headers=None):
         self.port, self.context, self.headers = port, context, headers or {}
 
-    def connect(self, timeout=30):
+    def connect(self, timeout=120):
         return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=timeout)
 
     def call(self, method, path, body=None, headers=None, **query):
@@ -83,7 +84,7 @@ class Watch:
 
     def __init__(self, client, path, query):
         query.setdefault("watch", "true")
-        query.setdefault("timeoutSeconds", "20")
+        query.setdefault("timeoutSeconds", "300")
         headers = dict(client.headers)
         headers["Accept"] = query.pop("accept", "application/json")
         self.connection = client.connect()
@@ -118,9 +119,7 @@ class ApiTest(unittest.TestCase):
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="coracle-api-")
         cls.kubeconfig = os.path.join(cls.dir, "admin.yaml")
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            cls.port = s.getsockname()[1]
+        cls.port = free_port()
         cls.start()
 
     @classmethod
@@ -178,13 +177,13 @@ class ApiTest(unittest.TestCase):
     @classmethod
     def stop(cls):
         cls.server.terminate()
-        code = cls.server.wait(timeout=60)
+        code = cls.server.wait(timeout=300)
         assert code == 0, f"the server ended with {code}:\n" + cls.log()
 
     @classmethod
     def kill(cls):
         cls.server.send_signal(signal.SIGKILL)
-        cls.server.wait(timeout=60)
+        cls.server.wait(timeout=300)
 
     @classmethod
     def tearDownClass(cls):

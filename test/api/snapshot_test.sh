@@ -22,12 +22,10 @@ cleanup() {
 }
 trap cleanup EXIT
 
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-ctl() { timeout 30 etcdctl --endpoints "${endpoint[$1]}" "${@:2}"; }
-answers() { # NAME: it does, within ten seconds
-    for _ in $(seq 100); do
+free_port() { python3 test/api/ports.py; }
+ctl() { timeout 120 etcdctl --dial-timeout 60s --command-timeout 60s --endpoints "${endpoint[$1]}" "${@:2}"; }
+answers() { # NAME: it does, within two minutes
+    for _ in $(seq 1200); do
         ctl "$1" get x >/dev/null 2>&1 && return
         sleep 0.1
     done
@@ -57,7 +55,7 @@ stop() {
     unset "pid[$1]"
     return 0
 }
-coracle() { timeout 60 "$program" "$@" --config /dev/null; }
+coracle() { timeout 300 "$program" "$@" --config /dev/null; }
 status_of() { coracle snapshot status "$1" -w json; }
 
 # All keys with all that belongs to them; or without revisions, which a cluster that runs gives anew.
@@ -153,7 +151,7 @@ revisions_go_on_above_all_that_were_given() {
     [ "$(revision restored)" = $((ours_revision + 1000000000)) ]
     says "has been compacted" ctl restored get x --rev "$ours_revision"
     ctl restored put new x -w json | jq -e ".header.revision == $ours_revision + 1000000001"
-    says "has been compacted" timeout 5 etcdctl --endpoints "${endpoint[restored]}" watch new --rev "$ours_revision"
+    says "has been compacted" timeout 60 etcdctl --endpoints "${endpoint[restored]}" watch new --rev "$ours_revision"
 }
 holds revisions_go_on_above_all_that_were_given
 

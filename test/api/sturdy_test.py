@@ -9,6 +9,8 @@ import time
 
 from server import ApiTest, main
 
+ACKNOWLEDGED_MIN = 40
+
 
 class Garbage(ApiTest):
     def serves(self):
@@ -16,7 +18,7 @@ class Garbage(ApiTest):
         self.assertEqual(self.admin.get("/readyz").text, "ok")
 
     def raw(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
     def tls(self, alpn=()):
         context = ssl._create_unverified_context()
@@ -95,11 +97,13 @@ class Crash(ApiTest):
             i += 1
 
     def round(self):
+        """Dies while there are writes, of which some have been acknowledged."""
         stop, done = threading.Event(), []
         threads = [threading.Thread(target=self.writer, args=(n, stop, done)) for n in range(4)]
         for t in threads:
             t.start()
-        time.sleep(0.4)
+        while len(done) < ACKNOWLEDGED_MIN and any(t.is_alive() for t in threads):
+            time.sleep(0.01)
         self.kill()
         stop.set()
         for t in threads:
