@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What no client can break, and what no crash can lose."""
+import http.client
 import os
+import random
 import socket
 import ssl
 import threading
@@ -139,6 +141,53 @@ class Crash(ApiTest):
         self.start()
         self.assertEqual(self.anonymous(Authorization=f"Bearer {token}").get("/api").code, 200)
         self.assertEqual(old.get("/api/v1/namespaces").code, 200)
+
+
+class Random(ApiTest):
+    """Requests of known words in unknown order; SEED=n and REQUESTS=n try others."""
+    PATHS = ("api apis v1 apps pods nodes services namespaces default p n s proxy log exec attach portforward status scale "
+             "eviction binding token serviceaccounts deployments events rbac.authorization.k8s.io clusterroles watch leases "
+             "coordination.k8s.io authorization.k8s.io selfsubjectaccessreviews tokenreviews openapi v2 v3 readyz etcd "
+             "metrics componentstatuses ephemeralcontainers %00 %2F .. %2e%2e . https:p:80 p:99999999999 ::: [::1] %ff "
+             "s:x:y:z").split() + ["a" * 300, ""]
+    NAMES = ("watch labelSelector fieldSelector limit continue resourceVersion resourceVersionMatch timeoutSeconds pretty "
+             "sendInitialEvents dryRun fieldManager fieldValidation force container command ports tailLines sinceTime stream "
+             "includeObject exclude verbose gracePeriodSeconds propagationPolicy hash stdin").split()
+    VALUES = ("true 0 1 -1 99999999999999999999 a=b !a a== (((( a!=b,c metadata.name=p spec.nodeName=n % %zz %00 "
+              "NotOlderThan Exact All None Object 1e9 Background , ; &&").split() + ["x" * 5000, ""]
+    HEADERS = ("Accept Content-Type Accept-Encoding Impersonate-User Impersonate-Group Impersonate-Uid Impersonate-Extra-a%zz "
+               "Impersonate-Extra-b Authorization Audit-Id If-None-Match User-Agent Connection Upgrade Sec-WebSocket-Protocol "
+               "X-Stream-Protocol-Version Range Expect").split()
+    TEXTS = ["*/*", "application/json", "application/yaml", "application/json;as=Table;v=v1;g=meta.k8s.io", ";;;,,,q=", "gzip",
+             "application/apply-patch+yaml", "application/merge-patch+json", "application/json-patch+json", "system:admin",
+             "application/strategic-merge-patch+json", "system:masters", "system:node:n", "Bearer x.y.z", "curl/8", "Upgrade",
+             "websocket", "v4.channel.k8s.io", "100-continue", "x" * 8000, "a,b,,c", ""]
+    BODIES = [b"", b"{}", b"[]", b"null", b"1", b"{", b"\xff\xfe", b'{"metadata":{"name":"x"}}', b"a: &a [*a]\n", b"[" * 600,
+              b'[{"op":"replace","path":"/metadata/labels","value":1}]', b'{"metadata":[],"spec":5}', b"k8s\x00\x0a\x04",
+              b'{"spec":{"containers":[{"name":null}]}}', b'{"a":' * 600, b"x" * 100000]
+
+    def one(self, r):
+        path = r.choice(["/", "/api/v1/", "/apis/apps/v1/", "/api/v1/namespaces/default/"])
+        path += "/".join(r.choice(self.PATHS) for _ in range(r.randint(0, 5)))
+        query = "&".join(r.choice(self.NAMES) + "=" + r.choice(self.VALUES) for _ in range(r.randint(0, 4)))
+        headers = {r.choice(self.HEADERS): r.choice(self.TEXTS) for _ in range(r.randint(0, 4))}
+        method = r.choice(["GET"] * 5 + ["POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "FOO"])
+        body = r.choice(self.BODIES) if method != "GET" else b""
+        connection = self.admin.connect(timeout=1)  # a watch may have nothing to say
+        try:
+            connection.request(method, path + ("?" + query if query else ""), body=body or None, headers=headers)
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        self.assertIsNone(self.server.poll(), f"{method} {path}?{query} {headers} {body[:100]}\n" + self.log())
+
+    def test_requests_at_random_end_no_server(self):
+        r = random.Random(int(os.environ.get("SEED", "1")))
+        for _ in range(int(os.environ.get("REQUESTS", "1000"))):
+            self.one(r)
+        self.assertEqual(self.admin.get("/readyz").text, "ok")
 
 
 if __name__ == "__main__":
