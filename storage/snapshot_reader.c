@@ -13,6 +13,7 @@
 #include "base/varint.h"
 #include "base/zip.h"
 #include "storage/bolt.h"
+#include "storage/mapped.h"
 #include "storage/snapshot_file.h"
 
 #define PAGE_BYTES_MIN 512
@@ -22,6 +23,7 @@
 
 struct snapshot_reader {
     char *data;
+    struct mapped *map;
     size_t len;    /* of the map */
     uint64_t size; /* of the database in it */
     struct bolt_meta meta;
@@ -342,7 +344,8 @@ static int map_file(struct snapshot_reader *r, int fd, struct error *err)
         r->data = NULL;
         return error_errno(err, "map");
     }
-    return 0;
+    r->map = mapped_new(r->data, r->len, (struct bytes){ 0 }, err);
+    return r->map ? 0 : -1;
 }
 
 struct snapshot_reader *snapshot_reader_open(const char *path, enum storage_snapshot_check check,
@@ -351,7 +354,7 @@ struct snapshot_reader *snapshot_reader_open(const char *path, enum storage_snap
     scoped(snapshot_reader) struct snapshot_reader *r = xcalloc(1, sizeof(*r));
     scoped(fd) int fd = open_file(path, err);
     if (fd >= 0 && map_file(r, fd, err) == 0 && check_sum(r, fd, check, err) == 0 &&
-        find_meta(r, err) == 0)
+        find_meta(r, err) == 0 && snapshot_reader_check(r, err) == 0)
         return take_ptr(&r);
     error_wrap(err, "read %s", path);
     return NULL;
@@ -359,9 +362,16 @@ struct snapshot_reader *snapshot_reader_open(const char *path, enum storage_snap
 
 void snapshot_reader_close(struct snapshot_reader *r)
 {
+    if (r)
+        mapped_end(r->map);
     if (r && r->data)
         munmap(r->data, r->len);
     free(r);
+}
+
+int snapshot_reader_check(const struct snapshot_reader *r, struct error *err)
+{
+    return mapped_is_torn(r->map) ? error_set(err, ERR_IO, "the disk cannot read it") : 0;
 }
 
 uint64_t snapshot_reader_size(const struct snapshot_reader *r)

@@ -17,6 +17,9 @@ struct snapshot_reader *snapshot_reader_open(const char *path, enum storage_snap
                                              struct error *err);
 void snapshot_reader_close(struct snapshot_reader *r); /* NULL is fine */
 DEFINE_SCOPED(snapshot_reader, struct snapshot_reader *, snapshot_reader_close)
+/* Must be asked before anything that was read is believed: ERR_IO if the disk could not read all.
+ */
+must_check int snapshot_reader_check(const struct snapshot_reader *r, struct error *err);
 uint64_t snapshot_reader_size(const struct snapshot_reader *r); /* without the sum */
 
 typedef int snapshot_row_fn(struct bytes key, struct bytes value, void *arg, struct error *err);

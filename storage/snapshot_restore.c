@@ -122,7 +122,8 @@ int storage_snapshot_status(const char *path, enum storage_snapshot_check check,
     struct count c = { r, out };
     if (snapshot_reader_each_bucket(r, count_bucket, &c, err) < 0 ||
         snapshot_reader_each(r, "key", check_version, &contents, err) < 0 ||
-        snapshot_reader_each(r, "meta", note_compaction, &contents, err) < 0)
+        snapshot_reader_each(r, "meta", note_compaction, &contents, err) < 0 ||
+        snapshot_reader_check(r, err) < 0)
         return error_wrap(err, "read %s", path);
     out->revision = contents.revision;
     return 0;
@@ -149,7 +150,7 @@ static int import_all(struct storage_import *im, struct snapshot_reader *r,
     for (size_t i = 0; i < c->n; i++)
         if (storage_import_put(im, &c->versions[i].kv, c->versions[i].sub, err) < 0)
             return -1;
-    return storage_import_finish(im, err);
+    return snapshot_reader_check(r, err) < 0 ? -1 : storage_import_finish(im, err);
 }
 
 static int restore_contents(const struct storage_restore *restore, struct snapshot_reader *r,

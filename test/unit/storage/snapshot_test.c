@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 #include "base/files.h"
+#include "storage/snapshot_reader.h"
+#include "test/unit/storage/bus_errors.h"
 #include "test/unit/storage/fixture.h"
 
 #define BUMP 1000
@@ -256,6 +258,30 @@ static void a_file_cut_short_is_refused(void **state)
 }
 
 /* Without the sum nothing but the structure stands between the bytes and the program. */
+static int ignore_row(struct bytes key, struct bytes value, void *arg, struct error *err)
+{
+    (void)key, (void)value, (void)arg, (void)err;
+    return 0;
+}
+
+static void a_file_cut_short_while_it_is_read_is_an_error(void **state)
+{
+    bus_errors_give_back();
+    struct fixture *f = *state;
+    struct error err = { 0 };
+    put(f, "a", "1");
+    save(f, "snapshot", STORAGE_SNAPSHOT_PLAIN);
+    scoped(snapshot_reader) struct snapshot_reader *r =
+        snapshot_reader_open(path(f, "snapshot"), STORAGE_SNAPSHOT_CHECK_SUM, &err);
+    assert_non_null(r);
+    assert_int_equal(snapshot_reader_each(r, "key", ignore_row, NULL, &err), 0);
+    assert_int_equal(snapshot_reader_check(r, &err), 0);
+    assert_int_equal(truncate(path(f, "snapshot"), 0), 0);
+    (void)!snapshot_reader_each(r, "key", ignore_row, NULL, &err);
+    assert_int_equal(snapshot_reader_check(r, &err), -1);
+    assert_int_equal(err.code, ERR_IO);
+}
+
 static void a_changed_file_is_refused_or_harmless(void **state)
 {
     struct fixture *f = *state;
@@ -448,6 +474,8 @@ int main(void)
         TEST(the_oldest_of_a_series_are_pruned),
         TEST(only_names_in_the_folder_are_deleted),
         TEST(a_schedule_saves_and_prunes),
+        TEST(a_file_cut_short_while_it_is_read_is_an_error),
     };
+    bus_errors_keep();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
