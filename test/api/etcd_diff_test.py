@@ -6,7 +6,7 @@ field by field, the codes and texts of errors included.
     test/api/etcd_diff_test.py [Class[.test]]...     ETCD_STORE=build/test/etcd/etcd_store
 
 Random sequences come from a fixed seed.  ETCD_DIFF_SEED=N takes another one, ETCD_DIFF_SEED=random a new one, which is
-printed, and ETCD_DIFF_ROUNDS=N more sequences: a soak.  What differs is shrunk and printed as a short sequence.
+printed, ETCD_DIFF_ROUNDS=N more sequences, and ETCD_DIFF_SECONDS=N begins none after that time: a soak.  What differs is shrunk and printed as a short sequence.
 """
 import os
 import random
@@ -28,6 +28,8 @@ from server import main
 SEED = os.environ.get("ETCD_DIFF_SEED", "3")
 SEED = random.SystemRandom().randrange(1 << 32) if SEED == "random" else int(SEED)
 ROUNDS = int(os.environ.get("ETCD_DIFF_ROUNDS", "4"))
+SECONDS = float(os.environ.get("ETCD_DIFF_SECONDS", "inf"))
+BEGAN = time.monotonic()
 STEPS = 400           # of a random sequence
 RESTART = "restart"   # a step that is no request
 SHRINKING_SECONDS = 90
@@ -676,13 +678,22 @@ class Random(unittest.TestCase):
         again = "" if len(shrunk) < len(done) else ", which did not happen again"
         self.fail(f"seed {seed}, step {n}{again}\n" + "\n".join(f"{m} {text(r)}" for m, r in shrunk) + f"\n{found}")
 
+    @staticmethod
+    def rounds(wanted, seconds):
+        """One at least."""
+        for n in range(wanted):
+            if n and time.monotonic() > BEGAN + seconds:
+                print(f"# {n} of {wanted} sequences: there was no time for more")
+                return
+            yield n
+
     def test_sequences(self):
         print(f"# random sequences from seed {SEED}")
-        for n in range(ROUNDS):
+        for n in self.rounds(ROUNDS, SECONDS * 2 / 3):
             self.one_sequence(SEED + n)
 
     def test_sequences_over_restarts(self):
-        for n in range((ROUNDS + 3) // 4):
+        for n in self.rounds((ROUNDS + 3) // 4, SECONDS):
             self.one_sequence(SEED + 1000000 + n, restarts=(STEPS // 3, STEPS // 2))
 
 
