@@ -185,7 +185,7 @@ class Random(ApiTest):
 
     def test_requests_at_random_end_no_server(self):
         r = random.Random(int(os.environ.get("SEED", "1")))
-        for _ in range(int(os.environ.get("REQUESTS", "1000"))):
+        for _ in range(int(os.environ.get("REQUESTS", "250"))):
             self.one(r)
         self.assertEqual(self.admin.get("/readyz").text, "ok")
 
