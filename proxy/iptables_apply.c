@@ -23,8 +23,13 @@ static bool is_ours(struct bytes chain)
 {
     static const char *const prefixes[] = { "KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-SEP-",
                                             NULL };
-    static const char *const names[] = { "KUBE-SERVICES",  "KUBE-NODEPORTS", "KUBE-POSTROUTING",
-                                         "KUBE-MARK-MASQ", "KUBE-FORWARD",   NULL };
+    static const char *const names[] = { "KUBE-SERVICES",
+                                         "KUBE-NODEPORTS",
+                                         "KUBE-POSTROUTING",
+                                         "KUBE-MARK-MASQ",
+                                         "KUBE-FORWARD",
+                                         "KUBE-FIREWALL",
+                                         NULL };
     for (int i = 0; prefixes[i]; i++) {
         if (bytes_has_prefix(chain, bytes_of(prefixes[i])))
             return true;

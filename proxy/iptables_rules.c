@@ -12,6 +12,9 @@
 #define PORTALS_COMMENT "-m comment --comment \"kubernetes service portals\" "
 
 const struct rule_hook rule_hooks[] = {
+    /* What the kernel drops by itself unless it is told to route 127.0.0.0/8, for node ports. */
+    { "filter", "INPUT", "-j KUBE-FIREWALL", true },
+    { "filter", "OUTPUT", "-j KUBE-FIREWALL", true },
     { "nat", "PREROUTING", PORTALS_COMMENT "-j KUBE-SERVICES", true },
     { "nat", "OUTPUT", PORTALS_COMMENT "-j KUBE-SERVICES", true },
     { "nat", "POSTROUTING",
@@ -219,6 +222,27 @@ static void add_address_line(struct port_rules *r, enum rule_place place, const 
                           r->name, kind, sp->protocol, sp->protocol, ip, sp->port, target));
 }
 
+/* Traffic from outside that the Local policy leaves nowhere to go: what the nat table has not
+ * sent on by now is that. */
+static void add_drops(struct port_rules *r)
+{
+    static const enum rule_place both[] = { PLACE_FILTER_NODEPORTS, PLACE_FILTER_SERVICES };
+    static const char kind[] = "has no local endpoints";
+    const struct service_port *sp = r->sp;
+    for (size_t p = 0; p < ARRAY_LEN(both); p++) { /* to an address of this node; to another */
+        for (size_t i = 0; i < sp->external_ips_n; i++)
+            add_address_line(r, both[p], kind, sp->external_ips[i], "-j DROP");
+        for (size_t i = 0; i < sp->load_balancer_ips_n; i++)
+            add_address_line(r, both[p], kind, sp->load_balancer_ips[i], "-j DROP");
+    }
+    if (sp->node_port)
+        add_line(r->set, r->a, PLACE_FILTER_NODEPORTS,
+                 arena_printf(r->a,
+                              "-m comment --comment \"%s %s\" -m addrtype --dst-type LOCAL -m %s "
+                              "-p %s --dport %d -j DROP",
+                              r->name, kind, sp->protocol, sp->protocol, sp->node_port));
+}
+
 static void add_lines(struct port_rules *r, const char *internal, const char *ext)
 {
     const struct service_port *sp = r->sp;
@@ -240,6 +264,8 @@ static void add_lines(struct port_rules *r, const char *internal, const char *ex
     for (size_t i = 0; i < sp->load_balancer_ips_n; i++)
         add_address_line(r, place, has_any ? "loadbalancer IP" : "has no endpoints",
                          sp->load_balancer_ips[i], to_ext);
+    if (has_any && sp->external_is_local && !has_local_endpoint(sp))
+        add_drops(r);
     if (!sp->node_port)
         return;
     if (has_any)
@@ -368,6 +394,9 @@ static const char nat_base_rules[] =
     "rule in this chain\" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n";
 static const char filter_base[] =
     ":KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n:KUBE-FORWARD - [0:0]\n"
+    ":KUBE-FIREWALL - [0:0]\n"
+    "-A KUBE-FIREWALL -m comment --comment \"block incoming localnet connections\" "
+    "-d 127.0.0.0/8 ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n"
     "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP\n"
     "-A KUBE-FORWARD -m comment --comment \"kubernetes forwarding rules\" -m mark "
     "--mark " MASQUERADE_MARK " -j ACCEPT\n"

@@ -122,18 +122,13 @@ static struct applied *build(struct proxy *p, struct bytes key)
     return a;
 }
 
-/* Remembers NEW (empty: forgets the service) and frees what was there. */
-static void remember_take(struct proxy *p, struct applied *new)
+/* NEW (empty: forgets the service) in the place of what was there. */
+static void remember(struct proxy *p, struct applied *new)
 {
-    struct applied *old;
-    if (new->ports_n > 0) {
-        old = hashmap_put(&p->applied, new->key, new);
-    } else {
-        old = hashmap_remove(&p->applied, new->key);
-        arena_free(new->arena);
-    }
-    if (old)
-        arena_free(old->arena);
+    if (new->ports_n > 0)
+        hashmap_put(&p->applied, new->key, new);
+    else
+        hashmap_remove(&p->applied, new->key);
 }
 
 static int write_everything(struct proxy *p, struct error *err)
@@ -145,22 +140,52 @@ static int write_everything(struct proxy *p, struct error *err)
     return iptables_reset(&batch, err);
 }
 
-/* Applies the services in KEYS, all in one restore. */
-static int sync_services(struct proxy *p, const struct dirty *keys, struct error *err)
+struct change {                /* of one service */
+    struct applied *old, *new; /* OLD may be NULL */
+};
+
+/* What is no longer needed; UDP flows only now, when no packet makes them anew by the old rules. */
+static void finish_changes(struct change *changes, size_t n, bool is_first)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct applied *old = changes[i].old, *new = changes[i].new;
+        if (!is_first) /* flows from before this process belong to endpoints that nobody knows */
+            conntrack_forget(old ? old->ports : NULL, old ? old->ports_n : 0, new->ports,
+                             new->ports_n);
+        if (old)
+            arena_free(old->arena);
+        if (new->ports_n == 0)
+            arena_free(new->arena);
+    }
+}
+
+enum extent { WRITE_CHANGES, WRITE_ALL, WRITE_FIRST };
+
+/* Applies the services in KEYS, all in one restore; of an EXTENT with all others. */
+static int sync_services(struct proxy *p, const struct dirty *keys, enum extent extent,
+                         struct error *err)
 {
     scoped(rule_batch) struct rule_batch batch = { 0 };
+    scoped(arena) struct arena *a = arena_new();
+    struct change *changes = NULL;
+    size_t n = 0, capacity = 0;
     for (const struct dirty *d = keys; d; d = d->next) {
-        struct applied *old = hashmap_get(&p->applied, d->key);
-        struct applied *new = build(p, d->key);
+        struct applied *old = hashmap_get(&p->applied, d->key), *new = build(p, d->key);
+        changes = arena_grow(a, changes, n, &capacity, sizeof(*changes));
+        changes[n++] = (struct change){ old, new };
         rule_batch_change(&batch, old ? &old->rules : NULL, &new->rules);
-        conntrack_forget(old ? old->ports : NULL, old ? old->ports_n : 0, new->ports, new->ports_n);
-        remember_take(p, new);
+        remember(p, new);
     }
-    if (rule_batch_is_empty(&batch))
-        return 0;
-    scoped(buffer) struct buffer input = { 0 };
-    rule_batch_print(&batch, false, &input);
-    return iptables_restore(buffer_bytes(&input), err);
+    int rc = 0;
+    if (extent != WRITE_CHANGES) {
+        rc = write_everything(p, err);
+    } else if (!rule_batch_is_empty(&batch)) {
+        scoped(buffer) struct buffer input = { 0 };
+        rule_batch_print(&batch, false, &input);
+        rc = iptables_restore(buffer_bytes(&input), err);
+    }
+    finish_changes(changes, n, extent == WRITE_FIRST);
+    return rc;
 }
 
 static void free_dirty(struct dirty *d)
@@ -198,14 +223,8 @@ static void *run(void *arg)
     bool is_first = true;
     while (take_dirty(p, retry_s, &dirty)) {
         struct error err = { 0 };
-        int rc = 0;
-        if (is_first || retry_s > 0) {
-            for (struct dirty *d = dirty; d; d = d->next)
-                remember_take(p, build(p, d->key));
-            rc = write_everything(p, &err);
-        } else {
-            rc = sync_services(p, dirty, &err);
-        }
+        enum extent extent = is_first ? WRITE_FIRST : retry_s > 0 ? WRITE_ALL : WRITE_CHANGES;
+        int rc = sync_services(p, dirty, extent, &err);
         free_dirty(dirty);
         if (rc == 0) {
             is_first = false;

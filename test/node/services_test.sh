@@ -91,6 +91,16 @@ ok "ClientIP affinity keeps to one pod" distinct 1 tries http inside "$(ip_of st
 ok "an external address" distinct 2 tries http outside 10.99.0.1:8888
 like "the Local policy shows the client's own address" '^10\.99\.0\.2' outside curl -s -m 2 http://10.99.0.1:30102/client
 like "the Cluster policy hides it" '^10\.' outside curl -s -m 2 http://10.99.0.1:30100/client
+# The kernel routes 127.0.0.0/8 for node ports: what listens there only is still nobody else's.
+inside socat TCP4-LISTEN:8097,bind=127.0.0.1,reuseaddr,fork SYSTEM:'echo HTTP/1.0 200 OK; echo; echo private' > /dev/null 2>&1 3>&- &
+outside sysctl -qw net.ipv4.conf.all.route_localnet=1
+ip -n "$node-out" route del local 127.0.0.0/8 dev lo table local
+ip -n "$node-out" route del local 127.0.0.1 dev lo table local
+ip -n "$node-out" route add 127.0.0.0/8 via 10.99.0.1 dev eth0 src 10.99.0.2
+ok "what listens on 127.0.0.1" eventually 5 inside curl -s -o /dev/null -m 2 http://127.0.0.1:8097/
+like "is out of reach for other machines" 'timed out' outside curl -sS -m 2 http://127.0.0.1:8097/
+like "by our rule, which their packets have met" '^ *[1-9]\d* .* DROP .*localnet' inside iptables -t filter -vnxL KUBE-FIREWALL
+
 inside curl -s -m 5 "http://$(ip_of empty)/" > /dev/null
 ok "a service without endpoints refuses at once" [ $? = 7 ]
 

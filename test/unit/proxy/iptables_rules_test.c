@@ -109,6 +109,25 @@ static void node_ports_are_masqueraded_unless_the_policy_is_local(void **state)
     assert_null(strstr(svl, "10.42.0.3:8080"));
 }
 
+/* Refused, a load balancer's check would take the node for one that has crashed. */
+static void the_local_policy_drops_what_has_no_endpoint_here(void **state)
+{
+    struct arena *a = *state;
+    struct service_port sp = web(3);
+    sp.endpoints = three + 1; /* two, on other nodes */
+    sp.endpoints_n = 2;
+    sp.node_port = 30080;
+    sp.external_is_local = true;
+    struct rule_set set = rules(&sp, a);
+    const char *drop = NULL;
+    for (size_t i = 0; i < set.lines_n; i++)
+        if (set.lines[i].place == PLACE_FILTER_NODEPORTS)
+            drop = set.lines[i].spec;
+    assert_contains(drop, "default/web:http has no local endpoints");
+    assert_contains(drop, "--dst-type LOCAL -m tcp -p tcp --dport 30080 -j DROP");
+    assert_contains(body_with_prefix(&set, "KUBE-EXT-"), "-s 10.42.0.0/16 -j KUBE-SVC-");
+}
+
 static void affinity_remembers_the_client(void **state)
 {
     struct arena *a = *state;
@@ -190,6 +209,7 @@ int main(void)
         TEST(chain_names_are_those_of_upstream),
         TEST(a_service_without_endpoints_is_refused),
         TEST(node_ports_are_masqueraded_unless_the_policy_is_local),
+        TEST(the_local_policy_drops_what_has_no_endpoint_here),
         TEST(affinity_remembers_the_client),
         TEST(an_unchanged_service_sends_nothing),
         TEST(a_lost_endpoint_rewrites_one_chain_and_removes_another),
