@@ -72,11 +72,12 @@ static int write_file(const char *path, const struct volume_file *f, int64_t gro
 {
     scoped(fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return error_errno(err, "write %s", path);
+        return error_errno(err, "write %s", f->path); /* PATH has the time in it: each try would be
+                                                         another event */
     for (size_t done = 0; done < f->data.len;) {
         ssize_t n = write(fd, f->data.data + done, f->data.len - done);
         if (n < 0 && errno != EINTR)
-            return error_errno(err, "write %s", path);
+            return error_errno(err, "write %s", f->path);
         done += n > 0 ? (size_t)n : 0;
     }
     if (group >= 0 && fchown(fd, (uid_t)-1, (gid_t)group) < 0)
@@ -111,7 +112,7 @@ static int write_set(const char *set, const struct volume_files *files, int64_t 
         for (char *p = path + strlen(set) + 1; (p = strchr(p, '/')); p++) {
             *p = '\0';
             if (mkdir(path, 0755) < 0 && errno != EEXIST)
-                return error_errno(err, "make the folder %s", path);
+                return error_errno(err, "make the folder of %s", files->items[i].path);
             if (own_dir(path, 0755, group, err) < 0)
                 return -1;
             *p = '/';
@@ -162,7 +163,7 @@ static int make_set(const char *dir, struct arena *a, const char **set, struct e
     char text[32];
     strftime(text, sizeof(text), "..%Y_%m_%d_%H_%M_%S", &tm);
     *set = arena_printf(a, "%s/%s.%09ld", dir, text, now.tv_nsec);
-    return mkdir(*set, 0755) < 0 ? error_errno(err, "make the folder %s", *set) : 0;
+    return mkdir(*set, 0755) < 0 ? error_errno(err, "make a folder in %s", dir) : 0;
 }
 
 bool volume_is_written(const char *dir)
