@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 pod() { k apply -f - > /dev/null; }
-ready() { k wait --for=condition=Ready "pod/$1" --timeout=30s > /dev/null; }
+ready() { k wait --for=condition=Ready "pod/$1" --timeout=90s > /dev/null; }
 phase_is() { [ "$(k get pod "$1" -o 'jsonpath={.status.phase}')" = "$2" ]; }
 messages() { k get events -A --field-selector "involvedObject.name=$1,reason=$2" -o 'jsonpath={range .items[*]}{.message}{"\n"}{end}'; }
 told() { messages "$1" "$2" | grep -q -- "$3"; }

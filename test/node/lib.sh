@@ -8,6 +8,7 @@
 #   ok DESCRIPTION CMD...  passes when CMD succeeds
 #   like DESCRIPTION REGEX CMD...   passes when the output of CMD matches (^ and $ are those of a line)
 #   eventually SECONDS CMD...       succeeds once CMD does
+#   seen REGEX NUDGE ARGS           what `kubectl ARGS` prints until REGEX is in it; NUDGE is done every now and then
 
 set -uo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -58,6 +59,24 @@ eventually() {
         [ $SECONDS -lt $end ] || return 1
         sleep 0.2
     done
+}
+
+# For commands that follow something: nobody knows how soon they begin to.
+seen() {
+    local regex=$1 nudge=$2 output pid
+    shift 2
+    output=$(mktemp "$data/seen.XXXXXX")
+    (exec nsenter --net="/run/netns/$node" "$KUBECTL" --kubeconfig "$data/kubeconfig" "$@") > "$output" 2>&1 < /dev/null &
+    pid=$!
+    eventually 60 nudged "$nudge" grep -qzP -- "$regex" "$output"
+    kill "$pid"
+    wait "$pid"
+    cat "$output"
+}
+nudged() {
+    "$1" > /dev/null 2>&1
+    shift
+    "$@"
 }
 
 # Not `ip netns exec`: that mounts another /sys, and the cgroups would be gone.

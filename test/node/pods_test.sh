@@ -12,7 +12,7 @@ phase_is() { [ "$(k get pod "$1" -o 'jsonpath={.status.phase}')" = "$2" ]; }
 failed_again() { k get events --field-selector "involvedObject.name=$1,reason=Failed" -o 'jsonpath={.items[*].count}' | grep -q '[2-9]'; }
 restarts() { k get pod "$1" -o 'jsonpath={.status.containerStatuses[0].restartCount}'; }
 shell() { k exec volumes -c main -- sh -c "$1"; }
-ready() { k wait --for=condition=Ready "pod/$1" --timeout=30s > /dev/null; }
+ready() { k wait --for=condition=Ready "pod/$1" --timeout=90s > /dev/null; }
 
 volumes() {
     k create configmap settings --from-literal=colour=blue --from-literal=size=big > /dev/null
@@ -136,19 +136,19 @@ YAML
     ok "an image that is nowhere: ImagePullBackOff" eventually 60 has_reason missing ImagePullBackOff
     ok "pull policy Never: ErrImageNeverPull" eventually 20 has_reason never ErrImageNeverPull
     ok "a pod that ends well: Completed" eventually 30 has_reason done Completed
-    ok "its phase is Succeeded" eventually 5 phase_is done Succeeded
+    ok "its phase is Succeeded" eventually 30 phase_is done Succeeded
     like "its log stays" '^finished' k logs done
     ok "a pod that ends badly: Error" eventually 30 has_reason failed Error
-    ok "its phase is Failed" eventually 5 phase_is failed Failed
+    ok "its phase is Failed" eventually 30 phase_is failed Failed
     ok "too much memory: OOMKilled" eventually 30 has_reason greedy OOMKilled
     ok "a missing configMap: CreateContainerConfigError" eventually 30 has_reason misconfigured CreateContainerConfigError
     like "which says what is missing" 'configmap "absent" not found' \
         k get pod misconfigured -o 'jsonpath={.status.containerStatuses[0].state.waiting.message}'
     ok "and says so each time" eventually 30 failed_again misconfigured
     like "no node fits: FailedScheduling" "0/1 nodes are available: 1 node\\(s\\) didn't match Pod's node affinity/selector" \
-        bash -c "sleep 1; nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get events --field-selector involvedObject.name=unschedulable"
+        seen FailedScheduling : get events -w --field-selector involvedObject.name=unschedulable
     k label node node1 disk=golden > /dev/null
-    ok "and it is scheduled once a node does" eventually 10 \
+    ok "and it is scheduled once a node does" eventually 30 \
         bash -c "nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get pod unschedulable -o 'jsonpath={.spec.nodeName}' | grep -q node1"
     k create configmap absent --from-literal=a=b > /dev/null
     ok "the missing configMap comes: the pod starts" eventually 90 phase_is misconfigured Running
@@ -186,8 +186,8 @@ YAML
     local ip
     ip=$(k get pod probed -o 'jsonpath={.status.podIP}')
     inside curl -s "http://$ip:8080/fail" > /dev/null
-    ok "a failing one takes it away" k wait --for=condition=Ready=false pod/probed --timeout=15s
-    ok "and out of the service" eventually 5 \
+    ok "a failing one takes it away" k wait --for=condition=Ready=false pod/probed --timeout=60s
+    ok "and out of the service" eventually 30 \
         bash -c "nsenter --net=/run/netns/$node $KUBECTL --kubeconfig $data/kubeconfig get endpoints probed -o 'jsonpath={.subsets[*].notReadyAddresses[*].ip}' | grep -q $ip"
     inside curl -s "http://$ip:8080/heal" > /dev/null
     ok "and back" ready probed
@@ -216,7 +216,7 @@ spec:
 YAML
     rm -f /tmp/coracle-polite/log
     ok "a pod that wants to say goodbye" ready polite
-    ok "is deleted" k delete pod polite --timeout=30s
+    ok "is deleted" k delete pod polite --timeout=90s
     like "after its hook and SIGTERM" '^hook\nasked to stop' cat /tmp/coracle-polite/log
     rm -rf /tmp/coracle-polite
     k run stubborn --image=coracle.test/multi:1 --image-pull-policy=IfNotPresent --command -- /bin/multi stubborn > /dev/null
@@ -230,10 +230,10 @@ spec:
   terminationGracePeriodSeconds: 1
   containers: [{ name: main, image: "coracle.test/multi:1", imagePullPolicy: IfNotPresent }]
 YAML
-    ok "one over its deadline is ended" eventually 20 phase_is hasty Failed
+    ok "one over its deadline is ended" eventually 60 phase_is hasty Failed
     like "and says why" '^DeadlineExceeded' k get pod hasty -o 'jsonpath={.status.reason}'
     k delete pod hasty --wait=false > /dev/null
-    ok "one that ignores SIGTERM is killed after its grace" k delete pod stubborn --grace-period=2 --timeout=20s
+    ok "one that ignores SIGTERM is killed after its grace" k delete pod stubborn --grace-period=2 --timeout=25s
 }
 
 static_pods() {

@@ -27,7 +27,7 @@ http: { addr: "127.0.0.1:5000" }
 YAML
     nsenter --net="/run/netns/$node" docker-registry serve "$data/registry.yaml" > "$data/registry.log" 2>&1 3>&- &
     registry_pid=$!
-    eventually 10 inside curl -sf http://127.0.0.1:5000/v2/ > /dev/null
+    eventually 30 inside curl -sf http://127.0.0.1:5000/v2/ > /dev/null
 }
 
 pod() { # NAME IMAGE POLICY

@@ -83,7 +83,7 @@ distinct() { # COUNT CMD...: all of 40 answers, from that many pods
 }
 rules() { inside iptables-save | grep -c "$1"; }
 
-ok "TCP through the cluster address reaches every pod" eventually 5 distinct 2 tries http inside "$(ip_of echo)"
+ok "TCP through the cluster address reaches every pod" eventually 30 distinct 2 tries http inside "$(ip_of echo)"
 ok "UDP through the cluster address reaches every pod" distinct 2 udp inside "$(ip_of echo)" 53
 ok "TCP through the node port from another machine" distinct 2 tries http outside 10.99.0.1:30100
 ok "UDP through the node port from another machine" distinct 2 udp outside 10.99.0.1 30101
@@ -97,7 +97,7 @@ outside sysctl -qw net.ipv4.conf.all.route_localnet=1
 ip -n "$node-out" route del local 127.0.0.0/8 dev lo table local
 ip -n "$node-out" route del local 127.0.0.1 dev lo table local
 ip -n "$node-out" route add 127.0.0.0/8 via 10.99.0.1 dev eth0 src 10.99.0.2
-ok "what listens on 127.0.0.1" eventually 5 inside curl -s -o /dev/null -m 2 http://127.0.0.1:8097/
+ok "what listens on 127.0.0.1" eventually 30 inside curl -s -o /dev/null -m 2 http://127.0.0.1:8097/
 like "is out of reach for other machines" 'timed out' outside curl -sS -m 2 http://127.0.0.1:8097/
 like "by our rule, which their packets have met" '^ *[1-9]\d* .* DROP .*localnet' inside iptables -t filter -vnxL KUBE-FIREWALL
 
@@ -123,7 +123,7 @@ ok "and its UDP flows are forgotten" eventually 10 distinct 1 udp inside "$(ip_o
 
 ok "rules carry the names that kube-proxy gives" [ "$(rules 'KUBE-SVC-NPX46M4PTMTKRN6Y')" -gt 0 ]
 k delete service echo sticky local empty outside > /dev/null
-ok "a deleted service leaves no rule" eventually 5 bash -c "! nsenter --net=/run/netns/$node iptables-save | grep -q default/echo"
+ok "a deleted service leaves no rule" eventually 30 bash -c "! nsenter --net=/run/netns/$node iptables-save | grep -q default/echo"
 server_stop
 ok "rules outlive the server" [ "$(rules KUBE-SERVICES)" -gt 0 ]
 ok "proxy --cleanup" inside "$coracle" proxy --cleanup --config "$data/config.yaml"

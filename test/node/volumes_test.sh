@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 pod() { k apply -f - > /dev/null; }
-ready() { k wait --for=condition=Ready "pod/$1" --timeout=30s > /dev/null; }
+ready() { k wait --for=condition=Ready "pod/$1" --timeout=90s > /dev/null; }
 restarts_of() { k get pod "$1" -o 'jsonpath={.status.containerStatuses[0].restartCount}'; }
 has_restarted() { [ "$(restarts_of "$1")" -gt "$2" ]; }
 modes() { k exec "$1" -- sh -c "cd $2 && stat -c '%a %g' . ..data/ && stat -L -c '%a %g' $3"; }
@@ -103,7 +103,7 @@ ok "from the files there were" eventually 20 says steady files
 # Nothing is left, and nothing of the host's is taken.
 uid=$(k get pod plain -o 'jsonpath={.metadata.uid}')
 like "a pod that mounts" '[1-9]' mounts_of "$uid"
-ok "is deleted" k delete pod plain --timeout=30s
+ok "is deleted" k delete pod plain --timeout=90s
 ok "with its mounts and its folder" eventually 20 is_clean "$uid"
 like "not with what it mounted of the host" '^kept' cat "$data/host/kept/file"
 
