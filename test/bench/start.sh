@@ -5,6 +5,7 @@
 #   test/bench/start.sh      medians of ROUNDS (default 5); needs root and build/images
 . "$(dirname "$0")/../node/lib.sh"
 rounds=${ROUNDS:-5}
+ninja -C "$(dirname "$coracle")" --quiet coracle pod_bench
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 median() { sort -n | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
