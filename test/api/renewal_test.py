@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 
+from ports import free_port
 from server import ApiTest, Client, main
 
 LIFE_SECONDS = 6
@@ -16,9 +17,7 @@ class Renewal(ApiTest):
 
     @classmethod
     def setUpClass(cls):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            cls.etcd_port = s.getsockname()[1]
+        cls.etcd_port = free_port()
         cls.flags = ["--certificate-life", f"{LIFE_SECONDS}s", "--etcd-listen", f"127.0.0.1:{cls.etcd_port}"]
         super().setUpClass()
 
