@@ -164,6 +164,13 @@ static void *follow(void *arg)
     return container_log_read(f->path, &f->o, &err) == 0 ? f : NULL;
 }
 
+/* It writes no more, and its log is closed. */
+static void end_container(struct fixture *f)
+{
+    atomic_store(&f->is_running, false);
+    append(f, "");
+}
+
 static void a_follower_sees_new_lines_a_rotation_and_the_end(void **state)
 {
     struct fixture *f = *state;
@@ -181,8 +188,8 @@ static void a_follower_sees_new_lines_a_rotation_and_the_end(void **state)
     append(f, "2026-11-20T10:00:04Z stdout F five\n");
     wait_for(f, "five\n");
 
-    atomic_store(&f->is_running, false);
     append(f, "2026-11-20T10:00:05Z stdout F six\n");
+    end_container(f);
     pthread_join(thread, &result);
     assert_ptr_equal(result, f);
     assert_string_equal(f->out.data, "one\ntwo\nthree\nfour\nfive\nsix\n");
@@ -218,8 +225,8 @@ static void many_followers_see_the_same_lines(void **state)
     wait_for_all(f, "three\n");
     append(f, "2026-11-20T10:00:03Z stdout F four\n");
     wait_for_all(f, "four\n");
-    atomic_store(&f->is_running, false);
     append(f, "2026-11-20T10:00:05Z stdout F five\n");
+    end_container(f);
     for (size_t i = 0; i < FOLLOWERS; i++) {
         void *result;
         pthread_join(threads[i], &result);
