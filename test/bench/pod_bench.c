@@ -224,7 +224,8 @@ static void prepare(struct pod *p, const struct json *like, const char *dir, int
     json_each_item (json_at(p->object->doc, "spec.volumes"), v) {
         volumes.items =
             arena_grow(a, volumes.items, volumes.n, &volumes.capacity, sizeof(*volumes.items));
-        volumes.items[volumes.n++] = (struct volume){ json_str(v, "name", ""), dir };
+        volumes.items[volumes.n++] =
+            (struct volume){ .name = json_str(v, "name", ""), .host_path = dir };
     }
     struct env_context env = { .downward = { .pod = p->object }, .services = &services };
     struct cri_image found;
