@@ -37,8 +37,8 @@ struct mapped_trap {
     enum mapped_use use;
     const void *fault; /* after a return with MAPPED_UNREADABLE: what could not be read */
 };
-#define MAPPED_UNREADABLE                                                                          \
-    1 /* how sigsetjmp() returns; other numbers are whose siglongjmp() it was */
+/* How sigsetjmp() returns; other numbers are whose siglongjmp() it was. */
+#define MAPPED_UNREADABLE 1
 
 /* MAP is NULL while its place is not known: any bus error is its.  False: it is torn. */
 must_check bool mapped_trap_begin(struct mapped_trap *t, struct mapped *map, enum mapped_use use);
